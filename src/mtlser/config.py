@@ -1,0 +1,181 @@
+"""The typed, frozen description of a run, its presets, and where each number comes from.
+
+Every number that decides a result lives here once: the Makefile, the notebooks and the tests read it from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+# The order of the four classes is the order of the emotion head's outputs (section 4.1: excited is merged into happy).
+EMOTIONS = ("neutral", "happy", "angry", "sad")
+
+# Table 1 and section 4.2: audio is sampled at 16 kHz.
+SAMPLE_RATE_HZ = 16_000
+
+# Table 4. Table 1 lists the first four.
+ALPHAS = (0.0, 0.001, 0.01, 0.1, 1.0)
+
+# Raised whenever the arithmetic of training changes, so that records of different arithmetic are never mixed.
+RECIPE_VERSION = 1
+
+Protocol = Literal["speaker", "released", "session"]
+PROTOCOLS: tuple[Protocol, ...] = ("speaker", "released", "session")
+
+DATA_FOLDER = Path(__file__).parent / "data"
+POCKET_BACKBONE = DATA_FOLDER / "pocket-backbone"
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or out of range; the message names the field and what it accepts."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run: one alpha, one test fold, one seed. `None` of these fields is read from anywhere else."""
+
+    preset: str
+    alpha: float = 0.1  # weight of the CTC loss, Eq. 3; 0.1 is the paper's best (Table 4)
+    protocol: Protocol = "speaker"  # as written, section 4.1
+    fold: str = ""  # name of the test fold, e.g. "Ses01F"
+    seed: int = 0  # the paper states none (departure "seeds")
+
+    pooling: Literal["sum", "mean"] = "sum"  # section 3.1: "sums over the sample length"; released code: mean
+    transcript_style: Literal["normalised", "released"] = "normalised"  # departure "transcripts"
+    encoder_padding: Literal["exact", "released"] = "exact"  # departure "padding"
+
+    epochs: int = 100  # Table 1
+    learning_rate: float = 5e-5  # Table 1, alpha > 0
+    learning_rate_alpha_zero: float = 1e-5  # Table 1, alpha = 0
+    adam_beta1: float = 0.9  # Table 1
+    adam_beta2: float = 0.999  # Table 1
+    adam_epsilon: float = 1e-8  # Table 1
+    weight_decay: float = 0.0  # not in the paper; transformers 4.4.2 default, inherited by the released code
+    max_gradient_norm: float = 1.0  # not in the paper; transformers 4.4.2 default, inherited by the released code
+    warmup_ratio: float = 0.1  # Table 1
+    batch_size: int = 8  # Table 1, "accumulated batch size"
+    micro_batch_seconds: float = 40.0  # padded audio that is in memory at once; changes no result beyond rounding
+    precision: Literal["fp32", "bf16"] = "fp32"  # not in the paper; released code used fp16 until August 2022
+    freeze_convolutions: bool = False  # section 4.2: all of theta is optimised
+
+    mask_time_probability: float = 0.05  # not in the paper; SpecAugment of transformers 4.4.2's Wav2Vec2Config
+    mask_time_length: int = 10  # frames, as above; shortened for an utterance that is shorter
+    mask_time_min_masks: int = 2  # as above
+    dropout: float | None = None  # all dropouts of the encoder; None keeps the backbone's own
+    layerdrop: float | None = None  # None keeps the backbone's own
+
+    def __post_init__(self) -> None:
+        checks = {
+            "alpha": self.alpha >= 0,
+            "protocol": self.protocol in PROTOCOLS,
+            "pooling": self.pooling in ("sum", "mean"),
+            "transcript_style": self.transcript_style in ("normalised", "released"),
+            "encoder_padding": self.encoder_padding in ("exact", "released"),
+            "precision": self.precision in ("fp32", "bf16"),
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 1,
+            "learning_rate": self.learning_rate > 0 and self.learning_rate_alpha_zero > 0,
+            "warmup_ratio": 0 <= self.warmup_ratio < 1,
+            "micro_batch_seconds": self.micro_batch_seconds > 0,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range; see {type(self).__name__}.{name}")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """Learning rate after warm-up for this run's alpha (Table 1 gives alpha = 0 its own)."""
+        return self.learning_rate if self.alpha > 0 else self.learning_rate_alpha_zero
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `run.json` stores them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Inverse of `to_dict`. Raises ConfigError for a field this version does not know."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(f"unknown configuration fields: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class PocketCorpusConfig:
+    """Settings of the synthetic pocket corpus: a calibrated instrument, not evidence about IEMOCAP.
+
+    The strength of every cue is a setting. A probability of 0.25 would be chance for one of four emotions.
+    """
+
+    seed: int = 2021
+    utterances_per_speaker: int = 120  # of the four classes; for power, see the pilot
+    scripted_share: float = 0.47  # IEMOCAP: 2588 of 5531
+    repeated_text_share: float = 0.22  # IEMOCAP, speaker folds: 22.1% of test transcripts occur verbatim in training
+    arousal_cue_probability: float = 0.9  # prosody shows the emotion's arousal (angry, happy / neutral, sad)
+    valence_cue_probability: float = 0.9  # words show the emotion's valence (happy, neutral / angry, sad)
+    speaker_deviation: float = 1.0  # how much voices differ in baseline and in how they show arousal; 0 is not at all
+    pitch_shift_semitones: float = 4.0  # of high against low arousal, averaged over voices
+    rate_ratio: float = 1.18  # speaking rate of high over low arousal
+    base_words_per_minute: int = 150  # slow enough for 40 ms frames to spell every word
+    noise_snr_db: float = 25.0  # of noise scaled to each utterance (gain itself is invisible to the model)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What `make reproduce` completes. A preset never changes the code path."""
+
+    name: str
+    run: RunConfig  # template; alpha, fold and seed are filled in
+    alphas: tuple[float, ...] = ALPHAS
+    num_folds: int | None = None  # None: every fold of the protocol
+    seeds: tuple[int, ...] = (0,)
+    corpus: PocketCorpusConfig | None = None  # None: an IEMOCAP release that the researcher holds
+    backbone: str = str(POCKET_BACKBONE.name)  # "pocket-backbone" (shipped), a local folder, or a hub name
+    backbone_revision: str | None = None  # commit on the hub
+    kept_weights: tuple[tuple[float, str], ...] = ()  # (alpha, fold) whose trained weights are kept for the book
+
+
+# Dropout is off for the pocket model: its random numbers were 15% of a step, and 40 ms frames halve the rest.
+_POCKET_RUN = RunConfig(
+    preset="pocket",
+    epochs=10,
+    learning_rate=1e-3,
+    learning_rate_alpha_zero=1e-3,  # one learning rate for every alpha: no confound (departure "learning rate")
+    freeze_convolutions=True,  # their outputs are then computed once per corpus
+    pooling="sum",
+    dropout=0.0,
+    layerdrop=0.0,
+    mask_time_length=4,  # 160 ms of the pocket model's 40 ms frames, near the 200 ms of base
+)
+
+PRESETS: dict[str, Preset] = {
+    "pocket": Preset(
+        name="pocket",
+        run=_POCKET_RUN,
+        corpus=PocketCorpusConfig(),
+        kept_weights=((0.1, "Ses01F"),),
+    ),
+    "smoke": Preset(
+        name="smoke",
+        run=replace(_POCKET_RUN, preset="smoke", epochs=1),
+        num_folds=2,
+        corpus=PocketCorpusConfig(utterances_per_speaker=8),
+        kept_weights=((0.1, "Ses01F"),),
+    ),
+    "iemocap": Preset(
+        name="iemocap",
+        run=RunConfig(preset="iemocap", precision="bf16"),
+        backbone="facebook/wav2vec2-base",
+        backbone_revision="0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+    ),
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name. Raises ConfigError that lists the names."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}") from None
