@@ -1,0 +1,100 @@
+"""The process in which espeak-ng speaks: each utterance in a fork of an initialised, unused parent.
+
+espeak-ng keeps state between the utterances of one process: the same sentence twice gives different samples. A fork of
+a parent that has never spoken gives the same samples in any order. Forking is safe here because this file is run by
+itself (`python -I -S espeak_process.py <library> <data folder>`), on the standard library alone, without threads.
+
+Input: one JSON request a line, with the fields of `mtlser.corpus.espeak.Speech`. Output for each, in order: sample rate
+and number of bytes as two little-endian unsigned 32-bit integers, then that many bytes of 16-bit samples, none where
+espeak-ng failed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import struct
+import sys
+from typing import Any, BinaryIO
+
+HEADER = struct.Struct("<II")  # sample rate in Hz, number of bytes that follow
+
+# Values of espeak-ng's public header speak_lib.h.
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_POSITION_IN_CHARACTERS = 1
+_TEXT_IS_UTF8 = 1
+_PARAMETERS = {"rate_wpm": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+def _initialise(library_path: str, data_path: str) -> tuple[ctypes.CDLL, int]:
+    """The loaded library and its sample rate in Hz."""
+    library = ctypes.CDLL(library_path)
+    library.espeak_Synth.argtypes = [
+        ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int,
+        ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p,
+    ]  # fmt: skip
+    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), 0)
+    if sample_rate <= 0:
+        sys.exit(f"espeak-ng did not initialise with the data folder {data_path}")
+    return library, sample_rate
+
+
+def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
+    """Samples of one request, b"" when espeak-ng refuses. Changes the library's state: call it in a fork only."""
+    pieces: list[bytes] = []
+
+    def collect(samples: Any, num_samples: int, _events: Any) -> int:
+        if samples and num_samples > 0:
+            pieces.append(ctypes.string_at(samples, 2 * num_samples))
+        return 0
+
+    callback = _CALLBACK(collect)
+    library.espeak_SetSynthCallback(callback)
+    if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
+        return b""
+    for name, number in _PARAMETERS.items():
+        library.espeak_SetParameter(number, int(request[name]), 0)
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else seeded by the clock; a breathy voice's noise comes from both
+    ctypes.CDLL(None).srand(1)
+    text = request["text"].encode()
+    library.espeak_Synth(text, len(text) + 1, 0, _POSITION_IN_CHARACTERS, 0, _TEXT_IS_UTF8, None, None)
+    library.espeak_Synchronize()
+    return b"".join(pieces)
+
+
+def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
+    """Samples of one request, spoken by a child that ends right after; b"" when the child failed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            with open(writing, "wb") as pipe:
+                pipe.write(_speak(library, request))
+            status = 0
+        finally:
+            os._exit(status)  # no clean-up of the parent's state
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        samples = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return samples if status == 0 else b""
+
+
+def main(library_path: str, data_path: str, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer every request until the requests end or the reader of the answers has gone."""
+    library, sample_rate = _initialise(library_path, data_path)
+    for line in requests:
+        samples = _speak_in_fork(library, json.loads(line))
+        try:
+            answers.write(HEADER.pack(sample_rate, len(samples)) + samples)
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)
