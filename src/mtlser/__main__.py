@@ -1,0 +1,180 @@
+"""`python -m mtlser corpus|plan|run|predict|share`: the library's commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mtlser.config import PRESETS, ConfigError
+
+# Published, not measured here: SpeechBrain's recipe, 3 min 14 s an epoch on one V100, about 104 audio-seconds a second.
+PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND = 104.0
+BYTES_PER_PARAMETER_WHILE_TRAINING = 16  # weights, gradient and AdamW's two moments in float32
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the command line and returns the exit code; a known kind of error is one clear line."""
+    options = _parser().parse_args(arguments)
+    from mtlser.corpus.audio import AudioError
+    from mtlser.corpus.iemocap import ReleaseError
+    from mtlser.runs.experiments import NoRelease, RunsFailed
+    from mtlser.runs.records import RecordError
+
+    try:
+        return options.command(options)
+    except (ConfigError, ReleaseError, AudioError, NoRelease, RunsFailed, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mtlser", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, function, summary: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(command=function)
+        return command
+
+    for name, function, summary in (
+        ("corpus", _corpus, "make or check the preset's corpus"),
+        ("plan", _plan, "what would be trained, and what it would take; trains nothing"),
+        ("run", _run, "complete an experiment's runs"),
+        ("share", _share, "write this machine's records to the results folder, without transcripts"),
+    ):
+        command = add(name, function, summary)
+        if name == "run":
+            command.add_argument("experiment", choices=["table4"])
+        if name == "share":
+            command.add_argument("contributor", help="name of the folder under the results folder")
+            command.add_argument("--remarks", default="", help="anything a reader of the results should know")
+        command.add_argument("--preset", default=os.environ.get("PRESET") or "pocket", choices=list(PRESETS))
+    predict = add("predict", _predict, "emotion and transcript of audio files, as JSON lines")
+    predict.add_argument("files", nargs="+", metavar="FILE")
+    predict.add_argument("--model", type=Path, help="folder of a trained model; default: one the runs kept")
+    return parser
+
+
+def _settings():
+    from mtlser.runs.experiments import Settings
+
+    return Settings.from_environment()
+
+
+def _corpus(options: argparse.Namespace) -> int:
+    from mtlser.corpus.iemocap import fingerprint
+    from mtlser.runs.experiments import load_utterances
+
+    def show(done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            print(f"synthesised {done} of {total} utterances", file=sys.stderr)
+
+    utterances = load_utterances(options.preset, _settings(), progress=show)
+    counts = utterances["emotion"].value_counts().to_dict()
+    print(f"{len(utterances)} utterances of {utterances['speaker'].nunique()} speakers: {counts}")
+    print(f"fingerprint {fingerprint(utterances)}")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from mtlser.runs.experiments import has_corpus, table4
+
+    settings = _settings()
+    plan = table4(options.preset, settings)
+    if plan.preset.corpus is not None and not has_corpus(plan.preset, settings):
+        num_folds = len(plan.fold_names or ()) or plan.preset.num_folds or 10
+        num_runs = len(plan.alphas) * num_folds * len(plan.preset.seeds)
+        print(f"{options.preset}: the corpus is not made yet; `make reproduce` makes it, then trains {num_runs} runs")
+        return 0
+    status = plan.status()
+    print(f"{options.preset}, protocol {plan.template.protocol}: {len(status)} runs")
+    print(status.pivot_table(index="alpha", columns="status", values="run_id", aggfunc="count", fill_value=0).to_string())
+    for row in status[status["status"] == "failed"].itertuples():
+        print(f"failed: {row.run_id}")
+    print("\n".join(_expectation(plan, len(plan.missing()))))
+    return 0
+
+
+def _expectation(plan, num_missing: int) -> list[str]:
+    """Lines on hours, memory and disk for the missing runs, each with where it comes from."""
+    from mtlser.model.backbone import num_parameters
+    from mtlser.runs.records import read_records
+
+    if num_missing == 0:
+        return ["nothing is missing"]
+    free = shutil.disk_usage(plan.settings.artifacts if plan.settings.artifacts.exists() else ".").free / 2**30
+    done = read_records([run.folder for run in (plan.whole or plan).runs]).only(status="done").runs
+    if not len(done):
+        done = plan.records().only(status="done").runs
+    if len(done):
+        hours = done["seconds"].astype(float).mean() * num_missing / 3600
+        where = f"{done['device'].iloc[0]}, mean of {len(done)} finished runs"
+        time = f"{hours:.1f} hours of one worker ({where}); divided by the workers at once"
+    else:
+        seconds = (plan.utterances["end_seconds"] - plan.utterances["start_seconds"]).sum() * plan.template.epochs
+        hours = num_missing * seconds / PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND / 3600
+        time = f"not measured yet; at the published 104 audio-seconds a second of one V100 at most {hours:.0f} hours"
+    parameters = num_parameters(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision)
+    state = parameters * BYTES_PER_PARAMETER_WHILE_TRAINING / 2**30 if parameters else None
+    kept = len(plan.preset.kept_weights) * (parameters or 0) * 4 / 2**30
+    return [
+        f"missing: {num_missing} runs",
+        f"time: {time}",
+        f"memory: {state:.2f} GiB a run for weights, gradients and optimiser, and activations besides"
+        if state
+        else "memory: the backbone is not on this machine yet, so its size is unknown",
+        f"disk: {num_missing * 0.5 / 1024 + kept + (state or 0):.2f} GiB for records, a checkpoint and kept weights; "
+        f"{free:.0f} GiB are free",
+    ]
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mtlser.runs.experiments import complete, table4
+
+    records = complete(table4(options.preset, _settings()))
+    print(records.runs.groupby(["alpha", "status"]).size().to_string())
+    return 0
+
+
+def _share(options: argparse.Namespace) -> int:
+    from mtlser.runs.experiments import table4
+    from mtlser.runs.records import share
+
+    settings = _settings()
+    plan = table4(options.preset, replace(settings, train=False))
+    about = {"contributor": options.contributor, "remarks": options.remarks}
+    folder = share(plan.records(), settings.results / options.contributor, about)
+    print(f"wrote {folder}; commit it to have the book show it")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from mtlser.corpus.audio import AudioError
+    from mtlser.model import Recognizer
+
+    model = options.model or _kept_model()
+    recognizer = Recognizer.from_pretrained(model)
+    failed = 0
+    for file in options.files:
+        try:
+            print(json.dumps({"file": file, **recognizer(file).to_dict()}))
+        except AudioError as error:
+            failed = 1
+            print(json.dumps({"file": file, "error": str(error)}))
+    return failed
+
+
+def _kept_model() -> Path:
+    models = sorted((_settings().artifacts / "runs").glob("*/model/config.json"))
+    if not models:
+        raise ConfigError("no trained model is here: run `make reproduce` first, or give one with --model FOLDER")
+    return models[-1].parent
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""Where missing runs execute: this machine, or an existing engine.
+
+On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with one
+thread (two single-thread processes beat one of two threads). Worker and parent speak JSON lines over the worker's
+standard input and output; when the parent dies the input ends, and the worker with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from mtlser.config import ConfigError, RunConfig
+from mtlser.runs import records
+from mtlser.runs.experiments import Plan, PlannedRun
+
+HEARTBEAT_SECONDS = 20.0
+
+
+def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
+    """Trains the runs on the plan's engine and returns {run id: error} of those that failed."""
+    engine = ENGINES.get(plan.settings.engine)
+    if engine is None:
+        raise ConfigError(f"ENGINE={plan.settings.engine!r} is not known; choose one of {', '.join(ENGINES)}")
+    with Progress(plan, missing) as progress:
+        tasks = [make_task(plan, run) for run in _with_dataset(plan, missing, progress)]
+        return engine(plan, tasks, progress)
+
+
+def _with_dataset(plan: Plan, missing: Sequence[PlannedRun], progress: Progress) -> Sequence[PlannedRun]:
+    """Builds the plan's arrays before any worker starts."""
+    from mtlser.corpus.audio import digest_audio
+    from mtlser.corpus.dataset import build_dataset
+
+    progress.say(f"reading the audio of {len(plan.utterances)} utterances")
+    sums = digest_audio(list(plan.utterances["wav"]))
+    cache = plan.settings.artifacts / "cache"
+    dataset = build_dataset(plan.utterances, sums, cache, plan.template.transcript_style)
+    plan.__dict__["_dataset_folder"] = dataset.folder
+    return missing
+
+
+def make_task(plan: Plan, run: PlannedRun) -> dict:
+    """A run as plain values that any process on any machine with the same artifacts folder can execute."""
+    return {
+        "run_id": run.run_id,
+        "config": run.config.to_dict(),
+        "dataset": str(plan.__dict__["_dataset_folder"]),
+        "train": list(run.fold.train),
+        "test": list(run.fold.test),
+        "backbone": plan.settings.backbone or plan.preset.backbone,
+        "backbone_revision": plan.preset.backbone_revision,
+        "digests": run.digests,
+        "corpus": records.CORPUS_NAMES[plan.preset.name],
+        "folder": str(run.folder),
+        "keep_weights": run.keep_weights,
+        "launched_by": f"engine {plan.settings.engine}",
+    }
+
+
+def execute(task: dict, progress=None) -> str:
+    """Completes one task in this process, under the lock of its folder; a run that another worker ended is left alone."""
+    from mtlser.corpus.dataset import load_dataset
+    from mtlser.runs.training import RunInputs, train
+
+    folder = Path(task["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        status = records.run_status(folder)
+        if status in ("done", "diverged"):
+            return status
+        dataset = load_dataset(Path(task["dataset"]))
+        inputs = RunInputs(
+            run_id=task["run_id"],
+            dataset=dataset,
+            train=np.sort(dataset.indices(task["train"])),
+            test=np.sort(dataset.indices(task["test"])),
+            backbone=task["backbone"],
+            backbone_revision=task["backbone_revision"],
+            digests=task["digests"],
+            corpus=task["corpus"],
+            launched_by=task["launched_by"],
+        )
+        config = RunConfig.from_dict(task["config"])
+        return train(config, inputs, folder, keep_weights=task["keep_weights"], progress=progress)
+
+
+class Progress:
+    """Lines for the terminal: what ended, what is left, and an estimate from what was measured so far."""
+
+    def __init__(self, plan: Plan, missing: Sequence[PlannedRun]) -> None:
+        whole = (plan.whole or plan).runs
+        self.path = plan.settings.progress
+        self.total = len(whole)
+        self.ended = sum(run.status in ("done", "diverged") for run in whole)
+        self.names = {r.run_id: f"α={r.config.alpha:g} {r.config.fold}" for r in missing}
+        self.epochs = plan.template.epochs
+        self.done_here = 0.0  # runs, fractions of the running ones included
+        self.running: dict[str, int] = {}  # epochs done of each run that is in progress
+        self.started = time.monotonic()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Progress:
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def say(self, text: str) -> None:
+        """One line, to the progress file if there is one, else to standard error."""
+        line = f"[{self.ended}/{self.total}] {text}\n"
+        if self.path is None:
+            sys.stderr.write(line)
+            return
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+
+    def event(self, run_id: str, event: dict) -> None:
+        """An epoch ended."""
+        with self._lock:
+            self.running[run_id] = event["epoch"]
+
+    def end(self, run_id: str, status: str, seconds: float) -> None:
+        """A run ended."""
+        with self._lock:
+            self.running.pop(run_id, None)
+            self.done_here += 1
+            self.ended += status in ("done", "diverged")
+        self.say(f"{self.names[run_id]} {status} in {seconds:.0f} s · {self._left()}")
+
+    def _left(self) -> str:
+        elapsed = time.monotonic() - self.started
+        done = self.done_here + sum(self.running.values()) / self.epochs
+        if done == 0:
+            return "no estimate yet"
+        left = elapsed / done * max(0.0, self.total - self.ended - sum(self.running.values()) / self.epochs)
+        return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                running = [f"{self.names[i]} epoch {e}/{self.epochs}" for i, e in sorted(self.running.items())]
+            self.say(f"{', '.join(running) or 'starting'} · {self._left()}")
+
+
+def num_gpus() -> int:
+    """GPUs that CUDA shows to this process; 0 without one."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def run_local(plan: Plan, tasks: Sequence[dict], progress: Progress) -> dict[str, str]:
+    """Runs tasks on this machine's GPUs or cores. One run's failure, or a worker's death, leaves the others alone."""
+    gpus = num_gpus()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_workers = max(1, min(plan.settings.workers or gpus or cores, len(tasks)))
+    waiting: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+    failures: dict[str, str] = {}
+    logs = plan.settings.artifacts / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    progress.say(f"{len(tasks)} runs to train, {num_workers} at once")
+    threads = [
+        threading.Thread(
+            target=_serve, args=(waiting, failures, progress, logs / f"worker-{k}.log", k % gpus if gpus else None)
+        )
+        for k in range(num_workers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
+
+
+def _serve(waiting: queue.SimpleQueue, failures: dict, progress: Progress, log: Path, gpu: int | None) -> None:
+    """Feeds one worker process until no task waits; a worker that died is replaced for the next task."""
+    worker: subprocess.Popen | None = None
+    while True:
+        try:
+            task = waiting.get_nowait()
+        except queue.Empty:
+            break
+        if worker is None or worker.poll() is not None:
+            worker = _start_worker(log, gpu)
+        started = time.monotonic()
+        status, error = _ask(worker, task, progress)
+        if error:
+            failures[task["run_id"]] = f"{error} (log: {log})"
+        progress.end(task["run_id"], status, time.monotonic() - started)
+    if worker is not None and worker.poll() is None:
+        worker.stdin.close()
+        worker.wait()
+
+
+def _start_worker(log: Path, gpu: int | None) -> subprocess.Popen:
+    source = str(Path(__file__).parents[2])
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if gpu is not None:
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = shown[gpu] if gpu < len(shown) and shown[0] else str(gpu)
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mtlser.runs.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream, env=environment, text=True,
+        )  # fmt: skip
+
+
+def _ask(worker: subprocess.Popen, task: dict, progress: Progress) -> tuple[str, str | None]:
+    """Sends one task and follows it to its end: (status, error or None)."""
+    with suppress(BrokenPipeError):
+        worker.stdin.write(json.dumps(task) + "\n")
+        worker.stdin.flush()
+    for line in worker.stdout:
+        message = json.loads(line)
+        if "epoch" in message:
+            progress.event(task["run_id"], message)
+        else:
+            return message["status"], message.get("error")
+    code = worker.wait()
+    cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return "failed", f"its worker process ended ({cause}); if memory ran out, set WORKERS to fewer"
+
+
+def work() -> None:
+    """A worker's life: tasks in, events and statuses out, until the input ends."""
+    channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to the log
+    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            tasks.put(line)
+        os._exit(0)  # the parent closed the pipe or died: nothing half-done would be used
+
+    threading.Thread(target=listen, daemon=True).start()
+    _single_thread()
+    while True:
+        task = json.loads(tasks.get())
+        try:
+            status = execute(task, lambda event: channel.write(json.dumps({"epoch": event["epoch"]}) + "\n"))
+            message = {"status": status}
+        except Exception as error:  # reported to the parent, which goes on with the other runs
+            traceback.print_exc()
+            message = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        channel.write(json.dumps(message) + "\n")
+
+
+def _single_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+ENGINES = {"local": run_local}
