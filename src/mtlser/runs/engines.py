@@ -35,29 +35,26 @@ def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
     if engine is None:
         raise ConfigError(f"ENGINE={plan.settings.engine!r} is not known; choose one of {', '.join(ENGINES)}")
     with Progress(plan, missing) as progress:
-        tasks = [make_task(plan, run) for run in _with_dataset(plan, missing, progress)]
-        return engine(plan, tasks, progress)
+        folder = _build_dataset(plan, progress)  # before any worker starts, so that none does it twice
+        return engine(plan, [make_task(plan, run, folder) for run in missing], progress)
 
 
-def _with_dataset(plan: Plan, missing: Sequence[PlannedRun], progress: Progress) -> Sequence[PlannedRun]:
-    """Builds the plan's arrays before any worker starts."""
+def _build_dataset(plan: Plan, progress: Progress) -> Path:
     from mtlser.corpus.audio import digest_audio
     from mtlser.corpus.dataset import build_dataset
 
     progress.say(f"reading the audio of {len(plan.utterances)} utterances")
     sums = digest_audio(list(plan.utterances["wav"]))
     cache = plan.settings.artifacts / "cache"
-    dataset = build_dataset(plan.utterances, sums, cache, plan.template.transcript_style)
-    plan.__dict__["_dataset_folder"] = dataset.folder
-    return missing
+    return build_dataset(plan.utterances, sums, cache, plan.template.transcript_style).folder
 
 
-def make_task(plan: Plan, run: PlannedRun) -> dict:
+def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
     """A run as plain values that any process on any machine with the same artifacts folder can execute."""
     return {
         "run_id": run.run_id,
         "config": run.config.to_dict(),
-        "dataset": str(plan.__dict__["_dataset_folder"]),
+        "dataset": str(dataset_folder),
         "train": list(run.fold.train),
         "test": list(run.fold.test),
         "backbone": plan.settings.backbone or plan.preset.backbone,

@@ -1,0 +1,131 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtlser.config import RunConfig
+from mtlser.runs import records
+from mtlser.runs.records import RecordError, Records
+from mtlser.storage import write_json, write_table
+
+
+def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3):
+    """A run folder with two epochs and four test utterances."""
+    folder = folder / run_id
+    folder.mkdir(parents=True)
+    final = {"accuracy": correct / 4, "uar": 0.5, "macro_f1": 0.5, "wer": 0.25, "cer": 0.1, "num_correct": correct}
+    config = RunConfig("pocket", alpha=alpha, fold=fold).to_dict()
+    write_json(
+        folder / "run.json",
+        {
+            "run_id": run_id, "status": status, "config": config, "corpus": "pocket corpus (synthetic)",
+            "num_test": 4, "num_train": 36, "final": final if status == "done" else None, "device": "cpu",
+        },
+    )  # fmt: skip
+    if status == "done":
+        history = pd.DataFrame({name: [1.0, 2.0] for name in records.HISTORY_COLUMNS}).assign(epoch=[1, 2])
+        predictions = pd.DataFrame(
+            {
+                "utterance": [f"{fold[:5]}F_impro01_{fold[-1]}00{i}" for i in range(4)],
+                "speaker": fold, "label": "sad", "prediction": ["sad"] * correct + ["happy"] * (4 - correct),
+                "logits": [np.zeros(4, np.float32)] * 4, "reference": "A B", "hypothesis": "A", "word_errors": 1, "words": 2,
+            }
+        )  # fmt: skip
+        write_table(folder / "history.parquet", history)
+        write_table(folder / "predictions.parquet", predictions)
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return [
+        write_run(tmp_path, "a", alpha=0.0),
+        write_run(tmp_path, "b", alpha=0.1, correct=4),
+        write_run(tmp_path, "c", alpha=0.1, fold="Ses01M", status="diverged"),
+        write_run(tmp_path, "d", alpha=0.1, fold="Ses02F", status="failed"),
+        write_run(tmp_path, "e", alpha=0.1, fold="Ses02M", status="running"),
+    ]
+
+
+def test_ended_runs_are_read_and_a_diverged_or_failed_one_is_never_dropped(folders):
+    found = records.read_records(folders)
+    assert found.runs.set_index("run_id")["status"].to_dict() == {
+        "a": "done", "b": "done", "c": "diverged", "d": "failed",
+    }  # fmt: skip
+    assert set(found.history["run_id"]) == set(found.predictions["run_id"]) == {"a", "b"}
+    assert found.provenance == "pocket corpus (synthetic)"
+
+
+def test_only_filters_every_table(folders):
+    part = records.read_records(folders).only(alpha=0.1, status="done")
+    assert part.runs["run_id"].tolist() == ["b"]
+    assert set(part.predictions["run_id"]) == set(part.history["run_id"]) == {"b"}
+    with pytest.raises(KeyError, match="alhpa"):
+        part.only(alhpa=1)
+
+
+def test_nothing_is_not_run():
+    assert Records.empty().provenance == "not run"
+    assert records.read_records([]).runs.empty
+
+
+def test_a_done_run_that_lost_a_table_is_missing(folders):
+    (folders[0] / "history.parquet").unlink()
+    assert records.run_status(folders[0]) == "missing"
+    assert records.run_status(folders[4]) == "running"
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"status": "finished", "config": {}}'])
+def test_a_damaged_run_names_its_file(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RecordError, match=r"run\.json"):
+        records.read_run(tmp_path)
+
+
+def test_a_damaged_table_names_its_file(folders):
+    (folders[0] / "predictions.parquet").write_bytes(b"PAR1")
+    with pytest.raises(RecordError, match=r"predictions\.parquet"):
+        records.read_records(folders)
+
+
+def test_shared_records_have_no_transcripts_and_read_back_equal(folders, tmp_path):
+    found = records.read_records(folders)
+    shared = records.share(found, tmp_path / "results" / "someone", {"contributor": "someone"})
+    assert sorted(p.name for p in shared.parent.rglob("*.*")) == [
+        "about.json", "history.parquet", "predictions.parquet", "runs.parquet",
+    ]  # fmt: skip
+    back = records.read_shared(shared)
+    pd.testing.assert_frame_equal(back.runs, found.runs)
+    assert set(found.predictions) - set(back.predictions) == {"reference", "hypothesis"}
+    assert json.loads((shared / "about.json").read_text())["contributor"] == "someone"
+    records.share(found.only(run_id="a"), shared, {})
+    assert len(records.read_shared(shared).runs) == 1
+
+
+def test_shared_records_with_transcripts_are_refused(folders, tmp_path):
+    shared = records.share(records.read_records(folders), tmp_path / "someone", {})
+    table = pd.read_parquet(shared / "predictions.parquet")
+    write_table(shared / "predictions.parquet", table.assign(reference="A B"))
+    with pytest.raises(RecordError, match="transcripts are not shared"):
+        records.read_shared(shared)
+
+
+def test_sharing_nothing_is_an_error(tmp_path):
+    with pytest.raises(RecordError, match="no ended run"):
+        records.share(Records.empty(), tmp_path / "x", {})
+
+
+def test_merge_keeps_the_first_of_two_equal_run_ids(folders):
+    found = records.read_records(folders)
+    other = Records(found.runs.assign(accuracy=0.0), found.history, found.predictions, "shared by another")
+    merged = records.merge([found.only(run_id="a"), other])
+    assert sorted(merged.runs["run_id"]) == ["a", "b", "c", "d"]
+    assert merged.runs.set_index("run_id").loc["a", "accuracy"] == 0.75
+    assert len(merged.predictions) == 8
+
+
+def test_digest_changes_with_any_number(folders):
+    found = records.read_records(folders)
+    changed = Records(found.runs, found.history.assign(loss=3.0), found.predictions)
+    assert found.digest() == records.read_records(folders).digest() != changed.digest()
