@@ -1,0 +1,200 @@
+"""A pretrained wav2vec 2.0 in a folder or on the hub: found, identified, and read as checked weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtlser.config import POCKET_BACKBONE
+from mtlser.storage import whole_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Wav2Vec2Config
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference
+
+# Parts of self-supervised training and of a fine-tuned CTC head, which a backbone does without.
+PRETRAINING_HEADS = ("quantizer.", "project_q.", "project_hid.", "lm_head.")
+
+# Old and new name of the two parts of the weight-normalised positional convolution (torch renamed them in 2.1).
+WEIGHT_NORM_NAMES = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+
+
+class BackboneError(ValueError):
+    """A backbone or model can't be found or read; the message says what to fetch, or which keys are wrong."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The weights file of a revision on the hub, as published there."""
+
+    file: str
+    num_bytes: int
+    sha256: str
+
+
+PUBLISHED = {
+    ("facebook/wav2vec2-base", "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8"): Published(
+        "pytorch_model.bin", 380_267_417, "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21"
+    )
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Two files, and the digest that the weights must have where one is known."""
+
+    config: Path
+    weights: Path
+    published: Published | None = None
+
+
+def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> Backbone:
+    """The files of "pocket-backbone", of a folder, or of a hub name at a revision (downloaded if need be).
+
+    Raises BackboneError that says what is missing and what to do.
+    """
+    name = str(path_or_hub_name)
+    folder = POCKET_BACKBONE if name == POCKET_BACKBONE.name else Path(name).expanduser()
+    if folder.is_dir():
+        return _in_folder(folder)
+    looks_like_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if not looks_like_hub:
+        raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
+    return _in_folder(_download(name, revision), PUBLISHED.get((name, revision or "")))
+
+
+def _in_folder(folder: Path, published: Published | None = None) -> Backbone:
+    weights = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
+    if weights is None or not (folder / "config.json").is_file():
+        raise BackboneError(f"{folder} needs config.json and one of {', '.join(WEIGHT_FILES)}")
+    return Backbone(folder / "config.json", weights, published)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """The hub's folder of that revision, from its cache where it is there."""
+    import httpx
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json", *WEIGHT_FILES]))
+    except (OSError, httpx.HTTPError, ValueError) as error:
+        raise BackboneError(_what_to_fetch(name, revision)) from error
+
+
+def _what_to_fetch(name: str, revision: str | None) -> str:
+    published = PUBLISHED.get((name, revision or ""))
+    url = f"https://huggingface.co/{name}/tree/{revision or 'main'}"
+    weights = WEIGHT_FILES[0] + " or " + WEIGHT_FILES[1]
+    if published:
+        weights = f"{published.file} ({published.num_bytes:,} bytes, sha256 {published.sha256})"
+    return (
+        f"{name} at revision {revision or 'main'} is not on this machine and could not be downloaded. "
+        f"Fetch config.json and {weights} from {url}, put both into any folder, and pass that folder as the backbone: "
+        "BACKBONE=<folder>"
+    )
+
+
+def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -> str:
+    """SHA-256 of the weights file: what run ids hold. Needs neither torch nor, for a known revision, the file."""
+    published = PUBLISHED.get((str(path_or_hub_name), revision or ""))
+    return published.sha256 if published else _sha256(find_backbone(path_or_hub_name, revision).weights)
+
+
+def read_weights(backbone: Backbone, cache_folder: Path | None = None) -> dict[str, Tensor]:
+    """Weights by the names of `transformers.Wav2Vec2Model`; heads of pretraining are left out.
+
+    A pickled `.bin` is read with `weights_only=True`, and kept as safetensors in `cache_folder` if given.
+    Raises BackboneError if a published file has other content than it was published with.
+    """
+    if backbone.published and _sha256(backbone.weights) != backbone.published.sha256:
+        raise BackboneError(f"{backbone.weights} is damaged: its sha256 is not {backbone.published.sha256}; delete it")
+    weights = _read_file(backbone.weights, cache_folder)
+    return {_rename(key): tensor for key, tensor in weights.items() if not key.startswith(PRETRAINING_HEADS)}
+
+
+def _read_file(path: Path, cache_folder: Path | None) -> dict[str, Tensor]:
+    from safetensors.torch import load_file, save_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if cache_folder is None:
+        return _read_pickle(path)
+    cached = Path(cache_folder) / f"{_sha256(path)}.safetensors"
+    if not cached.exists():
+        weights = {key: tensor.contiguous() for key, tensor in _read_pickle(path).items()}
+        with whole_file(cached) as partial:
+            save_file(weights, partial)
+    return load_file(cached)
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _rename(key: str) -> str:
+    """A checkpoint's key -> the key of today's `Wav2Vec2Model`."""
+    stem, _, last = key.removeprefix("wav2vec2.").rpartition(".")
+    return f"{stem}.{WEIGHT_NORM_NAMES.get(last, last)}" if stem else last
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# The pocket backbone: base's family (group norm, post-norm) at about 0.9 million parameters and 40 ms frames, which
+# halve the cost of a step. Dropout is off: its random numbers were 15% of a step.
+POCKET_ARCHITECTURE = {
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "conv_dim": (64,) * 8,
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2, 2),
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2, 2),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 16,
+    "feat_extract_norm": "group",
+    "do_stable_layer_norm": False,
+    "conv_bias": False,
+    "hidden_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+    "final_dropout": 0.0,
+    "layerdrop": 0.0,
+    "vocab_size": 32,
+}
+
+
+def init_random_backbone(folder: Path, seed: int = 0, architecture: dict | None = None) -> Path:
+    """Writes an untrained backbone (config.json, model.safetensors) of the pocket architecture or another.
+
+    For tests, and as the starting point of self-supervised training. An existing folder is left alone.
+    """
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    folder = Path(folder)
+    if not (folder / "model.safetensors").exists():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Wav2Vec2Model(Wav2Vec2Config(**(architecture or POCKET_ARCHITECTURE)))
+        write_model(folder, model.state_dict(), model.config)
+    return folder
+
+
+def write_model(folder: Path, weights: dict[str, Tensor], config: Wav2Vec2Config) -> None:
+    """Writes model.safetensors and config.json into the folder, each whole; the configuration comes last."""
+    from safetensors.torch import save_file
+
+    with whole_file(Path(folder) / "model.safetensors") as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial)
+    with whole_file(Path(folder) / "config.json") as partial:
+        partial.write_text(config.to_json_string(use_diff=False), encoding="utf-8")

@@ -1,0 +1,195 @@
+"""Encoder, pooling, emotion head and CTC head (section 3.1, Figure 1), and the legend of shapes.
+
+Legend, used by every function on tensors in this package:
+
+| letter | is |
+|---|---|
+| B | utterances of a batch |
+| S | samples of the longest waveform, at 16 kHz |
+| T | frames of the longest utterance (20 ms each in wav2vec2-base, 40 ms in the pocket backbone) |
+| C | channels of the convolutional encoder's output |
+| H | hidden size, the paper's d |
+| V | characters |
+| L | characters of the longest transcript |
+| E | emotions, the paper's C |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import Wav2Vec2Config
+
+from mtlser.config import EMOTIONS
+from mtlser.model.backbone import BackboneError, find_backbone, read_weights, write_model
+from mtlser.model.encoder import Encoder
+
+POOLINGS = ("sum", "mean")
+DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
+
+
+class MultitaskModel(nn.Module):
+    """x -> (c, y): emotion logits c = h(Σ z_i) and character logits y = g(z), where z = f_theta(x).
+
+    `config` carries, besides the encoder's fields, `pooling` ("sum": section 3.1; "mean": over the utterance's own
+    frames, as released), `num_emotions` and `encoder_padding` (see `Encoder`).
+    """
+
+    def __init__(self, config: Wav2Vec2Config) -> None:
+        super().__init__()
+        config.pooling = getattr(config, "pooling", "sum")
+        config.num_emotions = getattr(config, "num_emotions", len(EMOTIONS))
+        config.encoder_padding = getattr(config, "encoder_padding", "exact")
+        if config.pooling not in POOLINGS:
+            raise ValueError(f"config.pooling is {config.pooling!r}; choose one of {', '.join(POOLINGS)}")
+        config._attn_implementation = "sdpa"
+        self.config = config
+        self.wav2vec2 = Encoder(config)  # f_theta
+        self.dropout = nn.Dropout(config.final_dropout)
+        self.emotion_head = nn.Linear(config.hidden_size, config.num_emotions)  # h_phi
+        self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size)  # g_phi
+        self.initialise_heads(None)
+
+    def initialise_heads(self, generator: torch.Generator | None) -> None:
+        """Weights normal with `config.initializer_range`, biases zero, as transformers does; from one generator."""
+        with torch.no_grad():
+            for head in (self.emotion_head, self.ctc_head):
+                head.weight.normal_(0.0, self.config.initializer_range, generator=generator)
+                head.bias.zero_()
+
+    def forward(
+        self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Waveforms (B, S), lengths (B,) in samples, mask (B, T) -> logits (B, E), logits (B, T, V), frames (B,).
+
+        Each waveform has zero mean and unit variance over its own samples, and zeros after its end
+        (`corpus.audio.normalise_waveform`). `mask_time`: see `encoder.time_mask`. Lengths may stay on the CPU, which
+        saves a GPU synchronisations. Source: section 3.1.
+        Raises ValueError for an utterance that is too short for one frame.
+        """
+        return self.forward_features(*self.convolve(waveforms, waveform_lengths), mask_time)
+
+    def convolve(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The convolutional encoder: waveforms (B, S), lengths (B,) -> features (B, T, C), frame lengths (B,)."""
+        return self.wav2vec2.convolve(waveforms, waveform_lengths)
+
+    def forward_features(
+        self, features: Tensor, frame_lengths: Tensor, mask_time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All after the convolutions: features (B, T, C), lengths (B,), mask (B, T) -> the same three as `forward`.
+
+        The two heads and the pooling run in float32 also under autocast: a sum over frames gives logits in the
+        hundreds, where bfloat16 has steps of one half.
+        """
+        hidden = self.wav2vec2.contextualise(features, frame_lengths, mask_time)  # (B, T, H)
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = self.dropout(hidden.to(self.ctc_head.weight.dtype))
+            emotion_logits = self.emotion_head(self.pool(hidden, frame_lengths))  # (B, E)
+            return emotion_logits, self.ctc_head(hidden), frame_lengths
+
+    def pool(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Over time: hidden (B, T, H), lengths (B,) -> (B, H).
+
+        "sum" is section 3.1's Σ z_i; "mean" is the released code's, here over the utterance's own frames.
+        """
+        valid = self.wav2vec2.valid_frames(frame_lengths, hidden)
+        if valid is not None:
+            hidden = hidden.masked_fill(~valid[..., None], 0.0)
+        total = hidden.sum(dim=1)  # (B, H)
+        if self.config.pooling == "sum":
+            return total
+        return total / frame_lengths.to(total.device)[:, None]
+
+    def frame_lengths(self, waveform_lengths: Tensor) -> Tensor:
+        """Frames of each utterance: (B,) in samples -> (B,)."""
+        return self.wav2vec2.frame_lengths(waveform_lengths)
+
+    def freeze_convolutions(self) -> None:
+        """Stops training the convolutional encoder; the projection after it stays trainable."""
+        self.wav2vec2.feature_extractor.requires_grad_(False)
+
+    def convolution_state(self) -> dict[str, Tensor]:
+        """The convolutional encoder's weights by name: what cached features depend on."""
+        return self.wav2vec2.feature_extractor.state_dict()
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """theta, as far as it is trained: all trainable parameters outside the two heads."""
+        return [parameter for parameter in self.wav2vec2.parameters() if parameter.requires_grad]
+
+    @classmethod
+    def from_backbone(
+        cls,
+        path_or_hub_name: str | Path,
+        *,
+        revision: str | None = None,
+        pooling: str = "sum",
+        encoder_padding: str = "exact",
+        dropout: float | None = None,
+        layerdrop: float | None = None,
+        seed: int,
+        cache_folder: Path | None = None,
+    ) -> MultitaskModel:
+        """A pretrained backbone with fresh heads, which depend on `seed` alone.
+
+        `path_or_hub_name`: "pocket-backbone", a folder with config.json and weights, or a name on the hub with its
+        `revision`. `dropout` sets every dropout, `layerdrop` LayerDrop; None keeps the backbone's own.
+        `cache_folder` keeps a safetensors copy of a pickled `.bin`.
+        Raises BackboneError, which names missing or unexpected keys, or what to fetch and where to put it.
+        """
+        backbone = find_backbone(path_or_hub_name, revision)
+        config = Wav2Vec2Config.from_json_file(backbone.config)
+        config.update({"pooling": pooling, "encoder_padding": encoder_padding, "num_emotions": len(EMOTIONS)})
+        config.update({"emotions": list(EMOTIONS)})
+        if dropout is not None:
+            config.update(dict.fromkeys(DROPOUTS, dropout))
+        if layerdrop is not None:
+            config.update({"layerdrop": layerdrop})
+        model = cls._without_weights(config)
+        _load(model.wav2vec2, read_weights(backbone, cache_folder), str(backbone.weights))
+        for head in (model.emotion_head, model.ctc_head):
+            head.to_empty(device="cpu")
+        model.initialise_heads(torch.Generator().manual_seed(seed))
+        return model
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> MultitaskModel:
+        """A model that `save_pretrained` wrote. Raises BackboneError for a folder that isn't one."""
+        folder = Path(folder)
+        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+            raise BackboneError(f"{folder} is not a trained model: it needs config.json and model.safetensors")
+        config = Wav2Vec2Config.from_json_file(folder / "config.json")
+        model = cls._without_weights(config)
+        _load(model, load_file(folder / "model.safetensors"), str(folder / "model.safetensors"))
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes model.safetensors and config.json into the folder, each whole; the configuration comes last."""
+        write_model(Path(folder), self.state_dict(), self.config)
+
+    @classmethod
+    def _without_weights(cls, config: Wav2Vec2Config) -> MultitaskModel:
+        """The modules alone: no time on random weights that are replaced at once, no draw from torch's generator."""
+        with torch.device("meta"):
+            return cls(config)
+
+
+def _load(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Assigns weights by name, in float32. Raises BackboneError that names what is missing, unexpected or misshapen."""
+    expected = module.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - weights.keys()),
+        "unexpected": sorted(weights.keys() - expected.keys()),
+        "of another shape": sorted(
+            f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ),
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
+        raise BackboneError(f"{source} does not fit its config.json. {found}")
+    # Copies: a memory-mapped file has its own alignment, and sums then differ in the last bit from a resumed run's.
+    module.load_state_dict({name: tensor.float().clone() for name, tensor in weights.items()}, assign=True)
