@@ -148,7 +148,7 @@ def test_pooled_accuracy_is_the_mean_weighted_by_fold_size(folds):
 
 def test_pooling_refuses_what_does_not_belong_together():
     runs = pd.DataFrame(
-        {"status": ["done", "done", "diverged"], "alpha": [0.0, 0.1, 0.1], "num_test": [4, 4, 4], "num_correct": [1, 3, 4]}
+        {"status": ["done", "done", "diverged"], "alpha": [0, 0.1, 0.1], "num_test": [4] * 3, "num_correct": [1, 3, 4]}
     )
     with pytest.raises(ValueError, match="several alphas"):
         metrics.pooled_accuracy(runs)

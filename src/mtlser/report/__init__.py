@@ -1,0 +1,1 @@
+"""Records → what the book shows: tables, figures, tests and sentences, each with its provenance."""

@@ -1,0 +1,233 @@
+"""Data frames, pictures and sentences as objects that a notebook displays, each with its provenance."""
+
+from __future__ import annotations
+
+import html
+import math
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mtlser.runs.records import CORPUS_NAMES
+
+# Folds of each protocol (section 4.1: ten speakers; the session protocol has one fold per session).
+NUM_FOLDS = {"speaker": 10, "released": 10, "session": 5}
+
+NOT_RUN = "not run"
+
+# Groups of columns: "pocket_accuracy" is the column "accuracy" under the heading "pocket".
+GROUPS = {
+    "paper": "paper",
+    "iemocap": "IEMOCAP, this book",
+    "pocket": "pocket (synthetic), this book",
+    "ours": "this book",
+}
+
+HEADERS = {
+    "accuracy": "accuracy (WA)", "uar": "UA", "macro_f1": "macro-F1", "wer": "WER", "cer": "CER", "alpha": "α",
+    "interval": "95% interval", "difference": "difference, points", "folds": "folds", "run_id": "run",
+    "num_utterances": "utterances", "num_correct": "correct", "num_test": "test utterances",
+    "num_train": "training utterances", "wilson": "95% interval (Wilson)", "only_baseline": "only the first right",
+    "only_alpha": "only the second right", "mcnemar": "McNemar, p", "permutation": "permutation of speakers, p",
+    "holm": "permutation, Holm-corrected p", "comparison": "α compared", "wer_difference": "WER difference",
+    "shared_speakers": "speakers in both", "shared_dialogs": "dialogs in both", "shared_transcripts": "texts in both",
+    "test_in_train_speaker_share": "test utterances whose speaker is in training",
+    "named_speaker_share": "test utterances by the actor named", "repeated_text_share": "test texts also in training",
+    "repeated_text_share_five_words": "same, five words or more", "undecided": "undecidable",
+    "cross_validation": "cross-validation",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Html:
+    """HTML that Jupyter shows as it is; `text` stands for it where HTML cannot be shown."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Markdown:
+    """Sentences that Jupyter shows as Markdown."""
+
+    text: str
+
+    def _repr_markdown_(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def percent(share: float) -> str:
+    """0.7166 → "71.66%", as Table 4 prints it."""
+    return f"{100 * share:.2f}%"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points with its sign: 0.0649 → "+6.49"."""
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """A p-value with two digits, "< 0.001" below that."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """Two shares → "68.1 to 75.0%"; "–" where there is none."""
+    low, high = bounds
+    return "–" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}%"
+
+
+def interval_points(bounds: tuple[float, float]) -> str:
+    """Two differences of shares → "+1.2 to +5.0"; "–" where there is none."""
+    low, high = bounds
+    return "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
+
+
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(["accuracy", "uar", "macro_f1", "recall"], percent),
+    **dict.fromkeys(
+        ["test_in_train_speaker_share", "named_speaker_share", "repeated_text_share", "repeated_text_share_five_words"],
+        lambda share: f"{100 * share:.1f}%",
+    ),
+    **dict.fromkeys(["wer", "cer"], lambda value: f"{value:.4f}"),
+    **dict.fromkeys(["mcnemar", "permutation", "holm"], p_value),
+    **dict.fromkeys(["interval", "wilson"], interval),
+    "difference": points,
+    "difference_interval": interval_points,
+    "wer_difference": lambda value: f"{value:+.4f}".replace("-", "−"),
+    "alpha": lambda value: f"{value:g}",
+    "minutes": lambda value: f"{value:.1f}",
+}
+
+
+def _split(column: str) -> tuple[str, str]:
+    """Column → (group or "", name within the group)."""
+    group, _, name = str(column).partition("_")
+    return (group, name) if group in GROUPS and name else ("", str(column))
+
+
+def _cell(column: str, value: Any) -> str:
+    group, name = _split(column)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NOT_RUN if group else "–"
+    return html.escape(_FORMATS.get(name, str)(value))
+
+
+def _head(columns: list[str]) -> str:
+    names = [_split(column) for column in columns]
+    labels = [html.escape(HEADERS.get(name, name.replace("_", " "))) for _, name in names]
+    if not any(group for group, _ in names):
+        return "<tr>" + "".join(f'<th scope="col">{label}</th>' for label in labels) + "</tr>"
+    top, bottom = "", ""
+    for position, (group, _) in enumerate(names):
+        span = sum(other == group for other, _ in names)
+        if not group:
+            top += f'<th scope="col" rowspan="2">{labels[position]}</th>'
+        else:
+            bottom += f'<th scope="col">{labels[position]}</th>'
+            if position == 0 or names[position - 1][0] != group:
+                top += f'<th scope="colgroup" colspan="{span}">{GROUPS[group]}</th>'
+    return f"<tr>{top}</tr><tr>{bottom}</tr>"
+
+
+def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing to show") -> Html:
+    """A frame as an accessible HTML table whose caption is `title` and the provenance of `source`.
+
+    `source` is a Records, or a sentence that names where the numbers come from. The first column heads the rows. A
+    frame without rows becomes one line that ends in `empty`.
+    """
+    caption = f"{title}. {provenance(source)}"
+    if frame.empty:
+        return Html(
+            f'<p class="mtlser-caption">{html.escape(caption)}: {html.escape(empty)}</p>', f"{caption}: {empty}"
+        )
+    rows = ""
+    for values in frame.itertuples(index=False):
+        head, *cells = [_cell(column, value) for column, value in zip(frame.columns, values, strict=True)]
+        rows += f'<tr><th scope="row">{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
+    label = html.escape(title)
+    # tabindex and role let a keyboard scroll a table that is wider than the screen.
+    body = (
+        f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" aria-label="{label}">\n'
+        f'<table class="dataframe table"><caption>{html.escape(caption)}</caption>\n'
+        f"<thead>{_head(list(frame.columns))}</thead>\n<tbody>\n{rows}</tbody></table></div>"
+    )
+    return Html(body, caption)
+
+
+# The theme paints HTML outputs and pictures white in dark mode; these have a transparent ground and a dark twin.
+_FIGURE_STYLE = (
+    "<style>html[data-theme=dark] .bd-content div.cell_output .text_html:has(figure.mtlser)"
+    "{background:none;color:inherit;padding:0}</style>"
+)
+
+
+def picture(light_svg: str, dark_svg: str, title: str, source: Any, alt: str) -> Html:
+    """Two variants of one SVG, of which the page's theme shows one, with a caption that holds the provenance.
+
+    Raises ValueError for an empty `alt`: a reader who cannot see the picture needs it.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty: say in a sentence what the picture shows")
+    caption = f"{title}. {provenance(source)}"
+    images = "".join(
+        f'<img class="only-{theme}" style="max-width:100%;background:none;padding:0" alt="{html.escape(alt)}" '
+        f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
+        for theme, svg in (("light", light_svg), ("dark", dark_svg))
+    )
+    body = f'<div>{images}</div><figcaption class="mtlser-caption">{html.escape(caption)}</figcaption>'
+    return Html(f'{_FIGURE_STYLE}<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
+
+
+def corpus_name(preset: str) -> str:
+    """The corpus of a preset as captions name it: "IEMOCAP" or "Pocket corpus (synthetic)"."""
+    return _capital(CORPUS_NAMES[preset])
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(str(value) for value in sorted(values.unique()))
+
+
+def finished_folds(runs: pd.DataFrame) -> pd.Series:
+    """Index alpha, value the number of folds whose runs are done for every seed among `runs`."""
+    num_seeds = runs["seed"].nunique()
+    done = runs[runs["status"] == "done"].groupby(["alpha", "fold"])["seed"].nunique() == num_seeds
+    return done[done].groupby("alpha").size().reindex(sorted(runs["alpha"].unique()), fill_value=0)
+
+
+def provenance(source: Any) -> str:
+    """Corpus, protocol, pooling, seeds, epochs, folds completed of a Records; a sentence is returned as it is."""
+    if isinstance(source, str):
+        return source
+    runs = source.runs
+    if runs.empty:
+        return NOT_RUN.capitalize()
+    total = sum(NUM_FOLDS[protocol] for protocol in runs["protocol"].unique())
+    folds = finished_folds(runs)
+    low, high = folds.min(), folds.max()
+    counted = f"{low} of {total} folds" if low == high else f"{low} to {high} of {total} folds, depending on α"
+    folds_as = f"{_listed(runs['protocol'])} folds, {_listed(runs['pooling'])} pooling"
+    seeds = ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"])
+    epochs = ", ".join(_plural(int(count), "epoch") for count in sorted(runs["epochs"].unique()))
+    partial = ": partial" if low < total else ""
+    return f"{_capital(source.provenance)}: {folds_as}, {seeds}, {epochs}, {counted}{partial}"

@@ -1,0 +1,183 @@
+"""Records → the book's figures, as SVG on a transparent ground in a light and a dark variant.
+
+The only module that imports matplotlib. An alpha, and an emotion, has one colour everywhere (Okabe and Ito's palette,
+told apart with any colour vision, darkened where it was too pale for a white page); alphas differ in dashes too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mtlser import paper
+from mtlser.config import ALPHAS, EMOTIONS
+from mtlser.report import tables
+from mtlser.report.display import Html, picture
+
+ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
+ALPHA_DASHES = dict(zip(ALPHAS, [(1, 1), (4, 2), (6, 2, 1, 2), (), (8, 2)], strict=True))
+EMOTION_COLOURS = dict(zip(EMOTIONS, ["#7F7F7F", "#009E73", "#D55E00", "#2A7FC0"], strict=True))
+EMOTION_MARKERS = dict(zip(EMOTIONS, ["s", "^", "D", "v"], strict=True))
+PAPER_COLOUR = "#D55E00"
+
+_INK = {"light": "#222832", "dark": "#ced6dd"}
+_COLOUR_MAPS = {"light": "Blues", "dark": "Blues_r"}  # the smallest share is nearest to the page's ground
+
+
+def _style(theme: str) -> dict[str, Any]:
+    ink = _INK[theme]
+    return {
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": "mtlser",  # the same picture gives the same bytes
+        "font.family": "sans-serif",
+        "font.size": 10,
+        **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], ink),
+        "axes.facecolor": "none",
+        "figure.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "image.cmap": _COLOUR_MAPS[theme],
+    }
+
+
+def draw(function: Callable[..., Figure], data: Any, theme: str) -> str:
+    """The SVG of `function(data)` in the theme "light" or "dark"."""
+    with mpl.rc_context(_style(theme)):
+        buffer = io.StringIO()
+        function(data).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def show(function: Callable[..., Figure], data: Any, title: str, alt: str, source: Any = None) -> Html:
+    """A figure in both themes, with `title` and provenance below it and `alt` for those who cannot see it.
+
+    `source` is what the provenance is taken from, `data` itself unless given. Without any run it is one line of text.
+    """
+    source = data if source is None else source
+    if hasattr(source, "runs") and source.only(status="done").runs.empty:
+        return Html(f'<p class="mtlser-caption">{title}: not run</p>', f"{title}: not run")
+    return picture(draw(function, data, "light"), draw(function, data, "dark"), title, source, alt)
+
+
+def _panels(count: int, height: float = 3.2, width: float = 7.5) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _over_epochs(axes: Axes, history: pd.DataFrame, column: str, **colours: Any) -> None:
+    """A thin line for each run and a thick one for their mean over folds."""
+    sns.lineplot(history, x="epoch", y=column, units="run_id", estimator=None, lw=0.5, alpha=0.45, ax=axes,
+                 legend=False, marker="." if history["epoch"].nunique() == 1 else None, **colours)  # fmt: skip
+    sns.lineplot(history, x="epoch", y=column, errorbar=None, lw=2, ax=axes, legend=False,
+                 marker="o" if history["epoch"].nunique() == 1 else None, **colours)  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def training_curves(records: Any) -> Figure:
+    """Losses, accuracy and WER of one alpha over epochs: a thin line for each fold, a thick one for their mean."""
+    figure, panels = _panels(4, height=2.8, width=9)
+    colour = ALPHA_COLOURS.get(records.runs["alpha"].iloc[0], "#7F7F7F")
+    titles = {"loss_ce": "cross-entropy", "loss_ctc": "CTC loss", "accuracy": "accuracy, test", "wer": "WER, test"}
+    for axes, (column, title) in zip(panels, titles.items(), strict=True):
+        _over_epochs(axes, records.history, column, color=colour)
+        axes.set(title=title, ylabel="")
+        axes.set_ylim(bottom=0)
+    panels[2].set_ylim(0, 1)
+    panels[2].yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def figure2(records: Any) -> Figure:
+    """Figure 2: test accuracy (left) and WER (right) against epoch, one colour for each alpha."""
+    figure, panels = _panels(2, height=3.6)
+    history = records.history.assign(alpha=records.history["alpha"].astype(float))
+    alphas = [alpha for alpha in ALPHAS if alpha in set(history["alpha"])]
+    # Categorical: as numbers, 0 and 0.001 would get the same colour.
+    history["alpha"] = pd.Categorical(history["alpha"], categories=alphas)
+    for axes, column, label in zip(panels, ["accuracy", "wer"], ["accuracy, test fold", "WER, test fold"], strict=True):
+        _over_epochs(axes, history, column, hue="alpha", style="alpha", palette=ALPHA_COLOURS, dashes=ALPHA_DASHES)
+        axes.set(ylabel=label)
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for alpha in alphas:
+        panels[0].plot([], [], color=ALPHA_COLOURS[alpha], dashes=ALPHA_DASHES[alpha] or (None, None), lw=2,
+                       label=f"α = {alpha:g}")  # fmt: skip
+    figure.legend(loc="outside upper center", ncols=len(alphas))
+    return figure
+
+
+def accuracy_by_alpha(records: Any) -> Figure:
+    """Accuracy of each alpha with its interval, beside the paper's Table 4."""
+    figure, (axes,) = _panels(1)
+    scores = tables.scores(records)
+    published = paper.table4()
+    places = {alpha: place for place, alpha in enumerate(published["alpha"])}
+    axes.plot(places.values(), published["accuracy"], "D", color=PAPER_COLOUR, label="paper, IEMOCAP")
+    for alpha, accuracy, (low, high) in scores[["alpha", "accuracy", "interval"]].itertuples(index=False):
+        if alpha in places:
+            place = places[alpha] + 0.15
+            axes.plot([place, place], [low, high], color=ALPHA_COLOURS[alpha], lw=1.5)
+            axes.plot(place, accuracy, "o", color=ALPHA_COLOURS[alpha])
+    axes.plot([], [], "o", color=ALPHA_COLOURS[0.0], label=f"this book, {records.provenance}")
+    axes.set_xticks(list(places.values()), [f"{alpha:g}" for alpha in places])
+    axes.set(xlabel="α", ylabel="accuracy (WA)")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def _matrix(axes: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:
+    """Coloured cells, as vectors: shares in [0, 1] with a text in each."""
+    sns.heatmap(shares, annot=texts, fmt="", vmin=0, vmax=1, cmap=mpl.rcParams["image.cmap"], cbar=False, ax=axes,
+                linewidths=1, linecolor="#7F7F7F55")  # fmt: skip
+    axes.tick_params(rotation=0, length=0)
+
+
+def confusion(records: Any) -> Figure:
+    """Confusion matrix over all finished runs: colour and percentage by true emotion, with counts."""
+    counts = tables.confusion(records).set_index("emotion")
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    texts = counts.astype(str) + "\n" + (100 * shares).round().astype(int).astype(str) + "%"
+    figure, (axes,) = _panels(1, height=3.6, width=4.6)
+    _matrix(axes, shares, texts)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def per_speaker(records: Any) -> Figure:
+    """For each test speaker the recall of each emotion (small marks) and the accuracy (dot)."""
+    predictions = records.only(status="done").predictions
+    predictions = predictions.assign(correct=predictions["label"] == predictions["prediction"])
+    speakers = sorted(predictions["speaker"].unique())
+    figure, (axes,) = _panels(1, height=1.2 + 0.28 * len(speakers))
+    recall = predictions.groupby(["label", "speaker"])["correct"].mean()
+    for emotion in [name for name in EMOTIONS if name in recall.index]:
+        values = recall[emotion]
+        axes.plot(values, values.index.map(speakers.index), EMOTION_MARKERS[emotion], ms=4.5, alpha=0.85, mew=0,
+                  color=EMOTION_COLOURS[emotion], label=emotion)  # fmt: skip
+    accuracy = predictions.groupby("speaker")["correct"].mean()
+    axes.plot(accuracy, range(len(speakers)), "o", color=mpl.rcParams["text.color"], ms=7, mfc="none", label="accuracy")
+    axes.set_yticks(range(len(speakers)), speakers)
+    axes.set(xlim=(-0.02, 1.02), xlabel="share recognised")
+    axes.invert_yaxis()
+    axes.grid(axis="y", lw=0.4, color="#7F7F7F55")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper center", ncols=5, columnspacing=1, handletextpad=0.2)
+    return figure
+
+
+def leaks(shares: pd.DataFrame) -> Figure:
+    """Speakers × folds (`tables.speaker_shares`): the share of a speaker in the test fold; the rest is in training."""
+    figure, (axes,) = _panels(1, height=1 + 0.3 * len(shares), width=1.6 + 0.6 * shares.shape[1])
+    texts = shares.map(lambda share: f"{100 * share:.0f}%" if share else "")
+    _matrix(axes, shares, texts)
+    axes.set(xlabel="test fold", ylabel="speaker")
+    return figure

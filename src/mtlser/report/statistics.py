@@ -1,0 +1,144 @@
+"""Intervals and paired tests over records, with speakers as the unit that varies.
+
+Utterances of one speaker resemble each other, so they are no independent draws. What is estimated here is the accuracy
+(Eq. 4) that the same procedure would have on other speakers drawn like these; with ten speakers the intervals are
+approximate, and somewhat too narrow. They do not cover other corpora, and not other seeds unless several were run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+CONFIDENCE = 0.95
+NUM_RESAMPLES = 10_000
+SEED = 0  # of the resampling: the same records always give the same interval
+
+Interval = tuple[float, float]
+NO_INTERVAL: Interval = (float("nan"), float("nan"))
+
+
+def _correct(predictions: pd.DataFrame) -> pd.Series:
+    return (predictions["label"] == predictions["prediction"]).astype(float)
+
+
+def _ratio_of_sums(numerator: np.ndarray, denominator: np.ndarray, axis: int = -1) -> np.ndarray:
+    return numerator.sum(axis=axis) / denominator.sum(axis=axis)
+
+
+def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Interval:
+    """Percentile interval of the mean of `numerator` when whole speakers are drawn with replacement."""
+    sums = numerator.groupby(speakers.to_numpy()).agg(["sum", "size"])
+    if len(sums) < 2:
+        return NO_INTERVAL  # one speaker says nothing about how speakers differ
+    bounds = scipy.stats.bootstrap(
+        (sums["sum"].to_numpy(), sums["size"].to_numpy()), _ratio_of_sums, paired=True, vectorized=True,
+        n_resamples=NUM_RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=SEED,
+    ).confidence_interval  # fmt: skip
+    return float(bounds.low), float(bounds.high)
+
+
+def accuracy_interval(predictions: pd.DataFrame) -> Interval:
+    """95% interval of the weighted accuracy, by bootstrap over speakers; NaN for fewer than two speakers.
+
+    `predictions` (columns label, prediction, speaker) is of one alpha; several seeds add rows to their speaker.
+    """
+    return _bootstrap_over_speakers(_correct(predictions), predictions["speaker"])
+
+
+def wilson_interval(predictions: pd.DataFrame) -> Interval:
+    """95% Wilson interval, as if utterances were independent: a lower bound of the uncertainty, for comparison.
+
+    With several seeds an utterance counts once, with its mean correctness.
+    """
+    correct = _correct(predictions).groupby(predictions["utterance"]).mean()
+    bounds = proportion_confint(correct.sum(), len(correct), alpha=1 - CONFIDENCE, method="wilson")
+    return float(bounds[0]), float(bounds[1])
+
+
+def permutation_test(differences: np.ndarray) -> float:
+    """Two-sided p of the summed differences, one per speaker, under exchange of the two alphas within speakers.
+
+    Exact (all 2^n signs) up to 13 speakers, otherwise 10,000 random ones. NaN without speakers. With n speakers the
+    smallest p possible is 2 / 2^n.
+    """
+    differences = np.asarray(differences, dtype=float)
+    if differences.size == 0:
+        return float("nan")
+    if differences.size == 1:
+        return 1.0  # both signs are equally far from zero
+    result = scipy.stats.permutation_test(
+        (differences, np.zeros_like(differences)), lambda a, b, axis=-1: (a - b).sum(axis=axis),
+        permutation_type="samples", vectorized=True, n_resamples=NUM_RESAMPLES, rng=SEED,
+    )  # fmt: skip
+    return float(result.pvalue)
+
+
+def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
+    """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, taken as independent."""
+    only_first, only_second = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
+    return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Holm-corrected p-values; a NaN stays NaN and is not counted as a test."""
+    corrected = np.array(p_values, dtype=float)
+    tested = ~np.isnan(corrected)
+    if tested.any():
+        corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    return corrected.tolist()
+
+
+def _pairs(predictions: pd.DataFrame, baseline: float, alpha: float) -> pd.DataFrame:
+    """Rows (utterance, seed) predicted under both alphas: columns speaker, seed, first, second (correctness)."""
+    scored = predictions.assign(correct=_correct(predictions))
+    first, second = (
+        scored.loc[scored["alpha"] == value, ["utterance", "seed", "speaker", "correct"]].rename(
+            columns={"correct": name}
+        )
+        for value, name in ((baseline, "first"), (alpha, "second"))
+    )
+    return first.merge(second, on=["utterance", "seed", "speaker"], validate="one_to_one")
+
+
+def compare(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str, Any]:
+    """How `alpha` differs from `baseline` over the utterances that both tested.
+
+    `difference` is accuracy(alpha) − accuracy(baseline), a share, with a 95% interval by bootstrap over speakers.
+    McNemar takes the lowest seed that both ran, because the seeds of an utterance are not independent.
+    """
+    pairs = _pairs(predictions, baseline, alpha)
+    row: dict[str, Any] = {"baseline": baseline, "alpha": alpha, "num_utterances": pairs["utterance"].nunique()}
+    if pairs.empty:
+        nothing = dict.fromkeys(["difference", "mcnemar", "permutation"], float("nan"))
+        return row | nothing | {"only_baseline": 0, "only_alpha": 0, "difference_interval": NO_INTERVAL}
+    gain = pairs["second"] - pairs["first"]
+    one_seed = pairs[pairs["seed"] == pairs["seed"].min()]
+    return row | {
+        "difference": float(gain.mean()),
+        "difference_interval": _bootstrap_over_speakers(gain, pairs["speaker"]),
+        "only_baseline": int((one_seed["first"] > one_seed["second"]).sum()),
+        "only_alpha": int((one_seed["second"] > one_seed["first"]).sum()),
+        "mcnemar": mcnemar_test(one_seed["first"], one_seed["second"]),
+        "permutation": permutation_test(gain.groupby(pairs["speaker"]).sum().to_numpy()),
+    }
+
+
+def paired_tests(records: Any, baseline: float = 0.0) -> pd.DataFrame:
+    """Every alpha against `baseline`, one row each, with Holm's correction of the permutation test over the rows.
+
+    Columns: baseline, alpha, num_utterances, difference, difference_interval, only_baseline, only_alpha, mcnemar,
+    permutation, holm. No rows where the baseline or every other alpha has no prediction.
+    """
+    predictions = records.predictions
+    alphas = sorted(set(predictions["alpha"]) - {baseline}) if len(predictions) else []
+    if not alphas or baseline not in set(predictions["alpha"]):
+        return pd.DataFrame()
+    rows = pd.DataFrame([compare(predictions, baseline, alpha) for alpha in alphas])
+    return rows.assign(holm=holm(rows["permutation"].tolist()))

@@ -1,0 +1,174 @@
+"""Records → the data frames that the book shows; `display.show` turns each into a captioned table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mtlser import paper
+from mtlser.config import EMOTIONS
+from mtlser.report import statistics
+from mtlser.report.display import NOT_RUN, NUM_FOLDS, finished_folds
+from mtlser.runs import metrics
+
+if TYPE_CHECKING:
+    from mtlser.corpus.folds import Fold
+
+
+class MixedRecordsError(ValueError):
+    """Records of different experiments would be averaged together; the message names the column to filter."""
+
+
+def check_one_experiment(records: Any) -> None:
+    """Raises MixedRecordsError when runs differ in anything but alpha, fold and seed that a result depends on."""
+    for column in ("corpus", "protocol", "pooling", "epochs", "transcript_style", "encoder_padding"):
+        values = sorted(map(str, records.runs[column].unique()))
+        if len(values) > 1:
+            raise MixedRecordsError(
+                f"records mix {column} {' and '.join(values)}: choose one, records.only({column}=…)"
+            )
+
+
+def completeness(records: Any, alpha: float) -> str:
+    """ "10 of 10 folds", "partial (3 of 10 folds, 1 diverged)" or "not run", for one alpha."""
+    runs = records.runs[records.runs["alpha"] == alpha]
+    if runs.empty:
+        return NOT_RUN
+    total = NUM_FOLDS[runs["protocol"].iloc[0]]
+    done = int(finished_folds(records.runs)[alpha])
+    outcomes = _outcomes(runs).value_counts().drop("done", errors="ignore")
+    words = ", ".join([f"{done} of {total} folds", *(f"{count} {outcome}" for outcome, count in outcomes.items())])
+    return words if done == total else f"partial ({words})"
+
+
+def _result(records: Any, alpha: float) -> dict[str, Any]:
+    """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs."""
+    done = records.only(alpha=alpha, status="done")
+    if done.runs.empty:
+        return {"accuracy": float("nan"), "interval": statistics.NO_INTERVAL, "wer": float("nan")}
+    return {
+        "accuracy": metrics.pooled_accuracy(done),
+        "interval": statistics.accuracy_interval(done.predictions),
+        "wer": metrics.mean_wer(done.runs["wer"]),
+    }
+
+
+def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+    """Table 4: alpha, then accuracy, interval, difference from the paper, WER and folds of each corpus.
+
+    Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
+    Raises MixedRecordsError for records of more than one experiment.
+    """
+    table = paper.table4()
+    frame = table.rename(columns={"accuracy": "paper_accuracy", "wer": "paper_wer"})
+    for name, records in (("iemocap", iemocap), ("pocket", pocket)):
+        if records is None or records.runs.empty:
+            frame[[f"{name}_accuracy", f"{name}_wer"]] = float("nan")
+            continue
+        check_one_experiment(records)
+        results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
+        results.insert(2, "difference", results["accuracy"] - table["accuracy"])
+        results["folds"] = [completeness(records, alpha) for alpha in table["alpha"]]
+        frame = frame.join(results.add_prefix(f"{name}_"))
+    return frame
+
+
+def beside_paper(records: Any) -> pd.DataFrame:
+    """Ours beside the paper's for the alphas that `records` holds: the lines that end a training page."""
+    check_one_experiment(records)
+    rows = []
+    for alpha, accuracy, wer in paper.table4().itertuples(index=False):
+        if alpha in set(records.runs["alpha"]):
+            ours = _result(records, alpha)
+            rows.append({"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer, **_prefixed(ours),
+                         "difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer,
+                         "folds": completeness(records, alpha)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _prefixed(values: dict[str, Any]) -> dict[str, Any]:
+    return {f"ours_{name}": value for name, value in values.items()}
+
+
+def _scores(predictions: pd.DataFrame) -> dict[str, Any]:
+    words = predictions["words"].sum()
+    return {
+        "num_utterances": predictions["utterance"].nunique(),
+        "accuracy": metrics.weighted_accuracy(predictions["label"], predictions["prediction"]),
+        "uar": metrics.unweighted_accuracy(predictions["label"], predictions["prediction"]),
+        "macro_f1": metrics.macro_f1(predictions["label"], predictions["prediction"]),
+        "wer": predictions["word_errors"].sum() / words if words else float("nan"),
+    }
+
+
+def per_speaker(records: Any) -> pd.DataFrame:
+    """One row per test speaker of one alpha: speaker, num_utterances, accuracy, uar, macro_f1, wer (words pooled)."""
+    check_one_experiment(records)
+    predictions = records.only(status="done").predictions
+    rows = [{"speaker": speaker, **_scores(group)} for speaker, group in predictions.groupby("speaker")]
+    return pd.DataFrame(rows)
+
+
+def scores(records: Any) -> pd.DataFrame:
+    """One row per alpha over all finished folds: accuracy, UA, macro-F1, WER with words pooled, and both intervals."""
+    check_one_experiment(records)
+    rows = []
+    for alpha, group in records.only(status="done").predictions.groupby("alpha"):
+        intervals = {"interval": statistics.accuracy_interval(group), "wilson": statistics.wilson_interval(group)}
+        rows.append({"alpha": alpha, **_scores(group), **intervals})
+    return pd.DataFrame(rows)
+
+
+def confusion(records: Any) -> pd.DataFrame:
+    """Counts over all finished runs: column `emotion` (true), then one column per predicted emotion."""
+    predictions = records.only(status="done").predictions
+    if predictions.empty:
+        return pd.DataFrame(columns=["emotion", *EMOTIONS])
+    counts = metrics.confusion(predictions["label"], predictions["prediction"])
+    return pd.DataFrame(counts, columns=list(EMOTIONS)).assign(emotion=EMOTIONS)[["emotion", *EMOTIONS]]
+
+
+def runs(records: Any) -> pd.DataFrame:
+    """Every run that ended, those with a problem first: its outcome, scores, minutes and device."""
+    table = records.runs.assign(outcome=_outcomes(records.runs), minutes=records.runs["seconds"].astype(float) / 60)
+    table = table.assign(fine=table["outcome"] == "done").sort_values(["fine", "alpha", "fold", "seed"])
+    columns = ["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]
+    return table[columns].reset_index(drop=True)
+
+
+def _outcomes(table: pd.DataFrame) -> pd.Series:
+    """Status of each run; a finished run that predicts one emotion almost always is "collapsed"."""
+    collapsed = table["collapsed"].eq(True) & (table["status"] == "done")
+    return table["status"].mask(collapsed, "collapsed")
+
+
+def problems(records: Any) -> pd.DataFrame:
+    """The runs that diverged, failed or collapsed, with the reason that the run left; no rows when there is none."""
+    table = records.runs.assign(outcome=_outcomes(records.runs))
+    table = table[table["outcome"] != "done"].sort_values(["alpha", "fold", "seed"])
+    return table[["alpha", "fold", "seed", "outcome", "error"]].reset_index(drop=True)
+
+
+def paired_tests(records: Any) -> pd.DataFrame:
+    """`statistics.paired_tests` with the two alphas in one column, as the book shows it."""
+    check_one_experiment(records)
+    rows = statistics.paired_tests(records.only(status="done"))
+    if rows.empty:
+        return rows
+    rows.insert(0, "comparison", [f"{a:g} → {b:g}" for a, b in zip(rows["baseline"], rows["alpha"], strict=True)])
+    return rows.drop(columns=["baseline", "alpha"])
+
+
+def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
+    """Index speaker, one column per fold: the share of the speaker's utterances that the fold tests."""
+    speakers = utterances.set_index("utterance")["speaker"]
+    totals = speakers.value_counts().sort_index()
+    shares = {fold.name: speakers[list(fold.test)].value_counts() / totals for fold in folds}
+    return pd.DataFrame(shares, index=totals.index).fillna(0.0)
+
+
+def departures() -> pd.DataFrame:
+    """Every difference between paper, released code and this book: the departures page."""
+    frame = paper.departures()[["topic", "paper", "released", "ours", "code", "measured"]]
+    return frame.rename(columns={"paper": "as written", "released": "as released", "ours": "this book"})
