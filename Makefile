@@ -1,0 +1,36 @@
+# Every target is phony and one line: Python decides what is stale, by content. `make` alone prints help.
+PYTHON ?= python3
+PRESET ?= pocket
+BOOK = .venv/bin/python -m mtlser_book
+
+# Options travel as environment variables, so that a path with spaces needs no quoting here.
+export MTLSER_PRESET := $(PRESET)
+export MTLSER_RELEASE := $(IEMOCAP)
+export MTLSER_BACKBONE := $(BACKBONE)
+export MTLSER_ALPHAS := $(ALPHAS)
+export MTLSER_FOLDS := $(FOLDS)
+export MTLSER_EPOCHS := $(EPOCHS)
+export MTLSER_ENGINE := $(ENGINE)
+export MTLSER_TORCH := $(TORCH)
+
+.PHONY: help setup reproduce plan book test lint serve clean
+help: ; @sed -n 's/^\([a-z]*\):[^#]*## */  make \1@/p; s/^#   //p' Makefile | tr '@' '\t' | expand -t 20
+setup: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py ## make .venv and install the tested packages into it
+reproduce: setup ; @$(BOOK) reproduce ## complete the missing runs of Table 4, then render the book into build/html
+plan: setup ; @.venv/bin/python -m mtlser plan ## what reproduce would do: runs done, missing, failed; time, memory and disk
+book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
+test: setup ; @.venv/bin/python -m pytest $(ARGS) ## run the test suite
+lint: setup ; @.venv/bin/ruff check . && .venv/bin/nbstripout --verify book/*.ipynb book/*/*.ipynb ## check style, and that notebooks are committed without outputs
+serve: setup ; @$(BOOK) serve ## show build/html at http://127.0.0.1:8000
+clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and .venv stay
+# options:
+#
+#   options, for example `make reproduce PRESET=iemocap IEMOCAP=~/IEMOCAP_full_release`:
+#     PRESET=pocket       pocket (synthetic corpus, minutes), iemocap (the paper's experiment) or smoke (a test)
+#     IEMOCAP=            folder of the IEMOCAP release, for PRESET=iemocap
+#     BACKBONE=           local folder of the pretrained backbone, where the hub cannot be reached
+#     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
+#     EPOCHS=             another number of epochs (labelled partial)
+#     ENGINE=             where missing runs execute: empty is this machine; ray or slurm
+#     TORCH=cpu           install PyTorch's CPU build, about 200 MB instead of about 3 GB on Linux
+#     PYTHON=python3      the Python that makes .venv: 3.11, 3.12 or 3.13

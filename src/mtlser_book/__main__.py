@@ -1,0 +1,195 @@
+"""`python -m mtlser_book reproduce|book|serve|readme`: what the Makefile's targets call.
+
+Options come from MTLSER_* variables, which the Makefile sets; --preset, --build and --artifacts override them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Stop(Exception):
+    """An expected end with an error; the message says what to do."""
+
+
+def say(line: str) -> None:
+    """One line of progress on the terminal, at once."""
+    print(line, flush=True)
+
+
+@contextmanager
+def shown_progress(path: Path) -> Iterator[None]:
+    """Prints what workers append to `path` while the block runs: a kernel's own output goes to the page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    ended = threading.Event()
+
+    def follow() -> None:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            while True:
+                last_round = ended.is_set()
+                for line in iter(stream.readline, ""):
+                    print(line, end="", flush=True)
+                if last_round:
+                    return
+                ended.wait(0.2)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def only_one(build: Path) -> Iterator[None]:
+    """Holds the build folder. Raises Stop if another call holds it."""
+    build.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(build / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Stop(f"another call is rendering in {build}/; let it end, or end it, and retry") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def set_environment(options: argparse.Namespace, train: bool) -> None:
+    """Puts the options where the notebooks' kernels and workers read them."""
+    given = {"PRESET": options.preset, "ARTIFACTS": options.artifacts, "TRAIN": "1" if train else "0"}
+    given["PROGRESS"] = str((Path(options.build) / "progress.log").resolve())
+    os.environ.update({f"MTLSER_{name}": value for name, value in given.items()})
+    for name in ("MTLSER_RELEASE", "MTLSER_BACKBONE"):  # `make IEMOCAP=~/x` leaves the tilde to us in some shells
+        if os.environ.get(name, "").startswith("~"):
+            os.environ[name] = str(Path(os.environ[name]).expanduser())
+
+
+def render(options: argparse.Namespace, train: bool) -> None:
+    """Executes stale pages and builds the site. Raises Stop that lists every page that failed."""
+    from mtlser.config import ConfigError
+    from mtlser.runs.experiments import Settings, table4
+    from mtlser_book.execute import NotebookError, execute_page, library_digest
+    from mtlser_book.pages import book_pages
+    from mtlser_book.stage import BuildError, build_site
+
+    set_environment(options, train)
+    build = Path(options.build)
+    failures: list[str] = []
+    with only_one(build), shown_progress(build / "progress.log"):
+        try:
+            settings = Settings.from_environment()
+            plan = table4(options.preset, settings)
+            if train:
+                announce(plan)
+            pages = book_pages(ROOT, options.preset, settings)
+            library = library_digest(ROOT / "src")
+        except (ConfigError, NotebookError, OSError, ValueError) as error:
+            raise Stop(str(error)) from error
+        for page in pages:
+            try:
+                execute_page(page, root=ROOT, build=build, library=library, log=say)
+            except NotebookError as error:
+                failures.append(str(error))
+                say(f"{page.target}: FAILED")
+        if failures:
+            raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
+        try:
+            changed = build_site(ROOT, build)
+        except BuildError as error:
+            raise Stop(f"{error}\n\nThe previous site stays as it was.") from None
+    say("The book is rendered." if changed else "Nothing changed: the book is up to date.")
+    say(f"Open {build / 'html' / 'index.html'}, or type: make serve")
+
+
+def announce(plan) -> None:
+    """Makes the corpus where it is missing, says what is missing, and hands the runs to an engine if one is named."""
+    missing = plan.missing()
+    say(f"Table 4, preset {plan.preset.name}: {len(plan.runs) - len(missing)} of {len(plan.runs)} runs are done")
+    if missing and plan.settings.engine != "local":
+        if subprocess.run([sys.executable, "-m", "mtlser", "run", "table4"], cwd=ROOT).returncode:
+            raise Stop(f"engine {plan.settings.engine} did not complete the runs; its message is above")
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serves the site on this machine only. Raises Stop where there is no site."""
+    site = Path(options.build) / "html"
+    if not (site / "index.html").exists():
+        raise Stop(f"{site}/index.html is missing; `make reproduce` or `make book` renders it")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler)
+    except OSError as error:
+        other = f"python -m mtlser_book serve --port {options.port + 1}"
+        raise Stop(f"port {options.port}: {error.strerror}; try another:\n\n    .venv/bin/{other}") from None
+    say(f"The book is at http://127.0.0.1:{server.server_port}/ (end with Ctrl-C)")
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("")
+
+
+def readme(options: argparse.Namespace) -> None:
+    """Writes the results block of README.md from the committed records."""
+    from mtlser_book.readme import update_readme
+
+    changed = update_readme(ROOT)
+    say("README.md: results block " + ("rewritten" if changed else "is up to date"))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m mtlser_book", description="Executes and renders the book.")
+    commands = top.add_subparsers(dest="command", required=True)
+    actions = {
+        "reproduce": (partial(render, train=True), "complete missing runs by executing the pages, then build the site"),
+        "book": (partial(render, train=False), "build the site from the records there are; train nothing"),
+        "serve": (serve, "show the site at 127.0.0.1"),
+        "readme": (readme, "rewrite the results block of README.md from book/results"),
+    }
+    for name, (action, words) in actions.items():
+        command = commands.add_parser(name, help=words, description=words)
+        command.set_defaults(action=action)
+        command.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket")
+        command.add_argument("--build", default=os.environ.get("MTLSER_BUILD") or "build")
+        command.add_argument("--artifacts", default=os.environ.get("MTLSER_ARTIFACTS") or "artifacts")
+        if name == "serve":
+            command.add_argument("--port", type=int, default=8000)
+    return top
+
+
+def main() -> int:
+    """Exit status 0, or 1 after a message on standard error."""
+    options = parser().parse_args()
+    options.build, options.artifacts = (str(Path(p).expanduser()) for p in (options.build, options.artifacts))
+    os.chdir(ROOT)  # relative folders are the project's, wherever the command was typed
+    try:
+        options.action(options)
+    except Stop as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

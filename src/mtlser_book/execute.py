@@ -1,0 +1,198 @@
+"""Executes notebooks with papermill: whole or not at all, and only when their content changed."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from mtlser.storage import digest, whole_file
+from mtlser_book import provenance
+
+
+class NotebookError(Exception):
+    """A notebook cannot be executed or a cell of it failed; the message names notebook, cell and exception."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One executed page: a committed notebook, what it is given, and where the result goes."""
+
+    source: str  # committed notebook, relative to the project, "book/training/template.ipynb"
+    target: str  # the page, relative to the project, "book/training/alpha-0.1.ipynb"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    title: str | None = None  # replaces the first heading: copies of one notebook would share it
+    environment: dict[str, str] = field(default_factory=dict)  # for the kernel, beside what this process has
+    # Digest of the records that the page reads. Called before and after, since a training page writes them itself.
+    inputs_digest: Callable[[], str] = lambda: ""
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """The notebook at `path`. Raises NotebookError where it is not one."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise NotebookError(f"{path}: there is no such notebook") from None
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError) as error:
+        raise NotebookError(f"{path}: not a readable notebook ({error})") from None
+
+
+def declared_parameters(notebook: NotebookNode) -> list[str]:
+    """Names assigned in the cell tagged `parameters`, in order; empty where there is none."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    lines = cells[0].source.splitlines() if cells else []
+    return [line.split("=")[0].split(":")[0].strip() for line in lines if "=" in line and line[:1].isidentifier()]
+
+
+def check_parameters(notebook: NotebookNode, page: Page) -> None:
+    """Raises NotebookError for a parameter that the notebook does not declare: papermill would only warn."""
+    declared = declared_parameters(notebook)
+    unknown = sorted(set(page.parameters) - set(declared))
+    if unknown:
+        raise NotebookError(
+            f"{page.source}: no parameter {', '.join(unknown)}; the cell tagged `parameters` declares "
+            f"{', '.join(declared) or 'nothing'}"
+        )
+
+
+def library_digest(source: Path) -> str:
+    """SHA-256 over names and bytes of the library in the folder `source` and of what finishes a page."""
+    files = [p for p in (source / "mtlser").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    files += [source / "mtlser_book" / name for name in ("execute.py", "provenance.py")]
+    parts: list[str] = []
+    for path in sorted(files):
+        with path.open("rb") as stream:
+            parts += [path.relative_to(source).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()]
+    return digest(*parts)
+
+
+def content_key(notebook: NotebookNode, page: Page, library: str) -> str:
+    """What the executed page depends on, as one hash: source, parameters, library, packages, and records."""
+    cells = [[cell.cell_type, cell.source, cell.metadata.get("tags", [])] for cell in notebook.cells]
+    given = [page.source, page.target, page.title, page.parameters, page.environment, cells, provenance.versions()]
+    return digest(json.dumps(given, sort_keys=True), library, page.inputs_digest())
+
+
+def is_current(target: Path, key: str) -> bool:
+    """Whether `target` is an executed notebook of exactly this key."""
+    if not target.exists():
+        return False
+    try:
+        return read_notebook(target).metadata.get("mtlser", {}).get("key") == key
+    except NotebookError:
+        return False
+
+
+@contextmanager
+def kernel_environment(build: Path, extra: dict[str, str]) -> Iterator[None]:
+    """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython."""
+    own = {
+        "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),  # searched before the user's kernels
+        "IPYTHONDIR": str((build / "ipython").resolve()),  # no start-up files of the user
+        "JUPYTER_RUNTIME_DIR": str((build / "runtime").resolve()),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the kernel would print a warning about frozen modules
+        **extra,
+    }
+    profile = Path(own["IPYTHONDIR"]) / "profile_default"
+    for folder in (profile, Path(own["JUPYTER_RUNTIME_DIR"])):
+        folder.mkdir(parents=True, exist_ok=True)
+    # The kernel would warn on the terminal, for each page, that its local socket is signed but not encrypted.
+    (profile / "ipython_kernel_config.py").write_text('get_config().IPKernelApp.log_level = "CRITICAL"\n')
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None] = print) -> bool:
+    """Executes a page into `<build>/notebooks/<target>` unless it is current; returns whether it ran.
+
+    The notebook runs in `root`. A failure leaves the previous page in place. Raises NotebookError.
+    """
+    notebook = read_notebook(root / page.source)
+    check_parameters(notebook, page)
+    target = build / "notebooks" / page.target
+    if is_current(target, content_key(notebook, page, library)):
+        return False
+    log(f"{page.target}: executing {page.source}")
+    started = time.perf_counter()
+    with kernel_environment(build, page.environment):
+        executed = run_papermill(notebook, page, root)
+    seconds = time.perf_counter() - started
+    record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
+    with whole_file(target) as partial:
+        nbformat.write(finished_page(executed, page, record), partial)
+    log(f"{page.target}: executed in {seconds:.0f} s")
+    return True
+
+
+def run_papermill(notebook: NotebookNode, page: Page, root: Path) -> NotebookNode:
+    """The notebook with its outputs. Raises NotebookError that names notebook, cell and exception."""
+    try:
+        return papermill.execute_notebook(
+            copy.deepcopy(notebook),
+            None,
+            parameters=page.parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=str(root),
+            start_timeout=120,
+        )
+    except PapermillExecutionError as error:
+        raise NotebookError(
+            f"{page.source} ({page.target}), cell {error.cell_index + 1}: {error.ename}: {error.evalue}\n"
+            f"    {error.source.strip().splitlines()[-1] if error.source.strip() else ''}"
+        ) from None
+    except RuntimeError as error:  # a kernel that died or did not start
+        raise NotebookError(f"{page.source} ({page.target}): {error}") from None
+
+
+def finished_page(notebook: NotebookNode, page: Page, record: dict[str, Any]) -> NotebookNode:
+    """The executed notebook as the book shows it: its own title, where it came from, and what ran it."""
+    notebook.metadata.pop("papermill", None)  # times and paths, which `record` holds without paths
+    notebook.metadata["mtlser"] = record
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags and page.parameters:
+            cell.metadata["tags"] = [*tags, "remove-cell"]  # the defaults, which the next cell replaces
+    if page.title:
+        retitle(notebook, page)
+    notebook.cells.append(nbformat.v4.new_markdown_cell(provenance.footer(record)))
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # papermill and nbformat draw random ones
+    nbformat.validate(notebook)
+    return notebook
+
+
+def retitle(notebook: NotebookNode, page: Page) -> None:
+    """Gives the page its own first heading, and under it a link to the notebook that it was executed from.
+
+    Raises NotebookError where the notebook has no heading.
+    """
+    link = os.path.relpath(page.source, Path(page.target).parent)
+    note = f"This page is [the template]({link}), executed with {Path(page.target).stem.replace('-', ' = ', 1)}."
+    for cell in notebook.cells:
+        lines = cell.source.splitlines()
+        headings = [n for n, line in enumerate(lines) if line.startswith("# ")]
+        if cell.cell_type == "markdown" and headings:
+            lines[headings[0] : headings[0] + 1] = [f"# {page.title}", "", note]
+            cell.source = "\n".join(lines)
+            return
+    raise NotebookError(f"{page.source}: no `# ` heading to replace by {page.title!r}")

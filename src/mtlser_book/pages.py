@@ -1,0 +1,94 @@
+"""Which pages the book executes, in which order, and what each depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from mtlser.config import ALPHAS
+from mtlser.runs.experiments import Plan, Settings, has_corpus, table4
+from mtlser.storage import digest
+from mtlser_book.execute import Page, declared_parameters, read_notebook
+
+TEMPLATE = "book/training/template.ipynb"
+RUN_FILES = ("run.json", "history.parquet", "predictions.parquet")
+
+
+def alpha_target(alpha: float) -> str:
+    """Where the page that trains this alpha goes."""
+    return f"book/training/alpha-{alpha:g}.ipynb"
+
+
+def toc_names(root: Path) -> list[str]:
+    """Page names of `_toc.yml` in reading order."""
+
+    def walk(entry: object) -> Iterator[str]:
+        if isinstance(entry, list):
+            for item in entry:
+                yield from walk(item)
+        elif isinstance(entry, dict):
+            yield from (entry[key] for key in ("root", "file") if key in entry)
+            for key in ("parts", "chapters", "sections"):
+                yield from walk(entry.get(key, []))
+
+    return list(walk(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
+
+
+def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
+    """The executed pages: one per alpha first, since they train what the others read, then `_toc.yml`'s notebooks."""
+    named = toc_names(root)
+    plan = table4(preset, settings)
+    pages = [alpha_page(alpha, plan) for alpha in ALPHAS if alpha_target(alpha).removesuffix(".ipynb") in named]
+    everything = records_digest(plan, "*")
+    for name in named:
+        source = f"{name}.ipynb"
+        if (root / source).exists() and source != TEMPLATE:
+            known = declared_parameters(read_notebook(root / source))
+            given = {"preset": preset} if "preset" in known else {}
+            pages.append(Page(source, source, given, inputs_digest=everything))
+    return pages
+
+
+def alpha_page(alpha: float, plan: Plan) -> Page:
+    """The page of one alpha, executed from the template. Outside of the plan it shows what records there are."""
+    outside = alpha not in plan.alphas
+    reads = table4(plan.preset.name, reading(plan.settings)) if outside else plan
+    return Page(
+        source=TEMPLATE,
+        target=alpha_target(alpha),
+        parameters={"preset": plan.preset.name, "alpha": alpha},
+        title=f"α = {alpha:g}",
+        environment={"MTLSER_TRAIN": "0", "MTLSER_ALPHAS": ""} if outside else {},
+        inputs_digest=records_digest(reads.only(alpha=alpha), f"*-alpha-{alpha:g}-*"),
+    )
+
+
+def reading(settings: Settings) -> Settings:
+    """The same settings for every alpha, without training."""
+    return replace(settings, train=False, alphas=None)
+
+
+def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
+    """A digest of what a page reads: the plan's run ids, the runs whose folder matches, and the shared results.
+
+    While runs are missing that the page would train, it equals nothing: the page has to be executed.
+    """
+
+    def current() -> str:
+        corpus = has_corpus(plan.preset, plan.settings)
+        if plan.settings.train and (not corpus or plan.missing()):
+            return "missing"
+        parts = [run.run_id for run in plan.runs] if corpus else []
+        folders = sorted((plan.settings.artifacts / "runs").glob(pattern))
+        files = [folder / name for folder in folders for name in RUN_FILES]
+        files += sorted(path for path in plan.settings.results.rglob("*") if path.is_file())
+        for path in files:
+            if path.exists():
+                parts += [path.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+        return digest(*parts)
+
+    return current

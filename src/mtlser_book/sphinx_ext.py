@@ -1,0 +1,62 @@
+"""A site that asks no other for anything: MathJax from the site, no remote launchers, and named controls."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+STATIC = Path(__file__).parent / "static"
+REMOTE_SCRIPTS = ("thebe",)  # its configuration names a CDN, and no page of ours starts it
+
+
+def mathjax_script() -> Path:
+    """MathJax with SVG output, whose glyphs are in the script; from the package sphinx-mathjax-offline."""
+    folder = find_spec("sphinx-mathjax-offline").submodule_search_locations[0]
+    return Path(folder) / "static" / "mathjax" / "tex-svg.js"
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    """Puts MathJax where `mathjax_path` says."""
+    if error is None and app.builder.format == "html":
+        target = Path(app.outdir) / "_static" / "mathjax" / "tex-svg.js"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(mathjax_script(), target)
+
+
+def without_remote(scripts: list[Any]) -> list[Any]:
+    """The page's scripts without those that would load others from a CDN."""
+
+    def text(script: Any) -> str:
+        body = getattr(script, "attributes", {}).get("body") or ""
+        return f"{getattr(script, 'filename', script)} {body}".lower()
+
+    return [script for script in scripts if not any(word in text(script) for word in REMOTE_SCRIPTS)]
+
+
+def accessible_tables(body: str) -> str:
+    """pandas leaves the corner above a table's index as an empty header, which a screen reader announces as nothing."""
+    return re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", body)
+
+
+def finish_page(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Handler of `html-page-context`."""
+    context["script_files"] = without_remote(context.get("script_files", []))
+    context["css_files"] = without_remote(context.get("css_files", []))
+    if "body" in context:
+        context["body"] = accessible_tables(context["body"])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(STATIC)))
+    app.add_css_file("mtlser.css")
+    app.add_js_file("mtlser.js", loading_method="defer")
+    app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

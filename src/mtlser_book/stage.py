@@ -1,0 +1,126 @@
+"""Lays executed notebooks over the committed pages and builds the site; the old one goes only when it built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from mtlser.runs import records
+from mtlser.storage import digest, write_json
+from mtlser_book import provenance
+
+# Records are data of the pages, not pages.
+NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
+
+# Not the script beside Python: its first line breaks where the project's path is long or has a space.
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
+
+class BuildError(Exception):
+    """The site did not build; what Sphinx said is above, and the previous site is untouched."""
+
+
+def staged_files(root: Path, notebooks: Path) -> dict[str, Path]:
+    """Path in the staged project -> the file that goes there; an executed notebook stands for its committed one."""
+    files: dict[str, Path] = {}
+    for folder in (root, notebooks):
+        for path in sorted((folder / "book").rglob("*")):
+            relative = path.relative_to(folder)
+            if path.is_file() and not set(relative.parts) & set(NOT_STAGED) and path.suffix != ".partial":
+                files[relative.as_posix()] = path
+    return files
+
+
+def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
+    """Makes `staged` hold exactly those files and returns path -> SHA-256.
+
+    A file that did not change keeps its time, so that Sphinx reads only what did.
+    """
+    files = staged_files(root, notebooks)
+    digests: dict[str, str] = {}
+    for name, source in files.items():
+        content = source.read_bytes()
+        digests[name] = hashlib.sha256(content).hexdigest()
+        target = staged / name
+        if not target.exists() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    for path in sorted(staged.rglob("*"), reverse=True):  # files before the folders that hold them
+        if path.is_dir():
+            path.rmdir() if not any(path.iterdir()) else None
+        elif path.relative_to(staged).as_posix() not in files:
+            path.unlink()
+    return digests
+
+
+def settings_digest(root: Path) -> str:
+    """What every page depends on: configuration, table of contents, this package, and the packages that render."""
+    files = [root / "_config.yml", root / "_toc.yml", *sorted(Path(__file__).parent.rglob("*"))]
+    parts = [hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.is_file() and p.suffix != ".pyc"]
+    return digest(*parts, *(f"{n}=={v}" for n, v in sorted(provenance.versions().items())))
+
+
+def build_site(root: Path, build: Path, *, quiet: bool = False) -> bool:
+    """Renders `<build>/html` from the project's pages and `<build>/notebooks`; returns whether anything changed.
+
+    Strict: a warning is an error. Raises BuildError and keeps the previous site.
+    """
+    digests = stage(root, build / "notebooks", build / "staged")
+    settings = settings_digest(root)
+    key = digest(settings, *(f"{name} {value}" for name, value in sorted(digests.items())))
+    record = build / "site.json"
+    if (build / "html" / "index.html").exists() and recorded(record).get("key") == key:
+        return False
+    output = build / "sphinx"
+    previous = recorded(output / "settings.json")
+    if previous.get("settings") != settings or set(previous.get("pages", [])) != set(digests):
+        shutil.rmtree(output, ignore_errors=True)  # pages that are gone, or that the settings changed
+    run_jupyter_book(root, build / "staged", output, quiet)
+    write_json(output / "settings.json", {"settings": settings, "pages": sorted(digests)})
+    record.unlink(missing_ok=True)
+    swap(output / "_build" / "html", build / "html")
+    write_json(record, {"key": key, "revision": records.revision()})
+    return True
+
+
+def recorded(path: Path) -> dict:
+    """The JSON object at `path`; empty where there is none, or half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def run_jupyter_book(root: Path, staged: Path, output: Path, quiet: bool) -> None:
+    """`jupyter-book build` with warnings as errors. Raises BuildError after removing what Sphinx kept.
+
+    Without that removal a strict build that failed passes the second time: unchanged pages are not read again.
+    """
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(staged.resolve())]
+    command += ["--path-output", str(output.resolve()), "-W", "-n", "--keep-going", *(["-q"] if quiet else [])]
+    command += ["--config", str((root / "_config.yml").resolve()), "--toc", str((root / "_toc.yml").resolve())]
+    output.mkdir(parents=True, exist_ok=True)
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
+    log = result.stdout + result.stderr
+    (output / "log.txt").write_text(log, encoding="utf-8")
+    if result.returncode:
+        warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
+        shutil.rmtree(output, ignore_errors=True)
+        raise BuildError("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
+
+
+def swap(new: Path, old: Path) -> None:
+    """Replaces the site `old` by a copy of `new` through renames; an interrupted copy leaves `old` as it was."""
+    fresh, gone = old.with_name(old.name + ".new"), old.with_name(old.name + ".old")
+    for folder in (fresh, gone):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(new, fresh)
+    if old.exists():
+        os.rename(old, gone)
+    os.rename(fresh, old)
+    shutil.rmtree(gone, ignore_errors=True)
