@@ -104,6 +104,12 @@ def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -
     return published.sha256 if published else _sha256(find_backbone(path_or_hub_name, revision).weights)
 
 
+def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
+    """Size of the weights file, without fetching a published one."""
+    published = PUBLISHED.get((str(path_or_hub_name), revision or ""))
+    return published.num_bytes if published else find_backbone(path_or_hub_name, revision).weights.stat().st_size
+
+
 def read_weights(backbone: Backbone, cache_folder: Path | None = None) -> dict[str, Tensor]:
     """Weights by the names of `transformers.Wav2Vec2Model`; heads of pretraining are left out.
 
@@ -148,46 +154,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# The pocket backbone: base's family (group norm, post-norm) at about 0.9 million parameters and 40 ms frames, which
-# halve the cost of a step. Dropout is off: its random numbers were 15% of a step.
-POCKET_ARCHITECTURE = {
-    "hidden_size": 128,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 512,
-    "conv_dim": (64,) * 8,
-    "conv_kernel": (10, 3, 3, 3, 3, 2, 2, 2),
-    "conv_stride": (5, 2, 2, 2, 2, 2, 2, 2),
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 16,
-    "feat_extract_norm": "group",
-    "do_stable_layer_norm": False,
-    "conv_bias": False,
-    "hidden_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "feat_proj_dropout": 0.0,
-    "final_dropout": 0.0,
-    "layerdrop": 0.0,
-    "vocab_size": 32,
-}
-
-
-def init_random_backbone(folder: Path, seed: int = 0, architecture: dict | None = None) -> Path:
-    """Writes an untrained backbone (config.json, model.safetensors) of the pocket architecture or another.
-
-    For tests, and as the starting point of self-supervised training. An existing folder is left alone.
-    """
+def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) -> Path:
+    """Writes an untrained backbone (model.safetensors, config.json) of that architecture, for tests; returns `folder`."""
     import torch
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
+    from transformers import Wav2Vec2Model
 
-    folder = Path(folder)
-    if not (folder / "model.safetensors").exists():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = Wav2Vec2Model(Wav2Vec2Config(**(architecture or POCKET_ARCHITECTURE)))
-        write_model(folder, model.state_dict(), model.config)
-    return folder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Wav2Vec2Model(config)
+    write_model(Path(folder), model.state_dict(), config)
+    return Path(folder)
 
 
 def write_model(folder: Path, weights: dict[str, Tensor], config: Wav2Vec2Config) -> None:

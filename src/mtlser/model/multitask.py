@@ -84,7 +84,7 @@ class MultitaskModel(nn.Module):
         The two heads and the pooling run in float32 also under autocast: a sum over frames gives logits in the
         hundreds, where bfloat16 has steps of one half.
         """
-        hidden = self.wav2vec2.contextualise(features, frame_lengths, mask_time)  # (B, T, H)
+        hidden = self.wav2vec2.forward_features(features, frame_lengths, mask_time)  # (B, T, H)
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = self.dropout(hidden.to(self.ctc_head.weight.dtype))
             emotion_logits = self.emotion_head(self.pool(hidden, frame_lengths))  # (B, E)

@@ -1,0 +1,48 @@
+"""Tiny wav2vec 2.0 configurations and batches for tests of the model, in both families."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import Wav2Vec2Config
+
+# The two families of wav2vec 2.0: base's (group norm, post-norm) and large's (layer norm, pre-norm).
+FAMILIES = {
+    "group": {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False},
+    "layer": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+}
+LENGTHS = (1600, 1000, 640, 333, 1600, 40, 777, 1234)  # samples; the shortest has one frame
+
+
+def tiny_config(family: str = "group", **changes) -> Wav2Vec2Config:
+    """Two layers, 16 hidden, three convolutions: a frame every 20 samples, 40 samples for the first."""
+    fields = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "conv_dim": (8, 8, 8),
+        "conv_kernel": (10, 3, 3),
+        "conv_stride": (5, 2, 2),
+        "num_conv_pos_embeddings": 6,
+        "num_conv_pos_embedding_groups": 2,
+        "hidden_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "feat_proj_dropout": 0.0,
+        "final_dropout": 0.0,
+        "layerdrop": 0.0,
+        "vocab_size": 32,
+    }
+    return Wav2Vec2Config(**fields | FAMILIES[family] | changes)
+
+
+def waveforms(lengths: tuple[int, ...] = LENGTHS, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:
+    """One waveform (S,) of noise for each length."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(length, generator=generator, dtype=torch.float64).to(dtype) for length in lengths]
+
+
+def padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Waveforms -> (B, S) with zeros after each end, and lengths (B,)."""
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), torch.tensor([len(part) for part in parts])
