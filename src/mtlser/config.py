@@ -117,7 +117,10 @@ class PocketCorpusConfig:
     valence_cue_probability: float = 0.9  # words show the emotion's valence (happy, neutral / angry, sad)
     speaker_deviation: float = 1.0  # how much voices differ in baseline and in how they show arousal; 0 is not at all
     pitch_shift_semitones: float = 4.0  # of high against low arousal, averaged over voices
-    rate_ratio: float = 1.18  # speaking rate of high over low arousal
+    rate_ratio: float = 1.18  # speaking rate of high over low arousal, averaged over voices
+    pitch_range_shift: float = 24.0  # liveliness of high against low arousal, in espeak-ng's steps of 0 to 99
+    pitch_variation_semitones: float = 0.7  # standard deviation between utterances of one voice and one arousal
+    rate_variation: float = 0.04  # as above, of the logarithm of the speaking rate
     base_words_per_minute: int = 150  # slow enough for 40 ms frames to spell every word
     noise_snr_db: float = 25.0  # of noise scaled to each utterance (gain itself is invisible to the model)
 

@@ -56,8 +56,7 @@ def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
         return b""
     for name, number in _PARAMETERS.items():
         library.espeak_SetParameter(number, int(request[name]), 0)
-    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else seeded by the clock; a breathy voice's noise comes from both
-    ctypes.CDLL(None).srand(1)
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # a breathy voice's noise is else seeded by the clock
     text = request["text"].encode()
     library.espeak_Synth(text, len(text) + 1, 0, _POSITION_IN_CHARACTERS, 0, _TEXT_IS_UTF8, None, None)
     library.espeak_Synchronize()
