@@ -36,6 +36,15 @@ SPEAKER_TEST_SIZES = {
 }  # fmt: skip
 
 
+def fold_sizes() -> pd.DataFrame:
+    """Utterances of each test fold of IEMOCAP: columns `fold`, `released`, `speaker`."""
+    rows = [
+        {"fold": f"Ses{name}", "released": size, "speaker": SPEAKER_TEST_SIZES[f"Ses{name}"]}
+        for name, size in RELEASED_TEST_SIZES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def table1() -> pd.DataFrame:
     """Table 1 and section 4.2: columns `setting`, `value`, as printed."""
     rows = [

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import pandas as pd
 
 from mtlser import paper
 from mtlser.report import claims, statistics, tables
-from mtlser.report.display import Markdown, interval, interval_points, p_value, percent, points, provenance
+from mtlser.report.display import (
+    GROUND,
+    Html,
+    Markdown,
+    interval,
+    interval_points,
+    p_value,
+    percent,
+    points,
+    provenance,
+)
 
 BASELINE, BEST = 0.0, 0.1  # the ends of the paper's claim: no CTC loss against its best alpha (Table 4)
 
@@ -82,8 +93,8 @@ def state(pocket: Any, iemocap: Any | None = None) -> Markdown:
         synthetic = "**Not run: the pocket corpus.** `make reproduce` completes it."
     else:
         synthetic = (
-            f"**{provenance(pocket)}.** The main claim, on synthetic speech: {_judgement(_gain(pocket))}. This shows that "
-            "the experiment runs and what it can detect; it is no evidence about IEMOCAP."
+            f"**{provenance(pocket)}.** The main claim, on synthetic speech: {_judgement(_gain(pocket))}. This shows "
+            "that the experiment runs and what it can detect; it is no evidence about IEMOCAP."
         )
     return Markdown(f"{real}\n\n{synthetic}")
 
@@ -127,8 +138,8 @@ def one_alpha(records: Any) -> Markdown:
         return Markdown("No run of this page is finished, so there is nothing to set beside the paper.")
     row = tables.beside_paper(records).iloc[0]
     return Markdown(
-        f"α = {row['alpha']:g}: the paper reports {percent(row['paper_accuracy'])} and WER {row['paper_wer']:.4f}; here "
-        f"{percent(row['ours_accuracy'])} ({interval(row['ours_interval'])}) and WER {row['ours_wer']:.4f}, a "
+        f"α = {row['alpha']:g}: the paper reports {percent(row['paper_accuracy'])} and WER {row['paper_wer']:.4f}; "
+        f"here {percent(row['ours_accuracy'])} ({interval(row['ours_interval'])}) and WER {row['ours_wer']:.4f}, a "
         f"difference of {points(row['difference'])} points. {_other_corpus(records)}{_troubles(records)}"
     )
 
@@ -144,7 +155,10 @@ def _troubles(records: Any) -> str:
     if problems.empty:
         return "No run diverged, failed or collapsed."
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in problems["outcome"].value_counts().items())
-    return f"**Of {len(records.runs)} runs: {outcomes}**; listed above. Only finished runs enter the means, collapsed ones included."
+    return (
+        f"**Of {len(records.runs)} runs: {outcomes}**; they are listed above. Only finished runs enter the means, "
+        "collapsed ones included."
+    )
 
 
 def figure2(records: Any) -> Markdown:
@@ -167,3 +181,23 @@ def leaks(audit: pd.DataFrame, protocol: str) -> Markdown:
         f"Protocol `{protocol}`, {len(audit)} folds: {same:.1f}% of the test utterances are spoken by somebody who is "
         f"also in training.{actor} {repeated:.1f}% of the test transcripts also occur in training."
     )
+
+
+def departures() -> Html:
+    """Every difference of `paper.DEPARTURES` as a section with an anchor, `#departure-<name>`."""
+    sections = "".join(_departure(departure) for departure in paper.DEPARTURES)
+    return Html(f'{GROUND}<div class="mtlser">{sections}</div>', f"{len(paper.DEPARTURES)} differences")
+
+
+def _departure(departure: paper.Departure) -> str:
+    rows = {
+        "As written": departure.paper,
+        "As released": departure.released,
+        "This book": departure.ours,
+        "Decided in": departure.code,
+        "The other side": departure.measured,
+    }
+    number = "" if departure.number is None else f"{departure.number}. "
+    terms = "".join(f"<dt>{term}</dt><dd>{escape(text)}</dd>" for term, text in rows.items())
+    heading = f"<h3>{number}{escape(departure.topic)}</h3>"
+    return f'<section id="departure-{departure.name}">{heading}<dl>{terms}</dl></section>\n'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mtlser import paper
-from mtlser.config import EMOTIONS
+from mtlser.config import EMOTIONS, RunConfig
 from mtlser.report import statistics
 from mtlser.report.display import NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
@@ -168,7 +168,7 @@ def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     return pd.DataFrame(shares, index=totals.index).fillna(0.0)
 
 
-def departures() -> pd.DataFrame:
-    """Every difference between paper, released code and this book: the departures page."""
-    frame = paper.departures()[["topic", "paper", "released", "ours", "code", "measured"]]
-    return frame.rename(columns={"paper": "as written", "released": "as released", "ours": "this book"})
+def settings(config: RunConfig) -> pd.DataFrame:
+    """The fields of a run's configuration that its preset decides: columns `setting`, `value`."""
+    rows = [(name, str(value)) for name, value in config.to_dict().items() if name not in ("alpha", "fold", "seed")]
+    return pd.DataFrame(rows, columns=["setting", "value"])
