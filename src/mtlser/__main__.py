@@ -14,7 +14,7 @@ from mtlser.config import PRESETS, ConfigError
 
 # Published, not measured here: SpeechBrain's recipe, 3 min 14 s an epoch on one V100, about 104 audio-seconds a second.
 PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND = 104.0
-BYTES_PER_PARAMETER_WHILE_TRAINING = 16  # weights, gradient and AdamW's two moments in float32
+RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,7 +102,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _expectation(plan, num_missing: int) -> list[str]:
     """Lines on hours, memory and disk for the missing runs, each with where it comes from."""
-    from mtlser.model.backbone import num_parameters
+    from mtlser.model.backbone import backbone_bytes
     from mtlser.runs.records import read_records
 
     if num_missing == 0:
@@ -119,17 +119,13 @@ def _expectation(plan, num_missing: int) -> list[str]:
         seconds = (plan.utterances["end_seconds"] - plan.utterances["start_seconds"]).sum() * plan.template.epochs
         hours = num_missing * seconds / PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND / 3600
         time = f"not measured yet; at the published 104 audio-seconds a second of one V100 at most {hours:.0f} hours"
-    parameters = num_parameters(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision)
-    state = parameters * BYTES_PER_PARAMETER_WHILE_TRAINING / 2**30 if parameters else None
-    kept = len(plan.preset.kept_weights) * (parameters or 0) * 4 / 2**30
+    weights = backbone_bytes(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision) / 2**30
+    disk = num_missing * RECORD_BYTES / 2**30 + (len(plan.preset.kept_weights) + 3) * weights
     return [
         f"missing: {num_missing} runs",
         f"time: {time}",
-        f"memory: {state:.2f} GiB a run for weights, gradients and optimiser, and activations besides"
-        if state
-        else "memory: the backbone is not on this machine yet, so its size is unknown",
-        f"disk: {num_missing * 0.5 / 1024 + kept + (state or 0):.2f} GiB for records, a checkpoint and kept weights; "
-        f"{free:.0f} GiB are free",
+        f"memory: {4 * weights:.2f} GiB a run for weights, gradients and AdamW's two moments, and activations besides",
+        f"disk: {disk:.2f} GiB for records, one checkpoint and kept weights; {free:.0f} GiB are free",
     ]
 
 

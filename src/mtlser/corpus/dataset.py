@@ -155,8 +155,10 @@ def _write_features(model, dataset: SpeechDataset, path: Path, progress: Progres
         lengths.append(int(frame_lengths[0]))
         if progress:
             progress(index + 1, len(dataset.table))
+    # The features are views with time last, and safetensors writes an array's memory as it lies.
+    arrays = {"frames": np.ascontiguousarray(np.concatenate(frames)), "lengths": np.array(lengths, dtype=np.int64)}
     with whole_file(path) as partial:
-        save_file({"frames": np.concatenate(frames), "lengths": np.array(lengths, dtype=np.int64)}, partial)
+        save_file(arrays, partial)
 
 
 @dataclass(frozen=True)

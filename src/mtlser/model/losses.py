@@ -92,7 +92,7 @@ def frames_needed(targets: Tensor, target_lengths: Tensor) -> Tensor:
 
     (B, L), (B,) -> (B,).
     """
-    inside = torch.arange(1, targets.shape[1], device=targets.device) < target_lengths[:, None]  # (B, L - 1)
+    inside = torch.arange(1, max(targets.shape[1], 1), device=targets.device) < target_lengths[:, None]  # (B, L - 1)
     repeats = (targets[:, 1:] == targets[:, :-1]) & inside
     return target_lengths + repeats.sum(dim=1)
 

@@ -234,7 +234,7 @@ class _Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = config.peak_learning_rate * factor
             sums += self._step(indices, epoch) * len(indices)
-        loss, ce, ctc = sums / len(self.inputs.train)
+        loss, ce, ctc = (sums / len(self.inputs.train)).tolist()
         return {"loss": loss, "loss_ce": ce, "loss_ctc": ctc, "learning_rate": self.optimizer.param_groups[0]["lr"]}
 
     def _step(self, indices: np.ndarray, epoch: int) -> np.ndarray:
@@ -336,7 +336,7 @@ class _Trainer:
         size = min(PROBE_UTTERANCES, len(self.inputs.train))
         batch = self._batch(generator.choice(self.inputs.train, size, replace=False))
         loss = self._loss(batch, None, 1.0, size)
-        parameters = self.model.encoder_parameters()
+        parameters = list(self.model.encoder_parameters())
         ce, ctc = (
             torch.cat([g.flatten().float() for g in torch.autograd.grad(part, parameters, retain_graph=True,
                                                                         materialize_grads=True)])

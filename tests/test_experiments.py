@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import tiny_plan, tiny_utterances
+
+from mtlser.config import ALPHAS, ConfigError
+from mtlser.runs import experiments
+from mtlser.runs.experiments import NoRelease, Settings, load_utterances, make_run_id, table4
+from mtlser.runs.records import Records
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    return tiny_utterances(tmp_path / "wav")
+
+
+def ids(tmp_path, utterances, monkeypatch, **settings):
+    runs = tiny_plan(tmp_path, utterances, monkeypatch, **settings).runs
+    return {(run.config.alpha, run.config.fold): run.run_id for run in runs}
+
+
+def test_settings_come_from_the_environment():
+    settings = Settings.from_environment(
+        {"MTLSER_ALPHAS": "0, 0.1", "MTLSER_FOLDS": "Ses01F Ses02M", "MTLSER_EPOCHS": "2", "MTLSER_TRAIN": "0", "X": "1"}
+    )
+    assert (settings.alphas, settings.folds, settings.epochs, settings.train) == (
+        (0.0, 0.1), ("Ses01F", "Ses02M"), 2, False,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="MTLSER_EPOCHS='two'"):
+        Settings.from_environment({"MTLSER_EPOCHS": "two"})
+    with pytest.raises(ConfigError, match="MTLSER_TRAIN='yes'"):
+        Settings.from_environment({"MTLSER_TRAIN": "yes"})
+
+
+def test_the_whole_table_is_five_alphas_by_the_folds(tmp_path, utterances, monkeypatch):
+    plan = tiny_plan(tmp_path, utterances, monkeypatch)
+    assert [(r.config.alpha, r.fold.name) for r in plan.runs] == [(a, f) for a in ALPHAS for f in ("Ses01F", "Ses01M")]
+    assert len({run.run_id for run in plan.runs}) == 10
+    assert len(plan.missing()) == 10
+    part = plan.only(alpha=0.1, fold="Ses01M")
+    assert [run.run_id for run in part.runs] == [run.run_id for run in plan.runs if run.config.alpha == 0.1][1:]
+
+
+def test_a_part_that_the_plan_does_not_have_is_an_error(tmp_path, utterances, monkeypatch):
+    plan = tiny_plan(tmp_path, utterances, monkeypatch)
+    with pytest.raises(ConfigError, match=r"alpha=0\.5"):
+        plan.only(alpha=0.5)
+    with pytest.raises(ConfigError, match="Ses09F"):
+        _ = tiny_plan(tmp_path, utterances, monkeypatch, folds=("Ses09F",)).runs
+    with pytest.raises(ConfigError, match="Table 4"):
+        table4("pocket", Settings(alphas=(0.5,)))
+
+
+def test_the_same_content_has_the_same_ids_wherever_it_lies(tmp_path, utterances, monkeypatch):
+    elsewhere = tiny_utterances(tmp_path / "other place" / "wav")
+    assert ids(tmp_path, utterances, monkeypatch) == ids(tmp_path, elsewhere, monkeypatch)
+
+
+def test_one_wav_label_or_transcript_changes_the_ids_of_the_folds_that_read_it(tmp_path, utterances, monkeypatch):
+    before = ids(tmp_path, utterances, monkeypatch)
+    samples, rate = soundfile.read(utterances["wav"][0], dtype="int16")
+    samples[3] += 1
+    soundfile.write(utterances["wav"][0], samples, rate, subtype="PCM_16")
+    after_wav = ids(tmp_path, utterances, monkeypatch)
+    relabelled = utterances.assign(emotion=["sad", *utterances["emotion"][1:]])
+    retold = utterances.assign(transcript=["OTHER", *utterances["transcript"][1:]])
+    for changed in (after_wav, ids(tmp_path, relabelled, monkeypatch), ids(tmp_path, retold, monkeypatch)):
+        # every fold reads every utterance, for training or for testing
+        assert changed.keys() == before.keys() and not set(changed.values()) & set(before.values())
+
+
+def test_a_tag_that_normalisation_removes_changes_no_id(tmp_path, utterances, monkeypatch):
+    tagged = utterances.assign(transcript=[utterances["transcript"][0] + " [LAUGHTER]", *utterances["transcript"][1:]])
+    assert ids(tmp_path, tagged, monkeypatch) == ids(tmp_path, utterances, monkeypatch)
+
+
+def test_an_utterance_that_a_fold_does_not_read_changes_only_the_others(tmp_path, utterances):
+    folds = experiments.make_folds(utterances, "speaker")
+    smaller = replace(folds[0], train=folds[0].train[1:])
+    unread = folds[0].train[0]
+    relabelled = utterances.assign(
+        emotion=["sad" if name == unread else e for name, e in zip(utterances["utterance"], utterances["emotion"], strict=True)]
+    )
+    if (relabelled["emotion"] == utterances["emotion"]).all():
+        relabelled["emotion"] = ["angry" if n == unread else e for n, e in zip(utterances["utterance"], utterances["emotion"], strict=True)]
+    before, after = (experiments._Content(table, "normalised") for table in (utterances, relabelled))
+    assert before.digests(smaller) == after.digests(smaller)
+    assert before.digests(folds[1]) != after.digests(folds[1])
+
+
+def test_weights_configuration_and_recipe_version_are_in_the_id(tmp_path, utterances, monkeypatch):
+    plan = tiny_plan(tmp_path, utterances, monkeypatch)
+    run = plan.runs[0]
+    names = {
+        run.run_id,
+        make_run_id(run.config, run.digests | {"backbone": "other"}),
+        make_run_id(replace(run.config, learning_rate=0.5), run.digests),
+        make_run_id(run.config, run.digests, recipe_version=99),
+        make_run_id(replace(run.config, seed=1), run.digests),
+    }
+    assert len(names) == 5
+    assert ids(tmp_path, utterances, monkeypatch, epochs=7).keys() == ids(tmp_path, utterances, monkeypatch).keys()
+    assert ids(tmp_path, utterances, monkeypatch, epochs=7) != ids(tmp_path, utterances, monkeypatch)
+
+
+def test_nothing_run_is_empty_records(tmp_path, utterances, monkeypatch):
+    found = tiny_plan(tmp_path, utterances, monkeypatch).records()
+    assert isinstance(found, Records) and found.provenance == "not run"
+
+
+def test_without_training_complete_only_reads(tmp_path, utterances, monkeypatch):
+    plan = tiny_plan(tmp_path, utterances, monkeypatch, train=False)
+    assert experiments.complete(plan).runs.empty
+    assert not (tmp_path / "artifacts" / "runs").exists()
+
+
+def test_iemocap_without_a_release_says_what_to_type(tmp_path):
+    with pytest.raises(NoRelease, match="PRESET=iemocap IEMOCAP="):
+        load_utterances("iemocap", Settings(artifacts=tmp_path))
+    assert table4("iemocap", Settings(artifacts=tmp_path, results=tmp_path)).records().provenance == "not run"
+
+
+def test_seeds_of_numpy_stay_out_of_the_plan(tmp_path, utterances, monkeypatch):
+    np.random.seed(0)
+    state = np.random.get_state()[1].copy()
+    _ = tiny_plan(tmp_path, utterances, monkeypatch).runs
+    assert (np.random.get_state()[1] == state).all()

@@ -1,0 +1,186 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import tiny_backbone, tiny_utterances
+
+from mtlser.config import RunConfig
+from mtlser.corpus.audio import digest_audio
+from mtlser.corpus.dataset import build_dataset
+from mtlser.runs import training
+from mtlser.runs.records import RecordError, read_run, run_status
+from mtlser.runs.training import RunInputs, learning_rate_factor, make_optimizer, summarise, train
+
+CONFIG = RunConfig("smoke", fold="Ses02M", epochs=3, learning_rate=1e-2, batch_size=8, mask_time_length=2)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    utterances = tiny_utterances(folder / "wav")
+    speech = build_dataset(utterances, digest_audio(utterances["wav"]), folder / "cache")
+    is_test = (utterances["speaker"] == "Ses02M").to_numpy()
+    return RunInputs(
+        run_id="a-run", dataset=speech, train=np.flatnonzero(~is_test), test=np.flatnonzero(is_test),
+        backbone=str(tiny_backbone(folder / "backbone")), backbone_revision=None, digests={}, corpus="tones",
+    )  # fmt: skip
+
+
+def tables(folder):
+    history = pd.read_parquet(folder / "history.parquet").drop(columns="seconds")
+    return history, pd.read_parquet(folder / "predictions.parquet")
+
+
+def assert_equal_records(one, other):
+    for left, right in zip(tables(one), tables(other), strict=True):
+        pd.testing.assert_frame_equal(left, right, check_exact=True)
+
+
+def test_learning_rate_warms_up_then_decays_to_nothing():
+    factors = [learning_rate_factor(step, 10, 0.2) for step in range(10)]
+    assert factors[:3] == [0.5, 1.0, 1.0]
+    np.testing.assert_allclose(np.diff(factors[2:]), -1 / 8)
+    assert factors[-1] == pytest.approx(1 / 8)
+    assert learning_rate_factor(0, 10, 0.0) == 1.0
+
+
+def test_the_optimiser_has_table_1_and_what_the_library_added(inputs):
+    model = training.MultitaskModel.from_backbone(inputs.backbone, seed=0)
+    model.freeze_convolutions()
+    group = make_optimizer(model, replace(CONFIG, alpha=0.1, learning_rate=5e-5)).param_groups[0]
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (5e-5, (0.9, 0.999), 1e-8, 0.0)
+    assert not any(p is q for p in model.wav2vec2.feature_extractor.parameters() for q in group["params"])
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_run_leaves_complete_records(inputs, tmp_path, freeze):
+    config = replace(CONFIG, freeze_convolutions=freeze)
+    events = []
+    assert train(config, inputs, tmp_path, keep_weights=True, progress=events.append) == "done"
+    run, (history, predictions) = read_run(tmp_path), tables(tmp_path)
+    assert run["status"] == "done" and run["config"] == config.to_dict()
+    assert history["epoch"].tolist() == [1, 2, 3] == [event["epoch"] for event in events]
+    assert np.isfinite(history.to_numpy(dtype=float)).all()
+    assert predictions["utterance"].tolist() == inputs.dataset.table["utterance"].iloc[inputs.test].tolist()
+    assert run["final"]["num_correct"] == (predictions["label"] == predictions["prediction"]).sum()
+    assert history["accuracy"].iloc[-1] == run["final"]["accuracy"]
+    assert (tmp_path / "model" / "model.safetensors").exists()
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_training_lowers_the_loss(inputs, tmp_path):
+    train(replace(CONFIG, epochs=8, mask_time_probability=0.0), inputs, tmp_path)
+    loss = pd.read_parquet(tmp_path / "history.parquet")["loss"]
+    assert loss.iloc[-1] < 0.7 * loss.iloc[0]
+
+
+def test_two_runs_are_equal_and_alpha_changes_neither_order_nor_initialisation(inputs, tmp_path, monkeypatch):
+    seen = {}
+    original = training._Trainer._step
+
+    def spy(self, indices, epoch):
+        key = (self.config.alpha, epoch, tuple(indices))
+        seen.setdefault(self.config.alpha, []).append((key[1:], self._masks(indices, epoch).numpy().tobytes()))
+        if len(seen[self.config.alpha]) == 1:
+            seen[f"{self.config.alpha} heads"] = self.model.ctc_head.weight.detach().numpy().tobytes()
+        return original(self, indices, epoch)
+
+    monkeypatch.setattr(training._Trainer, "_step", spy)
+    train(CONFIG, inputs, tmp_path / "a")
+    train(replace(CONFIG, alpha=1.0), inputs, tmp_path / "b")
+    assert seen[0.1] == seen[1.0]
+    assert seen["0.1 heads"] == seen["1.0 heads"]
+    monkeypatch.undo()
+    train(CONFIG, inputs, tmp_path / "c")
+    assert_equal_records(tmp_path / "a", tmp_path / "c")
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("stop_at", [(1, 2), (2, 0)])  # (epoch, step) at which it is killed
+def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_path, monkeypatch, freeze, stop_at):
+    config = replace(CONFIG, freeze_convolutions=freeze)
+    train(config, inputs, tmp_path / "whole")
+    original, steps = training._Trainer._step, []
+
+    def kill(self, indices, epoch):
+        steps.append(epoch)
+        if (epoch, steps.count(epoch) - 1) == stop_at:
+            raise KeyboardInterrupt
+        return original(self, indices, epoch)
+
+    monkeypatch.setattr(training._Trainer, "_step", kill)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, inputs, tmp_path / "killed", checkpoint_seconds=0.0)
+    assert run_status(tmp_path / "killed") == "running"
+    monkeypatch.undo()
+    torch.rand(7), np.random.rand(7)  # another process has other generator states
+    started = []
+    train(config, inputs, tmp_path / "killed", progress=lambda event: started.append(event["epoch"]))
+    assert started[0] == stop_at[0] + 1  # finished epochs are not repeated
+    assert_equal_records(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_micro_batches_change_no_result(inputs, tmp_path):
+    train(replace(CONFIG, epochs=1, batch_size=5, dropout=0.0), inputs, tmp_path / "whole")  # batches of 5, 5, 5 and 3
+    train(replace(CONFIG, epochs=1, batch_size=5, dropout=0.0, micro_batch_seconds=0.5), inputs, tmp_path / "parts")
+    whole, parts = tables(tmp_path / "whole")[0], tables(tmp_path / "parts")[0]
+    for name in ("loss_ce", "loss_ctc", "gradient_norm_ce", "gradient_norm_ctc"):
+        np.testing.assert_allclose(whole[name], parts[name], rtol=1e-3)
+
+
+def test_gradients_of_a_batch_equal_accumulated_batches_of_one(inputs, tmp_path):
+    config = replace(CONFIG, dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9)
+    gradients = {}
+    for seconds in (1000.0, 0.1):
+        trainer = training._Trainer(
+            replace(config, micro_batch_seconds=seconds), inputs, tmp_path, lambda event: None
+        )
+        trainer.optimizer.step = lambda: None
+        trainer.model.train()
+        trainer._step(inputs.train[:8], epoch=0)
+        gradients[seconds] = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+    assert gradients[1000.0].keys() == gradients[0.1].keys() and gradients[0.1]
+    for name, gradient in gradients[1000.0].items():
+        torch.testing.assert_close(gradients[0.1][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(inputs, tmp_path, monkeypatch):
+    original = training._Trainer._loss
+
+    def broken(self, batch, mask, alpha, num_utterances):
+        loss = original(self, batch, mask, alpha, num_utterances)
+        return replace(loss, total=loss.total * float("inf")) if len(self.history) == 1 and mask is not None else loss
+
+    monkeypatch.setattr(training._Trainer, "_loss", broken)
+    assert train(CONFIG, inputs, tmp_path) == "diverged"
+    run = read_run(tmp_path)
+    assert run["status"] == "diverged" and "epoch 2" in run["error"]
+    assert any(name in run["error"] for name in inputs.dataset.table["utterance"])
+    assert len(pd.read_parquet(tmp_path / "history.parquet")) == 1
+
+
+def test_an_error_is_recorded_as_failed_and_raised(inputs, tmp_path):
+    with pytest.raises(ValueError, match="not a folder"):
+        train(CONFIG, replace(inputs, backbone="./nowhere"), tmp_path)
+    run = read_run(tmp_path)
+    assert run["status"] == "failed" and "nowhere" in run["error"]
+
+
+def test_a_damaged_or_foreign_checkpoint_names_its_file(inputs, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(RecordError, match=r"checkpoint\.pt.*delete"):
+        train(CONFIG, inputs, tmp_path)
+
+
+def test_a_run_of_one_class_is_flagged():
+    table = pd.DataFrame(
+        {"label": ["sad", "happy"] * 20, "prediction": ["sad"] * 39 + ["happy"], "reference": "A", "hypothesis": "A"}
+    )
+    assert summarise(table)["collapsed"]
+    assert not summarise(table.assign(prediction=["sad", "happy"] * 20))["collapsed"]
+
+
+def test_bf16_trains_finite(inputs, tmp_path):
+    assert train(replace(CONFIG, epochs=1, precision="bf16"), inputs, tmp_path) == "done"
