@@ -1,1 +1,1 @@
-"""From files on disk to utterances, folds and batches."""
+"""The corpus: audio and transcripts on disk become one checked table of utterances, folds, and batches."""

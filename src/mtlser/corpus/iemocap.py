@@ -1,0 +1,343 @@
+"""An IEMOCAP release on disk becomes one table of utterances, checked against what is known of the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from mtlser.config import DATA_FOLDER, EMOTIONS
+from mtlser.corpus.audio import AudioError, audio_problems, describe_problems
+
+RELEASE_FOLDER = "IEMOCAP_full_release"
+MANIFEST = "pocket_manifest.json"
+NUM_SESSIONS = 5
+FINGERPRINT = "sha256_of_sorted_utterance_emotion_lines"
+COLUMNS = ["utterance", "dialog", "session", "speaker", "emotion", "transcript", "wav", "start_seconds", "end_seconds"]
+
+# Section 4.1: four classes, excited merged into happy. None: a code of the release that the paper leaves out.
+EMOTION_OF_CODE = {"neu": "neutral", "hap": "happy", "exc": "happy", "ang": "angry", "sad": "sad"} | dict.fromkeys(
+    ("dis", "fea", "fru", "oth", "sur", "xxx")
+)
+
+# [140.2250 - 145.6000]<TAB>Ses01F_impro05_F019<TAB>ang<TAB>[1.5000, 4.0000, 4.5000]
+_LABEL = re.compile(
+    r"\[(?P<start>\d+(?:\.\d+)?) - (?P<end>\d+(?:\.\d+)?)\]\s+"
+    r"(?P<utterance>(?P<dialog>(?P<session>Ses0[1-5])[FM]_\w+)_(?P<gender>[FM])[^\W_]*)\s+(?P<code>[a-z]{3})\s*(?:\[|$)"
+)
+# Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.    Stray lines ("M: …") have no such id.
+_TRANSCRIPT = re.compile(r"(Ses\w+)\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s*:?(.*)")
+
+_GROUPS = {"by_session": "session", "by_speaker": "speaker", "by_released_fold": "released fold"}
+_EXPECTED_KEYS = ("total", "by_emotion", "by_dialog_kind", *_GROUPS, "num_dialogs", FINGERPRINT)
+
+_log = logging.getLogger(__name__)
+
+
+class ReleaseError(ValueError):
+    """A folder is not a release that can be read; the message names the file and line, or what was looked for."""
+
+
+class ReleaseDiffers(ReleaseError):
+    """A release differs from what is known of it. `table` has columns what, expected, found, dialogs."""
+
+    def __init__(self, release: Path, table: pd.DataFrame, expected_from: str, more: str = ""):
+        super().__init__(
+            f"{release} differs from {expected_from}:\n\n{format_table(table)}\n\n{more}"
+            "To use this copy all the same, pass allow_different=True; its results are then not about the known corpus."
+        )
+        self.table = table
+
+
+@dataclass
+class _Findings:
+    """What reading met besides utterances; `differences` alone refuse a copy, `hints` explain a refusal."""
+
+    differences: list[dict] = field(default_factory=list)
+    hints: list[dict] = field(default_factory=list)
+
+
+def load_release(path: str | Path, *, allow_different: bool = False, expected: Mapping | None = None) -> pd.DataFrame:
+    """The utterances of the four classes, sorted by id, columns COLUMNS; `wav` is a path, times are in the dialog.
+
+    `path` is the release folder (it holds Session1 … Session5) or its parent. `expected` has the keys of
+    data/iemocap_counts.json; by default the release's own pocket_manifest.json where there is one, else IEMOCAP's
+    known counts. With `allow_different=True` a copy that differs is logged, and its differences are kept as records in
+    the table's `attrs["differences"]`; an utterance without a transcript then has an empty one.
+
+    Raises ReleaseDiffers (with the whole difference as `.table`), and ReleaseError for a folder without sessions, a
+    malformed or repeated label (file and line), and wavs that are missing, unreadable, empty or not 16 kHz mono, all
+    named at once.
+    """
+    release = find_release(path)
+    expected, expected_from = _expectation(release, expected)
+    utterances, findings = _read_utterances(release)
+    problems = audio_problems(utterances["wav"])
+    wav_report = describe_problems(problems, len(utterances)) if problems else ""
+    table = _compare(utterances, expected, findings)
+    if len(table):
+        if not allow_different:
+            rows = [*table.to_dict("records"), *_wav_rows(utterances, problems)]
+            raise ReleaseDiffers(release, pd.DataFrame(rows), expected_from, wav_report and wav_report + "\n\n")
+        _log.warning("%s differs from %s:\n%s", release, expected_from, format_table(table))
+        utterances.attrs["differences"] = table.to_dict("records")
+    if problems:
+        raise ReleaseError(f"{release}: {wav_report}")
+    return utterances
+
+
+def find_release(path: str | Path) -> Path:
+    """The folder that holds Session1 … Session5: `path` or its IEMOCAP_full_release. Raises ReleaseError otherwise."""
+    path = Path(path).expanduser()
+    for candidate in (path, path / RELEASE_FOLDER):
+        if any((candidate / f"Session{n}").is_dir() for n in range(1, NUM_SESSIONS + 1)):
+            return candidate
+    state = "holds neither" if path.is_dir() else "is not a folder; a release holds"
+    inside = f"Session1 … Session{NUM_SESSIONS} {'nor' if path.is_dir() else 'or'} {RELEASE_FOLDER}/Session1 …"
+    raise ReleaseError(f"{path} {state} {inside}: give the release folder or its parent")
+
+
+def fingerprint(utterances: pd.DataFrame) -> str:
+    """SHA-256 of the sorted lines `<utterance id> <emotion>` joined by newlines."""
+    lines = sorted(utterances["utterance"] + " " + utterances["emotion"])
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def count_utterances(utterances: pd.DataFrame) -> dict:
+    """Counts and fingerprint in the shape of data/iemocap_counts.json."""
+    kinds = utterances["dialog"].str.contains("_impro").map({True: "impro", False: "script"})
+    groups = {"by_session": utterances["session"], "by_speaker": utterances["speaker"]}
+    groups["by_released_fold"] = utterances["dialog"].str[3:6]
+    return {
+        "total": len(utterances),
+        "by_emotion": _tally(utterances["emotion"]),
+        "by_dialog_kind": _tally(kinds),
+        **{
+            name: {group: _tally(rows) | {"total": len(rows)} for group, rows in utterances["emotion"].groupby(keys)}
+            for name, keys in groups.items()
+        },
+        "num_dialogs": utterances["dialog"].nunique(),
+        FINGERPRINT: fingerprint(utterances),
+    }
+
+
+def iemocap_counts() -> dict:
+    """What is known of IEMOCAP's four classes: data/iemocap_counts.json."""
+    return json.loads((DATA_FOLDER / "iemocap_counts.json").read_text(encoding="utf-8"))
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """The difference table as text; long lists of dialogs are cut, `ReleaseDiffers.table` has them in full."""
+    short = table.assign(dialogs=[text if len(text) <= 90 else f"{text[:90]} …" for text in table["dialogs"]])
+    return short.to_string(index=False, justify="left", max_colwidth=100)
+
+
+def _expectation(release: Path, expected: Mapping | None) -> tuple[Mapping, str]:
+    manifest = release / MANIFEST
+    source = "the expected counts"
+    if expected is None and manifest.is_file():
+        source = f"its own {MANIFEST}"
+        try:
+            expected = json.loads(manifest.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ReleaseError(f"{manifest} is not JSON ({error}); make the pocket corpus again") from error
+    elif expected is None:
+        expected, source = iemocap_counts(), "the known counts of IEMOCAP"
+    missing = [key for key in _EXPECTED_KEYS if key not in expected]
+    if missing:
+        raise ReleaseError(f"{release}: {source} lack {', '.join(missing)}")
+    return expected, source
+
+
+def _read_utterances(release: Path) -> tuple[pd.DataFrame, _Findings]:
+    findings = _Findings()
+    rows: list[dict] = []
+    for number in range(1, NUM_SESSIONS + 1):
+        session = release / f"Session{number}"
+        rows += _read_session(session, findings)
+    _refuse_repeated(rows)
+    rows = [row for row in rows if row["emotion"]]
+    _match_transcripts(rows, findings)
+    utterances = pd.DataFrame(rows, columns=COLUMNS).sort_values("utterance", ignore_index=True)
+    text_columns = [column for column in COLUMNS if not column.endswith("_seconds")]
+    return utterances.astype({column: "str" for column in text_columns}), findings
+
+
+def _read_session(session: Path, findings: _Findings) -> list[dict]:
+    if not session.is_dir():
+        findings.hints.append(_row(f"folder {session.name}", "present", "missing"))
+        return []
+    labels = _names(session / "dialog" / "EmoEvaluation", findings, "Ses*.txt")
+    transcribed = _names(session / "dialog" / "transcriptions", findings, "Ses*.txt")
+    recorded = _names(session / "sentences" / "wav", findings, "Ses*")
+    for what, lacking in (
+        ("label files", (transcribed | recorded).keys() - labels.keys()),
+        ("transcription files", labels.keys() - transcribed.keys()),
+        ("wav folders", labels.keys() - recorded.keys()),
+    ):
+        if lacking:
+            found = f"{len(lacking)} missing"
+            findings.hints.append(_row(f"{what}, {session.name}", "one per dialog", found, sorted(lacking)))
+    rows = []
+    for dialog, file in labels.items():
+        transcripts = _read_transcripts(transcribed[dialog], findings) if dialog in transcribed else {}
+        for row in _read_labels(file):
+            row["transcript"] = transcripts.get(row["utterance"])
+            row["wav"] = str(session / "sentences" / "wav" / dialog / f"{row['utterance']}.wav")
+            rows.append(row)
+    return rows
+
+
+def _names(folder: Path, findings: _Findings, pattern: str) -> dict[str, Path]:
+    """Dialog name -> file or folder, sorted. The pattern leaves out names that start with a dot, such as ._Ses01F…"""
+    if not folder.is_dir():
+        session = next(parent for parent in folder.parents if parent.name.startswith("Session"))
+        findings.hints.append(_row(f"folder {folder.relative_to(session.parent)}", "present", "missing"))
+        return {}
+    is_file = pattern.endswith(".txt")
+    paths = sorted(path for path in folder.glob(pattern) if path.is_file() == is_file)
+    return {path.stem if is_file else path.name: path for path in paths}
+
+
+def _read_labels(file: Path) -> Iterator[dict]:
+    """One row per label line, which starts with `[` and a digit; every other line (%, C-E2, A-F1, …) is a rater's."""
+    for number, line in enumerate(_lines(file), start=1):
+        if not re.match(r"\[\d", line):
+            continue
+        label = _LABEL.match(line)
+        if label is None or label["code"] not in EMOTION_OF_CODE:
+            raise ReleaseError(
+                f"{file}, line {number}: {line[:100]!r} starts like a label but isn't "
+                "`[start - end]<TAB>utterance<TAB>emotion code<TAB>[…]` with one of the codes "
+                f"{' '.join(sorted(EMOTION_OF_CODE))}"
+            )
+        yield {
+            "utterance": label["utterance"],
+            "dialog": label["dialog"],
+            "session": label["session"],
+            # The last part of the id names who speaks; the dialog's prefix names who wore the markers (difference 1).
+            "speaker": label["session"] + label["gender"],
+            "emotion": EMOTION_OF_CODE[label["code"]],
+            "start_seconds": float(label["start"]),
+            "end_seconds": float(label["end"]),
+            "place": f"{file}, line {number}",
+            "file": file.stem,
+        }
+
+
+def _read_transcripts(file: Path, findings: _Findings) -> dict[str, str]:
+    transcripts: dict[str, str] = {}
+    for line in _lines(file):
+        match = _TRANSCRIPT.match(line)
+        if match is None:
+            continue
+        utterance, transcript = match[1], match[2].strip()
+        if transcripts.setdefault(utterance, transcript) != transcript and "XX" not in utterance:
+            findings.differences.append(_row(f"transcripts of {utterance}", 1, "2 that differ", [file.stem]))
+    return transcripts
+
+
+def _lines(file: Path) -> list[str]:
+    """Lines without their ends (CRLF too). The release is ASCII but for a few bytes that are not UTF-8 either."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ReleaseError(f"{file} can't be read: {error.strerror}") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _refuse_repeated(rows: list[dict]) -> None:
+    places: dict[str, str] = {}
+    for row in rows:
+        first = places.setdefault(row["utterance"], row["place"])
+        if first != row["place"]:
+            raise ReleaseError(f"utterance {row['utterance']} is labelled twice: {first} and {row['place']}")
+
+
+def _match_transcripts(rows: list[dict], findings: _Findings) -> None:
+    lacking: dict[str, list[str]] = {}
+    for row in rows:
+        if row["transcript"] is None:
+            lacking.setdefault(row["dialog"], []).append(row["utterance"])
+            row["transcript"] = ""
+        if row["dialog"] != row["file"]:
+            what = f"dialog of {row['utterance']}"
+            findings.hints.append(_row(what, row["dialog"], row["file"], [row["file"]]))
+    for dialog, ids in lacking.items():
+        num_labels = sum(row["dialog"] == dialog for row in rows)
+        what = f"transcripts, {dialog}" + (f" ({', '.join(ids)})" if len(ids) <= 3 else "")
+        findings.differences.append(_row(what, num_labels, num_labels - len(ids), [dialog]))
+
+
+def _compare(utterances: pd.DataFrame, expected: Mapping, findings: _Findings) -> pd.DataFrame:
+    """Rows what, expected, found, dialogs; empty when nothing differs."""
+    found = count_utterances(utterances)
+    differing_folds = {
+        fold
+        for fold in expected["by_released_fold"].keys() | found["by_released_fold"].keys()
+        if expected["by_released_fold"].get(fold) != found["by_released_fold"].get(fold)
+    }
+    dialogs = utterances.drop_duplicates(["dialog", "speaker", "emotion"])
+    if differing_folds:  # what differs is in these dialogs, whatever else is counted
+        dialogs = dialogs[dialogs["dialog"].str[3:6].isin(differing_folds)]
+    rows = [
+        _row(what, want, have, sorted(set(dialogs.loc[selected(dialogs), "dialog"])))
+        for what, want, have, selected in _count_rows(expected, found)
+        if want != have
+    ]
+    rows += findings.differences
+    if rows:
+        rows += findings.hints
+    return pd.DataFrame(rows, columns=["what", "expected", "found", "dialogs"])
+
+
+def _count_rows(expected: Mapping, found: Mapping) -> Iterator[tuple]:
+    """(what, expected, found, which rows of a table it is about) for each number that is known."""
+
+    def everything(table):
+        return pd.Series(True, index=table.index)
+
+    yield "utterances", expected["total"], found["total"], everything
+    yield "dialogs", expected["num_dialogs"], found["num_dialogs"], everything
+    for kind in ("impro", "script"):
+        want, have = (counts["by_dialog_kind"].get(kind, 0) for counts in (expected, found))
+        yield f"utterances, {kind}", want, have, lambda t, kind=kind: t["dialog"].str.contains(f"_{kind}")
+    for emotion in EMOTIONS:
+        want, have = (counts["by_emotion"].get(emotion, 0) for counts in (expected, found))
+        yield f"utterances, {emotion}", want, have, lambda t, emotion=emotion: t["emotion"] == emotion
+    for key, name in _GROUPS.items():
+        for group in sorted(expected[key].keys() | found[key].keys()):
+            for emotion in ("total", *EMOTIONS):
+                want, have = (counts[key].get(group, {}).get(emotion, 0) for counts in (expected, found))
+                what = f"utterances, {name} {group}" + ("" if emotion == "total" else f", {emotion}")
+                yield what, want, have, lambda t, key=key, group=group: _group_of(t, key) == group
+    yield "fingerprint", expected[FINGERPRINT], found[FINGERPRINT], everything
+
+
+def _group_of(table: pd.DataFrame, key: str) -> pd.Series:
+    return table["dialog"].str[3:6] if key == "by_released_fold" else table[key.removeprefix("by_")]
+
+
+def _wav_rows(utterances: pd.DataFrame, problems: list[AudioError]) -> list[dict]:
+    if not problems:
+        return []
+    dialogs = sorted({Path(problem.path).parent.name for problem in problems})
+    return [_row("wavs that can be read", len(utterances), len(utterances) - len(problems), dialogs)]
+
+
+def _row(what: str, expected: object, found: object, dialogs: list[str] = ()) -> dict:
+    return {"what": what, "expected": expected, "found": found, "dialogs": " ".join(dialogs)}
+
+
+def _tally(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().items()}
