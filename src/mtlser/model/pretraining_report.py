@@ -1,0 +1,260 @@
+"""What pretraining leaves: weights, a record of how they were made, probes of what they hold, and the model card.
+
+The probes read linear functions off the encoder's frozen output, in voices that were never trained on, and off the same
+encoder with random weights beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.corpus import espeak
+from mtlser.model.backbone import write_model
+from mtlser.model.pretraining_corpus import ACCENTS, PROBE_VARIANTS, TRAINING_VARIANTS, WORDS, SpeechCorpus
+from mtlser.model.pretraining_objective import (
+    MaskedPredictor,
+    convolution_features,
+    draw_mask,
+    masked_accuracy,
+    pocket_architecture,
+)
+from mtlser.model.pretraining_targets import Targets
+from mtlser.storage import whole_file, write_json
+
+if TYPE_CHECKING:
+    from mtlser.model.pretraining import Pretraining
+
+NUM_PROBE_FIT = 1200  # training utterances that a probe is fitted on
+NUM_PROBE_FRAMES = 12_000  # frames of them for the frame-level probe
+PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "soxr", "espeakng-loader")
+
+
+def write_backbone(pretraining: Pretraining, targets: Targets, folder: Path) -> dict[str, Any]:
+    """Writes model.safetensors, config.json, record.json and README.md into `folder`; returns the record."""
+    encoder = pretraining.model.encoder
+    write_model(Path(folder), encoder.state_dict(), encoder.config)
+    speech = pretraining.batches.speech
+    random_model = new_model(pretraining, seed=pretraining.config.seed + 1)
+    record = {
+        "name": "wav2vec 2.0 architecture, HuBERT-style objective, synthetic speech",
+        "config": asdict(pretraining.config),
+        "num_parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "corpus": describe_corpus(speech, targets),
+        "curve": pretraining.curve,
+        "held_out_voices": held_out_accuracy(pretraining, targets),
+        "probes": {
+            "pretrained": probe(pretraining.model, speech, targets),
+            "random weights": probe(random_model, speech, targets),
+        },
+        "seconds": round(pretraining.seconds),
+        "hardware": {"processor": processor_name(), "threads": torch.get_num_threads(), "system": platform.system()},
+        "versions": {name: version(name) for name in PACKAGES} | {"espeak-ng": espeak.version()},
+        "revision": code_revision(),
+        "sha256": hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest(),
+    }
+    write_json(Path(folder) / "record.json", record)
+    with whole_file(Path(folder) / "README.md") as partial:
+        partial.write_text(model_card(record), encoding="utf-8")
+    return record
+
+
+def new_model(pretraining: Pretraining, seed: int) -> MaskedPredictor:
+    """The same model with random weights."""
+    config = pretraining.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MaskedPredictor(pocket_architecture(), config.num_phone_clusters, config.num_prosody_clusters).eval()
+
+
+def describe_corpus(speech: SpeechCorpus, targets: Targets) -> dict[str, Any]:
+    """Counts that a reader of the record wants without synthesising anything."""
+    return {
+        "generator": "espeak-ng, English of accents and voice variants that the pocket corpus does not use",
+        "accents": list(ACCENTS),
+        "training_variants": list(TRAINING_VARIANTS),
+        "held_out_variants": list(PROBE_VARIANTS),
+        "num_words": len(WORDS),
+        "num_training_utterances": len(speech.indices("training")),
+        "num_held_out_utterances": len(speech.indices("probe")),
+        "hours": round(speech.seconds / 3600, 2),
+        "num_frames": int(targets.starts[-1]),
+    }
+
+
+@torch.no_grad()
+def held_out_accuracy(pretraining: Pretraining, targets: Targets) -> dict[str, float]:
+    """Masked accuracy over utterances of held-out voices, beside the accuracy of always naming the commonest cluster."""
+    model = pretraining.model.eval()
+    speech, config = pretraining.batches.speech, pretraining.config
+    scores, weights = [], []
+    for i in speech.indices("probe"):
+        features = convolution_features(model, speech, int(i))[None]
+        mask = draw_mask(np.random.default_rng([config.seed, 3, int(i)]), 1, features.shape[1], config)
+        logits = model(features, mask)
+        ids = [
+            torch.from_numpy(stream[targets.of(i)].astype(np.int64))[None]
+            for stream in (targets.phones, targets.prosody)
+        ]
+        scores.append([masked_accuracy(stream, target, mask) for stream, target in zip(logits, ids, strict=True)])
+        weights.append(int(mask.sum()))
+    phones, prosody = np.average(scores, axis=0, weights=weights)
+    common = [np.bincount(stream).max() / len(stream) for stream in (targets.phones, targets.prosody)]
+    values = {"phone_accuracy": phones, "prosody_accuracy": prosody}
+    values |= {"phone_accuracy_commonest": common[0], "prosody_accuracy_commonest": common[1]}
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+@torch.no_grad()
+def hidden_states(model: MaskedPredictor, speech: SpeechCorpus, indices: np.ndarray) -> list[np.ndarray]:
+    """Encoder output (T, H) of each utterance, nothing hidden."""
+    model.eval()
+    return [model.encode(convolution_features(model, speech, int(i))[None])[0].numpy() for i in indices]
+
+
+def probe(model: MaskedPredictor, speech: SpeechCorpus, targets: Targets) -> dict[str, float]:
+    """Linear probes, fitted on training voices, scored on held-out voices.
+
+    pitch_r2, rate_r2: of an utterance's mean log-F0 and of its letters per second, from the mean over its frames;
+    rate_from_sum_r2: the same from the sum over frames, the paper's pooling; phone_accuracy: of each frame's MFCC cluster.
+    """
+    fit, test = speech.indices("training")[:NUM_PROBE_FIT], speech.indices("probe")
+    states = {"fit": hidden_states(model, speech, fit), "test": hidden_states(model, speech, test)}
+    means = {part: np.stack([state.mean(axis=0) for state in hidden]) for part, hidden in states.items()}
+    sums = {part: np.stack([state.sum(axis=0) for state in hidden]) for part, hidden in states.items()}
+    rows = {"fit": fit, "test": test}
+    pitch = {part: np.array([mean_log_pitch(targets, i) for i in indices]) for part, indices in rows.items()}
+    rate = {part: np.array([letters_per_second(speech, i) for i in indices]) for part, indices in rows.items()}
+    phones = {part: np.concatenate([targets.phones[targets.of(i)] for i in indices]) for part, indices in rows.items()}
+    frames = {part: np.concatenate(hidden) for part, hidden in states.items()}
+    values = {
+        "pitch_r2": _ridge_r2(means, pitch),
+        "rate_r2": _ridge_r2(means, rate),
+        "rate_from_sum_r2": _ridge_r2(sums, rate),
+        "phone_accuracy": _frame_accuracy(frames, phones),
+    }
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+def mean_log_pitch(targets: Targets, index: int) -> float:
+    """Mean log-F0 over an utterance's voiced frames; NaN without any."""
+    pitch = targets.log_pitch[targets.of(index)]
+    return float(np.mean(pitch[np.isfinite(pitch)])) if np.isfinite(pitch).any() else float("nan")
+
+
+def letters_per_second(speech: SpeechCorpus, index: int) -> float:
+    """Speaking rate of an utterance."""
+    return speech.draws[index].num_letters * SAMPLE_RATE_HZ / float(speech.starts[index + 1] - speech.starts[index])
+
+
+def _ridge_r2(features: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> float:
+    usable = {part: np.isfinite(values[part]) for part in values}
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
+    model.fit(features["fit"][usable["fit"]], values["fit"][usable["fit"]])
+    return r2_score(values["test"][usable["test"]], model.predict(features["test"][usable["test"]]))
+
+
+def _frame_accuracy(features: dict[str, np.ndarray], clusters: dict[str, np.ndarray]) -> float:
+    chosen = np.random.default_rng(0).choice(
+        len(clusters["fit"]), min(NUM_PROBE_FRAMES, len(clusters["fit"])), replace=False
+    )
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-3, max_iter=500))
+    model.fit(features["fit"][chosen], clusters["fit"][chosen])
+    return model.score(features["test"], clusters["test"])
+
+
+def processor_name() -> str:
+    """The processor's own name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def code_revision() -> str | None:
+    """The commit of this code, None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """README.md of the weights' folder; every number in it comes from `record`."""
+    config, corpus, held_out = record["config"], record["corpus"], record["held_out_voices"]
+    pretrained, random = record["probes"]["pretrained"], record["probes"]["random weights"]
+    first = round(config["steps"] * config["convolution_share"])
+    return f"""# Pocket backbone
+
+**wav2vec 2.0 architecture, HuBERT-style objective, synthetic speech.** {record["num_parameters"]:,} parameters, a frame
+every 40 ms, group norm and post-norm as in wav2vec 2.0 base. It is what the `pocket` preset fine-tunes in place of
+`facebook/wav2vec2-base`, so that the whole experiment runs on two cores. It has never heard a person: it is part of a
+calibrated instrument, says nothing about IEMOCAP, and is of no use for real speech.
+
+## Data
+
+{corpus["hours"]} hours of espeak-ng {record["versions"]["espeak-ng"]}: {corpus["num_training_utterances"]:,} training
+utterances and {corpus["num_held_out_utterances"]:,} of held-out voices. Accents: {", ".join(corpus["accents"])}, with
+{len(corpus["training_variants"])} voice variants for training and {len(corpus["held_out_variants"])} others held out; pitch, pitch range,
+rate ({config["speech"]["rate_wpm"][0]} to {config["speech"]["rate_wpm"][1]} words per minute) and noise
+({config["speech"]["snr_db"][0]:g} to {config["speech"]["snr_db"][1]:g} dB below the speech, {config["speech"]["clean_share"]:.0%} without) are drawn at random. Sentences of six words
+and more, half of them random words, half random words in the order of a sentence's word classes, from
+{corpus["num_words"]} common words.
+
+Disjoint from the pocket corpus: accents (that one is American), voice variants, and sentences. **Single words may be in
+both.** No transcript, label or emotion is used.
+
+## Recipe
+
+Masked prediction (Hsu et al., 2021) of two clusterings of each frame of the clean signal: {config["num_phone_clusters"]} clusters of MFCCs and
+their deltas, normalised per utterance, and {config["num_prosody_clusters"]} clusters of voicing, log-F0, its change and relative energy, because
+MFCCs discard pitch and emotion needs it. The model hears the noisy signal. {config["steps"]:,} steps of {config["batch_size"]} utterances: {first:,} with
+everything trained on crops of 1.6 s, {config["steps"] - first:,} with frozen convolutions on whole utterances. AdamW, peak learning rate
+{config["learning_rate"]:g}, linear warm-up and decay, seed {config["seed"]}. {record["seconds"] / 60:.0f} minutes on {record["hardware"]["threads"]} thread of {record["hardware"]["processor"]}.
+
+    python -m mtlser.model.pretraining --threads {record["hardware"]["threads"]}
+
+Resumable; the same bytes for the same seed on the same processor and versions, which `record.json` holds with the
+whole curve.
+
+## What it learnt
+
+All on voices that were never trained on.
+
+| measure | pretrained | random weights | commonest cluster |
+|---|---|---|---|
+| hidden frame's phone cluster | {held_out["phone_accuracy"]:.3f} | | {held_out["phone_accuracy_commonest"]:.3f} |
+| hidden frame's prosody cluster | {held_out["prosody_accuracy"]:.3f} | | {held_out["prosody_accuracy_commonest"]:.3f} |
+| linear probe: visible frame's phone cluster, accuracy | {pretrained["phone_accuracy"]:.3f} | {random["phone_accuracy"]:.3f} | {held_out["phone_accuracy_commonest"]:.3f} |
+| linear probe: mean log-F0, R² (mean over frames) | {pretrained["pitch_r2"]:.3f} | {random["pitch_r2"]:.3f} | |
+| linear probe: letters per second, R² (mean over frames) | {pretrained["rate_r2"]:.3f} | {random["rate_r2"]:.3f} | |
+| linear probe: letters per second, R² (sum over frames) | {pretrained["rate_from_sum_r2"]:.3f} | {random["rate_from_sum_r2"]:.3f} | |
+
+## Limits
+
+One language, one synthesiser, one seed; the MFCC clusters are a stand-in for phones and the autocorrelation's F0 for
+pitch; one pass of clustering (HuBERT makes a second one from the model's own features). Loudness cannot be learnt: the
+input is normalised per utterance.
+
+## Licence
+
+The weights are MIT, as the code is. espeak-ng, which made the audio, is a program under GPL-3.0; it is used as an
+installed package, and neither the program nor any of its audio is part of these weights.
+
+Weights: sha256 `{record["sha256"]}`.
+"""
