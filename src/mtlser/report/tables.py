@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from mtlser import paper
 from mtlser.config import EMOTIONS, RunConfig
+from mtlser.corpus.folds import Fold
 from mtlser.report import statistics
 from mtlser.report.display import NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
-
-if TYPE_CHECKING:
-    from mtlser.corpus.folds import Fold
 
 
 class MixedRecordsError(ValueError):

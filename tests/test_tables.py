@@ -1,0 +1,258 @@
+"""Tables, claims and sentences over invented records: completeness, provenance, and nothing dropped silently."""
+
+from __future__ import annotations
+
+import math
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from fake_records import SPEAKERS, fake_records, with_status
+from mtlser import paper
+from mtlser.config import ALPHAS, EMOTIONS, get_preset
+from mtlser.corpus.folds import Fold
+from mtlser.report import claims, display, readings, tables
+from mtlser.runs.records import Records, merge
+
+NOTHING = Records.empty()
+
+
+class Cells(HTMLParser):
+    """The texts of a table's header and body cells, and the attributes of the headers."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.headers, self.cells, self.scopes, self._into = [], [], [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self._into = {"th": self.headers, "td": self.cells}.get(tag)
+        if self._into is not None:
+            self._into.append("")
+        if tag == "th":
+            self.scopes.append(dict(attrs).get("scope"))
+
+    def handle_endtag(self, tag):
+        self._into = None if tag in ("th", "td") else self._into
+
+    def handle_data(self, data):
+        if self._into is not None:
+            self._into[-1] += data
+
+
+def test_table4_beside_the_paper():
+    records = fake_records()
+    table = tables.table4(records, NOTHING)
+    assert table["alpha"].tolist() == list(ALPHAS)
+    row = table.set_index("alpha").loc[0.1]
+    assert row["paper_accuracy"] == 0.7815
+    ours = records.only(alpha=0.1).predictions
+    assert row["pocket_accuracy"] == pytest.approx((ours["label"] == ours["prediction"]).mean())
+    assert row["pocket_difference"] == pytest.approx(row["pocket_accuracy"] - 0.7815)
+    assert row["pocket_wer"] == pytest.approx(1 / 5)
+    assert row["pocket_folds"] == "10 of 10 folds"
+    assert math.isnan(row["iemocap_accuracy"])
+
+
+def test_what_is_not_run_says_so():
+    for iemocap in (None, NOTHING):
+        shown = display.show(tables.table4(NOTHING, iemocap), "Table 4", NOTHING)
+        assert Cells(shown.html).cells.count("not run") == 4 * len(ALPHAS)
+        assert "Not run" in shown.text
+    assert tables.completeness(NOTHING, 0.1) == "not run"
+
+
+def test_partial_and_diverged_runs_are_labelled():
+    three = fake_records(alphas=(0.1,), folds=SPEAKERS[:3])
+    assert tables.completeness(three, 0.1) == "partial (3 of 10 folds)"
+    assert display.provenance(three).endswith("3 of 10 folds: partial")
+    diverged = with_status(fake_records(alphas=(0.1,)), "0.1-Ses01F-0", "diverged")
+    assert tables.completeness(diverged, 0.1) == "partial (9 of 10 folds, 1 diverged)"
+    assert tables.problems(diverged)["error"].tolist() == ["loss is not finite"]
+    assert tables.runs(diverged)["outcome"].iloc[0] == "diverged"  # problems first
+    assert len(tables.runs(diverged)) == 10
+    assert "1 diverged" in readings.one_alpha(diverged).text
+
+
+def test_a_fold_counts_when_every_seed_is_done():
+    records = fake_records(alphas=(0.1,), seeds=(0, 1))
+    assert tables.completeness(records, 0.1) == "10 of 10 folds"
+    failed = with_status(records, "0.1-Ses02M-1", "failed")
+    assert tables.completeness(failed, 0.1) == "partial (9 of 10 folds, 1 failed)"
+    assert "seeds 0, 1" in display.provenance(failed)
+
+
+def test_collapsed_runs_are_listed_and_kept():
+    records = fake_records(alphas=(0.0,))
+    records.runs.loc[records.runs["fold"] == "Ses01F", "collapsed"] = True
+    assert tables.problems(records)["outcome"].tolist() == ["collapsed"]
+    assert tables.completeness(records, 0.0) == "10 of 10 folds, 1 collapsed"
+
+
+def test_provenance_names_corpus_protocol_seed_epochs_and_folds():
+    words = display.provenance(fake_records(alphas=(0.1,), epochs=1))
+    assert words == "Pocket corpus (synthetic): speaker folds, sum pooling, seed 0, 1 epoch, 10 of 10 folds"
+    assert display.provenance(fake_records("iemocap", alphas=(0.1,))).startswith("IEMOCAP: ")
+    assert display.provenance(NOTHING) == "Not run"
+    uneven = merge([fake_records(alphas=(0.0,)), fake_records(alphas=(0.1,), folds=SPEAKERS[:4])])
+    assert display.provenance(uneven).endswith("4 to 10 of 10 folds, depending on α: partial")
+
+
+def test_different_experiments_are_never_averaged():
+    mixed = fake_records(alphas=(0.1,))
+    mixed.runs.loc[mixed.runs["fold"] == "Ses01F", "pooling"] = "mean"
+    with pytest.raises(tables.MixedRecordsError, match="pooling mean and sum"):
+        tables.table4(mixed)
+
+
+def test_per_speaker_scores_and_confusion():
+    records = fake_records(alphas=(0.1,))
+    speakers = tables.per_speaker(records)
+    assert speakers["speaker"].tolist() == sorted(SPEAKERS)
+    assert (speakers["num_utterances"] == 12).all()
+    counts = tables.confusion(records)
+    assert counts["emotion"].tolist() == list(EMOTIONS)
+    assert counts[list(EMOTIONS)].to_numpy().sum() == 120
+    scores = tables.scores(records).iloc[0]
+    assert scores["accuracy"] == pytest.approx(speakers["accuracy"].mean())  # equal fold sizes
+    for empty in (tables.per_speaker(NOTHING), tables.confusion(NOTHING), tables.scores(NOTHING), tables.runs(NOTHING)):
+        assert empty.empty
+        assert "not run" in display.show(empty, "Title", NOTHING, empty="not run").html
+
+
+def test_shared_records_without_transcripts_give_the_same_tables():
+    records = fake_records(alphas=(0.0, 0.1))
+    shared = Records(records.runs, records.history, records.predictions.drop(columns=["reference", "hypothesis"]))
+    pd.testing.assert_frame_equal(tables.table4(shared), tables.table4(records))
+    pd.testing.assert_frame_equal(
+        tables.per_speaker(shared.only(alpha=0.1)), tables.per_speaker(records.only(alpha=0.1))
+    )
+
+
+def test_speaker_shares_sum_to_one():
+    utterances = pd.DataFrame({"utterance": list("abcd"), "speaker": ["F", "F", "M", "M"]})
+    folds = [Fold("x", ("b", "d"), ("a", "c")), Fold("y", ("a", "c"), ("b", "d"))]
+    shares = tables.speaker_shares(utterances, folds)
+    assert shares.to_numpy().tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_html_tables_have_a_caption_and_a_named_header_for_every_column():
+    records = fake_records()
+    frames = [tables.table4(records, None), tables.paired_tests(records), claims.summary(records), tables.runs(records),
+              readings.verdict(records, None)]  # fmt: skip
+    for frame in frames:
+        shown = display.show(frame, "A title", records)
+        cells = Cells(shown.html)
+        assert all(text.strip() for text in cells.headers)
+        assert set(cells.scopes) <= {"row", "col", "colgroup"}
+        assert "<caption>A title. Pocket corpus (synthetic)" in shown.html
+
+
+def test_html_is_escaped():
+    frame = pd.DataFrame({"error": ["<b>&"], "fold": ["<i>"]})
+    shown = display.show(frame, "<title>", "source").html
+    assert "<b>" not in shown and "&lt;b&gt;&amp;" in shown and "<title>" not in shown
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (display.percent(0.7166), "71.66%"),
+        (display.points(0.0649), "+6.49"),
+        (display.points(-0.1), "−10.00"),
+        (display.p_value(0.00001), "< 0.001"),
+        (display.interval((0.681, 0.75)), "68.1 to 75.0%"),
+        (display.interval((float("nan"), float("nan"))), "–"),
+    ],
+)
+def test_numbers_are_written_as_the_paper_writes_them(shown, expected):
+    assert shown == expected
+
+
+def history(accuracy: dict[float, list[float]], wer: dict[float, list[float]]) -> pd.DataFrame:
+    rows = [
+        {"alpha": alpha, "epoch": epoch, "accuracy": value, "wer": wer[alpha][epoch - 1]}
+        for alpha, values in accuracy.items()
+        for epoch, value in enumerate(values, start=1)
+    ]
+    return pd.DataFrame(rows)
+
+
+AS_DRAWN = history(
+    {0.0: [0.5, 0.6, 0.6, 0.6], 0.001: [0.5, 0.6, 0.6, 0.6], 0.01: [0.5, 0.6, 0.6, 0.7], 0.1: [0.3, 0.5, 0.7, 0.8]},
+    {0.0: [1, 1, 1, 1], 0.001: [1, 1, 1, 0.5], 0.01: [1, 1, 0.6, 0.3], 0.1: [1, 0.9, 0.5, 0.2]},
+)
+
+
+def test_claims_hold_for_curves_like_the_papers():
+    # The level is (1 + 0.2) / 2 = 0.6: reached in epoch 4, 3, 3.
+    assert claims.decide_fold(AS_DRAWN) == dict.fromkeys(["earlier-wer", "slower-start", "overtakes"], claims.HELD)
+
+
+def test_claims_fail_for_the_opposite():
+    swapped = AS_DRAWN.assign(alpha=AS_DRAWN["alpha"].map({0.0: 0.0, 0.001: 0.1, 0.01: 0.01, 0.1: 0.001}))
+    assert set(claims.decide_fold(swapped).values()) == {claims.NOT_HELD}
+
+
+def test_claims_are_undecidable_without_enough():
+    undecidable = dict.fromkeys(["earlier-wer", "slower-start", "overtakes"], claims.UNDECIDABLE)
+    assert claims.decide_fold(AS_DRAWN[AS_DRAWN["epoch"] == 1]) == undecidable
+    assert claims.decide_fold(AS_DRAWN[AS_DRAWN["alpha"] != 0.01]) == undecidable
+    assert claims.decide_fold(AS_DRAWN.drop(index=AS_DRAWN.index[-1])) == undecidable  # one run ended early
+    assert claims.decide_fold(AS_DRAWN.assign(wer=1.0))["earlier-wer"] == claims.UNDECIDABLE
+
+
+def test_a_diverged_run_makes_its_fold_undecidable():
+    records = with_status(fake_records(folds=SPEAKERS[:3]), "0.01-Ses01M-0", "diverged")
+    verdicts = claims.decide(records).set_index("fold")
+    assert (verdicts.loc["Ses01M", ["earlier-wer", "slower-start", "overtakes"]] == claims.UNDECIDABLE).all()
+    assert claims.summary(records)[["held", "not_held", "undecidable"]].sum(axis=1).tolist() == [3, 3, 3]
+    assert len(claims.summary(NOTHING)) == len(paper.FIGURE2_CLAIMS)
+
+
+def test_sentences_say_what_was_run_and_what_not():
+    records = fake_records()
+    assert "Not run: IEMOCAP" in readings.state(records, None).text
+    assert "no evidence about IEMOCAP" in readings.state(records, NOTHING).text
+    assert "Not run: the pocket corpus" in readings.state(NOTHING, None).text
+    assert "not both run" in readings.table4(fake_records(alphas=(0.1,))).text
+    assert "+33.33 points" in readings.table4(records).text
+    assert "nothing to set beside" in readings.one_alpha(NOTHING).text
+    assert "Not run" in readings.figure2(NOTHING).text
+    verdict = readings.verdict(records, fake_records("iemocap", folds=SPEAKERS[:2]))
+    assert verdict["pocket_verdict"].iloc[0].startswith("held (+33.33 points")
+    assert verdict["iemocap_verdict"].iloc[0].endswith("partial")
+    assert (readings.verdict(NOTHING)["iemocap_verdict"] == "not run").all()
+
+
+def test_the_opposite_result_is_called_so():
+    records = fake_records(accuracy=dict(zip(ALPHAS, [0.9, 0.5, 0.5, 0.5, 0.5], strict=True)))
+    assert readings.verdict(records)["pocket_verdict"].iloc[0].startswith("contradicted")
+    assert "opposite" in readings.table4(records).text
+    equal = fake_records(accuracy=dict.fromkeys(ALPHAS, 0.5))
+    assert readings.verdict(equal)["pocket_verdict"].iloc[0].startswith("undecided")
+
+
+def test_leak_sentences_weigh_folds_by_size():
+    audit = pd.DataFrame(
+        {
+            "num_test": [10, 30],
+            "test_in_train_speaker_share": [1.0, 0.0],
+            "named_speaker_share": [float("nan")] * 2,
+            "repeated_text_share": [0.0, 0.5],
+        }
+    )
+    text = readings.leaks(audit, "session").text
+    assert "25.0% of the test utterances" in text and "37.5% of the test transcripts" in text and "actor" not in text
+
+
+def test_departures_have_an_anchor_each():
+    html = readings.departures().html
+    assert all(f'id="departure-{departure.name}"' in html for departure in paper.DEPARTURES)
+    assert html.count("<dd>") == 5 * len(paper.DEPARTURES)
+
+
+def test_settings_are_those_of_the_preset():
+    table = tables.settings(get_preset("pocket").run).set_index("setting")["value"]
+    assert table["pooling"] == "sum" and "alpha" not in table
