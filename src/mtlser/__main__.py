@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "share":
             command.add_argument("contributor", help="name of the folder under the results folder")
             command.add_argument("--remarks", default="", help="anything a reader of the results should know")
-        command.add_argument("--preset", default=os.environ.get("PRESET") or "pocket", choices=list(PRESETS))
+        command.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket", choices=list(PRESETS))
     predict = add("predict", _predict, "emotion and transcript of audio files, as JSON lines")
     predict.add_argument("files", nargs="+", metavar="FILE")
     predict.add_argument("--model", type=Path, help="folder of a trained model; default: one the runs kept")
