@@ -41,13 +41,6 @@ HEADERS = {
 }  # fmt: skip
 
 
-# The theme paints HTML outputs and pictures white in dark mode; what is marked mtlser has colours for both modes.
-GROUND = (
-    "<style>html[data-theme=dark] .bd-content div.cell_output .text_html:has(.mtlser)"
-    "{background:none;color:inherit;padding:0}</style>"
-)
-
-
 @dataclass(frozen=True)
 class Html:
     """HTML that Jupyter shows as it is; `text` stands for it where HTML cannot be shown."""
@@ -158,7 +151,7 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     caption = f"{title}. {provenance(source)}"
     if frame.empty:
         return Html(
-            f'{GROUND}<p class="mtlser">{html.escape(caption)}: {html.escape(empty)}</p>', f"{caption}: {empty}"
+            f'<p class="mtlser-caption">{html.escape(caption)}: {html.escape(empty)}</p>', f"{caption}: {empty}"
         )
     rows = ""
     for values in frame.itertuples(index=False):
@@ -167,7 +160,7 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     label = html.escape(title)
     # tabindex and role let a keyboard scroll a table that is wider than the screen.
     body = (
-        f'<div class="mtlser" role="region" tabindex="0" style="overflow-x:auto" aria-label="{label}">\n'
+        f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" aria-label="{label}">\n'
         f'<table class="dataframe table"><caption>{html.escape(caption)}</caption>\n'
         f"<thead>{_head(list(frame.columns))}</thead>\n<tbody>\n{rows}</tbody></table></div>"
     )
@@ -187,8 +180,8 @@ def picture(light_svg: str, dark_svg: str, title: str, source: Any, alt: str) ->
         f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
         for theme, svg in (("light", light_svg), ("dark", dark_svg))
     )
-    body = f"<div>{images}</div><figcaption>{html.escape(caption)}</figcaption>"
-    return Html(f'{GROUND}<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
+    body = f"<div>{images}</div><figcaption class="mtlser-caption">{html.escape(caption)}</figcaption>"
+    return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
 
 
 def corpus_name(preset: str) -> str:

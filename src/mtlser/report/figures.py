@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
 from mtlser.report import tables
-from mtlser.report.display import GROUND, Html, picture
+from mtlser.report.display import Html, picture
 
 ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
 ALPHA_DASHES = dict(zip(ALPHAS, [(1, 1), (4, 2), (6, 2, 1, 2), (), (8, 2)], strict=True))
@@ -64,7 +64,7 @@ def show(function: Callable[..., Figure], data: Any, title: str, alt: str, sourc
     """
     source = data if source is None else source
     if hasattr(source, "runs") and source.only(status="done").runs.empty:
-        return Html(f'{GROUND}<p class="mtlser">{title}: not run</p>', f"{title}: not run")
+        return Html(f'<p class="mtlser-caption">{title}: not run</p>', f"{title}: not run")
     return picture(draw(function, data, "light"), draw(function, data, "dark"), title, source, alt)
 
 

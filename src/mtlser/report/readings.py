@@ -10,7 +10,6 @@ import pandas as pd
 from mtlser import paper
 from mtlser.report import claims, statistics, tables
 from mtlser.report.display import (
-    GROUND,
     Html,
     Markdown,
     interval,
@@ -186,7 +185,7 @@ def leaks(audit: pd.DataFrame, protocol: str) -> Markdown:
 def departures() -> Html:
     """Every difference of `paper.DEPARTURES` as a section with an anchor, `#departure-<name>`."""
     sections = "".join(_departure(departure) for departure in paper.DEPARTURES)
-    return Html(f'{GROUND}<div class="mtlser">{sections}</div>', f"{len(paper.DEPARTURES)} differences")
+    return Html(f'<div class="mtlser-departures">{sections}</div>', f"{len(paper.DEPARTURES)} differences")
 
 
 def _departure(departure: paper.Departure) -> str:
