@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from mtlser.config import POCKET_BACKBONE
@@ -76,12 +78,11 @@ def _in_folder(folder: Path, published: Published | None = None) -> Backbone:
 
 def _download(name: str, revision: str | None) -> Path:
     """The hub's folder of that revision, from its cache where it is there."""
-    import httpx
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json", *WEIGHT_FILES]))
-    except (OSError, httpx.HTTPError, ValueError) as error:
+    except Exception as error:  # of the client's several libraries: no network, no such revision, disk full
         raise BackboneError(_what_to_fetch(name, revision)) from error
 
 
@@ -123,24 +124,47 @@ def read_weights(backbone: Backbone, cache_folder: Path | None = None) -> dict[s
 
 
 def _read_file(path: Path, cache_folder: Path | None) -> dict[str, Tensor]:
-    from safetensors.torch import load_file, save_file
-
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return read_safetensors(path)
     if cache_folder is None:
         return _read_pickle(path)
     cached = Path(cache_folder) / f"{_sha256(path)}.safetensors"
     if not cached.exists():
-        weights = {key: tensor.contiguous() for key, tensor in _read_pickle(path).items()}
-        with whole_file(cached) as partial:
-            save_file(weights, partial)
-    return load_file(cached)
+        _write_safetensors(cached, _read_pickle(path))
+    return read_safetensors(cached)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. Raises BackboneError for a file that is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BackboneError(f"{path} can't be read: {error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     import torch
 
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise BackboneError(f"{path} can't be read as weights and nothing else: {error}") from error
+
+
+def read_config(path: Path) -> Wav2Vec2Config:
+    """The architecture in a config.json. Raises BackboneError for a file that is damaged or of another model."""
+    from transformers import Wav2Vec2Config
+
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path} can't be read: {error}") from error
+    if not isinstance(fields, dict) or fields.get("model_type") != "wav2vec2":
+        raise BackboneError(f'{path} does not describe a wav2vec 2.0 model: "model_type" must be "wav2vec2"')
+    return Wav2Vec2Config.from_dict(fields)
 
 
 def _rename(key: str) -> str:
@@ -155,7 +179,7 @@ def _sha256(path: Path) -> str:
 
 
 def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) -> Path:
-    """Writes an untrained backbone (model.safetensors, config.json) of that architecture, for tests; returns `folder`."""
+    """Writes an untrained backbone of that architecture, for tests: model.safetensors, config.json in `folder`."""
     import torch
     from transformers import Wav2Vec2Model
 
@@ -168,9 +192,14 @@ def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) ->
 
 def write_model(folder: Path, weights: dict[str, Tensor], config: Wav2Vec2Config) -> None:
     """Writes model.safetensors and config.json into the folder, each whole; the configuration comes last."""
-    from safetensors.torch import save_file
-
-    with whole_file(Path(folder) / "model.safetensors") as partial:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial)
+    _write_safetensors(Path(folder) / "model.safetensors", weights)
     with whole_file(Path(folder) / "config.json") as partial:
         partial.write_text(config.to_json_string(use_diff=False), encoding="utf-8")
+
+
+def _write_safetensors(path: Path, weights: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    with whole_file(path) as partial:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        save_file(weights, partial, metadata={"format": "pt"})  # the metadata is what transformers asks for

@@ -154,7 +154,7 @@ def time_mask(
     Probability 0 masks nothing.
 
     Source: transformers 4.4.2's `_compute_mask_indices`, on by default in the released code and absent from the paper
-    (departure "SpecAugment"). Departs from it so that never all frames are masked: an utterance of at most two mask
+    (departure "specaugment"). Departs from it so that never all frames are masked: an utterance of at most two mask
     lengths has one span over at most half of its frames.
     """
     lengths = [int(length) for length in frame_lengths]

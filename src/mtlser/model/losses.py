@@ -48,7 +48,7 @@ def multitask_loss(
     Half-precision logits are raised to float32 first. Lengths on the CPU save a GPU a synchronisation.
 
     Source: sections 3.2 and 4.2. Departs from the released code, which averages CE and sums CTC over each micro-batch
-    (departure "loss scale"). Raises ValueError for alpha < 0 or `num_utterances` < 1.
+    (departure "ctc-scale"). Raises ValueError for alpha < 0 or `num_utterances` < 1.
     """
     num_utterances = len(labels) if num_utterances is None else num_utterances
     if alpha < 0 or num_utterances < 1:
@@ -61,7 +61,10 @@ def multitask_loss(
 
 
 def cross_entropy(emotion_logits: Tensor, labels: Tensor) -> Tensor:
-    """L_CE of each utterance (Eq. 2): (B, E), (B,) -> (B,). The softmax of Eq. 2 is applied once, here."""
+    """L_CE of each utterance (Eq. 2): (B, E), (B,) -> (B,).
+
+    The softmax of Eq. 2 is applied once, here (departure "double-softmax").
+    """
     return F.cross_entropy(_at_least_float32(emotion_logits), labels.to(emotion_logits.device), reduction="none")
 
 

@@ -19,12 +19,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS
-from mtlser.model.backbone import BackboneError, find_backbone, read_weights, write_model
+from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_safetensors, read_weights, write_model
 from mtlser.model.encoder import Encoder
 
 POOLINGS = ("sum", "mean")
@@ -140,7 +139,7 @@ class MultitaskModel(nn.Module):
         Raises BackboneError, which names missing or unexpected keys, or what to fetch and where to put it.
         """
         backbone = find_backbone(path_or_hub_name, revision)
-        config = Wav2Vec2Config.from_json_file(backbone.config)
+        config = read_config(backbone.config)
         config.update({"pooling": pooling, "encoder_padding": encoder_padding, "num_emotions": len(EMOTIONS)})
         config.update({"emotions": list(EMOTIONS)})
         if dropout is not None:
@@ -160,9 +159,9 @@ class MultitaskModel(nn.Module):
         folder = Path(folder)
         if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
             raise BackboneError(f"{folder} is not a trained model: it needs config.json and model.safetensors")
-        config = Wav2Vec2Config.from_json_file(folder / "config.json")
+        config = read_config(folder / "config.json")
         model = cls._without_weights(config)
-        _load(model, load_file(folder / "model.safetensors"), str(folder / "model.safetensors"))
+        _load(model, read_safetensors(folder / "model.safetensors"), str(folder / "model.safetensors"))
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -172,7 +171,7 @@ class MultitaskModel(nn.Module):
     @classmethod
     def _without_weights(cls, config: Wav2Vec2Config) -> MultitaskModel:
         """The modules alone: no time on random weights that are replaced at once, no draw from torch's generator."""
-        with torch.device("meta"):
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return cls(config)
 
 

@@ -1,0 +1,364 @@
+"""The two heads against stock transformers, gradients against accumulation, and every way a backbone comes in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForPreTraining
+
+from mtlser.config import PRESETS
+from mtlser.model import BackboneError, MultitaskModel, backbone_digest, multitask_loss, time_mask
+from mtlser.model.backbone import PUBLISHED, WEIGHT_NORM_NAMES, Published, init_random_backbone
+from tiny_models import FAMILIES, padded, tiny_config, waveforms
+
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
+every_family = pytest.mark.parametrize("family", FAMILIES)
+every_pooling = pytest.mark.parametrize("pooling", ["sum", "mean"])
+TEXTS = ([5, 6, 7], [8, 8], [], [9], [10, 11, 4, 12], [5, 5], [6], [31, 4, 4])  # the sixth has one frame: infeasible
+
+
+def random_model(family: str = "group", pooling: str = "sum", dtype: torch.dtype = torch.float64, **changes):
+    torch.manual_seed(5)
+    return MultitaskModel(tiny_config(family, pooling=pooling, **changes)).to(dtype).eval()
+
+
+@pytest.fixture
+def backbone(tmp_path):
+    return init_random_backbone(tmp_path / "backbone", tiny_config(), seed=1)
+
+
+def from_backbone(path, **settings) -> MultitaskModel:
+    return MultitaskModel.from_backbone(path, **{"pooling": "mean", "encoder_padding": "exact", "seed": 0} | settings)
+
+
+# The model
+
+
+@every_family
+@every_pooling
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_outputs_do_not_depend_on_the_batch(family, pooling, dtype):
+    model, parts = random_model(family, pooling, dtype), waveforms(dtype=dtype)
+    emotion_logits, ctc_logits, frame_lengths = model(*padded(parts))
+    assert emotion_logits.shape == (8, 4) and ctc_logits.shape == (8, int(frame_lengths.max()), 32)
+    for row, part in enumerate(parts):
+        emotions, characters, [length] = model(*padded([part]))
+        torch.testing.assert_close(emotion_logits[row], emotions[0], rtol=0, atol=TOLERANCES[dtype])
+        torch.testing.assert_close(ctc_logits[row, :length], characters[0], rtol=0, atol=TOLERANCES[dtype])
+
+
+@every_family
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_ctc_logits_are_those_of_stock_transformers(family, dtype):
+    model, [part, *_] = random_model(family, dtype=dtype), waveforms(dtype=dtype)
+    stock = Wav2Vec2ForCTC(tiny_config(family)).to(dtype).eval()
+    stock.wav2vec2.load_state_dict(model.wav2vec2.state_dict())
+    stock.lm_head.load_state_dict(model.ctc_head.state_dict())
+    torch.testing.assert_close(model(*padded([part]))[1], stock(part[None]).logits, rtol=0, atol=TOLERANCES[dtype])
+
+
+def test_pooling_by_hand():
+    hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [[1.0, 1.0], [2.0, 5.0], [9.0, 9.0]]])
+    lengths = torch.tensor([3, 2])
+    assert random_model(pooling="sum").pool(hidden, lengths).tolist() == [[9.0, 12.0], [3.0, 6.0]]
+    assert random_model(pooling="mean").pool(hidden, lengths).tolist() == [[3.0, 4.0], [1.5, 3.0]]
+    released = random_model(pooling="mean", encoder_padding="released")
+    assert released.pool(hidden, torch.tensor([3, 3])).tolist() == [[3.0, 4.0], [4.0, 5.0]]
+
+
+def test_emotion_logits_are_a_linear_map_of_the_pooled_encoder_output():
+    model, inputs = random_model(pooling="sum"), padded(waveforms()[:1])
+    hidden, _ = model.wav2vec2(*inputs)
+    expected = hidden[0].sum(0) @ model.emotion_head.weight.T + model.emotion_head.bias
+    torch.testing.assert_close(model(*inputs)[0][0], expected, rtol=0, atol=1e-12)
+
+
+def test_features_computed_first_give_the_same_outputs():
+    model, inputs = random_model(), padded(waveforms())
+    mask = time_mask(model.frame_lengths(inputs[1]), 0.5, 4, 1, [np.random.default_rng(row) for row in range(8)])
+    apart = model.forward_features(*model.convolve(*inputs), mask)
+    assert all(torch.equal(*pair) for pair in zip(model(*inputs, mask), apart, strict=True))
+
+
+def gradients(model: MultitaskModel, groups: list[list[int]], alpha: float) -> dict[str, torch.Tensor]:
+    """Gradients accumulated over groups of utterances of one effective batch; masks are each utterance's own."""
+    model.zero_grad()
+    parts, num_utterances = waveforms(), sum(len(group) for group in groups)
+    for group in groups:
+        inputs, lengths = padded([parts[row] for row in group])
+        generators = [np.random.default_rng(row) for row in group]
+        mask = time_mask(model.frame_lengths(lengths), 0.05, 10, 2, generators)
+        targets, target_lengths = padded([torch.tensor(TEXTS[row], dtype=torch.long) for row in group])
+        labels = torch.tensor([row % 4 for row in group])
+        outputs = model(inputs, lengths, mask)
+        loss = multitask_loss(*outputs, labels, targets, target_lengths, alpha, num_utterances=num_utterances)
+        loss.total.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@every_family
+@every_pooling
+@pytest.mark.parametrize("sizes", [(8,), (5, 3), (2,)], ids=str)
+def test_gradients_equal_accumulated_batches_of_one(family, pooling, sizes):
+    model = random_model(family, pooling).train()
+    rows = iter(range(sum(sizes)))
+    groups = [[next(rows) for _ in range(size)] for size in sizes]
+    alone = gradients(model, [[row] for group in groups for row in group], alpha=0.1)
+    together = gradients(model, groups, alpha=0.1)
+    assert together.keys() == alone.keys() == dict(model.named_parameters()).keys()
+    scale = max(gradient.abs().max() for gradient in alone.values())
+    for name in alone:
+        torch.testing.assert_close(together[name], alone[name], rtol=0, atol=1e-9 * float(scale), msg=name)
+
+
+def test_alpha_zero_leaves_the_ctc_head_without_gradient():
+    found = gradients(random_model(), [list(range(8))], alpha=0.0)
+    assert not any(name.startswith("ctc_head") for name in found)
+    assert "emotion_head.weight" in found
+
+
+@every_family
+@every_pooling
+def test_bf16_autocast_trains_finite(family, pooling):
+    model, parts = random_model(family, pooling, torch.float32).train(), waveforms(dtype=torch.float32)
+    targets, target_lengths = padded([torch.tensor(text, dtype=torch.long) for text in TEXTS])
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(*padded(parts))
+        loss = multitask_loss(*outputs, torch.arange(8) % 4, targets, target_lengths, 0.1)
+    loss.total.backward()
+    assert outputs[0].dtype == outputs[1].dtype == loss.total.dtype == torch.float32
+    assert loss.total.isfinite() and all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_frozen_convolutions_stay_and_the_projection_trains():
+    model = random_model()
+    before = len(model.encoder_parameters())
+    model.freeze_convolutions()
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {f"wav2vec2.feature_extractor.{name}" for name in model.convolution_state()}
+    assert len(model.encoder_parameters()) == before - len(frozen)
+    assert model.wav2vec2.feature_projection.projection.weight.requires_grad
+
+
+def test_wrong_pooling_is_refused():
+    with pytest.raises(ValueError, match="pooling"):
+        random_model(pooling="max")
+
+
+# Models on disk
+
+
+def test_a_saved_model_comes_back_whole(tmp_path):
+    model, inputs = random_model(pooling="mean", dtype=torch.float32), padded(waveforms(dtype=torch.float32))
+    model.save_pretrained(tmp_path / "model")
+    again = MultitaskModel.from_pretrained(tmp_path / "model").eval()
+    assert again.config.pooling == "mean" and again.config.num_emotions == 4
+    assert again.config.encoder_padding == "exact"
+    for saved, loaded in zip(model(*inputs), again(*inputs), strict=True):
+        assert torch.equal(saved, loaded)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_saving_again_replaces(tmp_path):
+    first, second = random_model(dtype=torch.float32), random_model(dtype=torch.float32)
+    torch.nn.init.ones_(second.ctc_head.bias)
+    first.save_pretrained(tmp_path)
+    second.save_pretrained(tmp_path)
+    assert MultitaskModel.from_pretrained(tmp_path).ctc_head.bias.sum() == 32
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(BackboneError, match="config.json"):
+        MultitaskModel.from_pretrained(tmp_path)
+
+
+# Backbones
+
+
+def test_a_backbone_gives_its_weights_and_settings(backbone):
+    model = from_backbone(backbone, pooling="sum", encoder_padding="released", dropout=0.25, layerdrop=0.5)
+    weights = load_file(backbone / "model.safetensors")
+    for name, tensor in model.wav2vec2.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+    config = model.config
+    assert (config.pooling, config.encoder_padding, config.layerdrop) == ("sum", "released", 0.5)
+    assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.25}
+    assert model.wav2vec2.encoder.layers[0].attention.dropout == 0.25
+    assert all(parameter.requires_grad and not parameter.is_meta for parameter in model.parameters())
+
+
+def test_none_keeps_the_dropouts_of_the_backbone(tmp_path):
+    config = tiny_config(hidden_dropout=0.1, layerdrop=0.05)
+    model = from_backbone(init_random_backbone(tmp_path, config))
+    assert model.wav2vec2.encoder.dropout.p == 0.1
+    assert model.config.layerdrop == 0.05
+
+
+def test_heads_depend_on_the_seed_alone(backbone, tmp_path):
+    def heads(path, **settings):
+        torch.rand(3)
+        model = from_backbone(path, **settings)
+        return torch.cat([model.emotion_head.weight, model.ctc_head.weight]).detach()
+
+    first, other = heads(backbone), init_random_backbone(tmp_path / "other", tiny_config("layer"), seed=9)
+    assert torch.equal(first, heads(other, dropout=0.5, pooling="sum"))
+    assert not torch.equal(first, heads(backbone, seed=1))
+    assert first.std().item() == pytest.approx(0.02, rel=0.1)
+    assert from_backbone(backbone).ctc_head.bias.abs().sum() == 0
+
+
+def test_loading_draws_nothing_from_torch(backbone):
+    torch.manual_seed(0)
+    from_backbone(backbone)
+    drawn = torch.rand(2)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(2))
+
+
+def pretraining_checkpoint(old_names: bool = False) -> dict[str, torch.Tensor]:
+    """A checkpoint as the hub has them: prefix `wav2vec2.`, heads of self-supervised training, either conv naming."""
+    torch.manual_seed(2)
+    config = tiny_config(codevector_dim=8, proj_codevector_dim=8, num_codevectors_per_group=4)
+    weights = {name: tensor.clone() for name, tensor in Wav2Vec2ForPreTraining(config).state_dict().items()}
+    if old_names:
+        for old, new in WEIGHT_NORM_NAMES.items():
+            [key] = [key for key in weights if key.endswith(new)]
+            weights[key.replace(new, old)] = weights.pop(key)
+    return weights
+
+
+@pytest.mark.parametrize("old_names", [False, True])
+@pytest.mark.parametrize("prefix", ["wav2vec2.", ""])
+def test_either_naming_loads_the_same_model(tmp_path, old_names, prefix):
+    weights = pretraining_checkpoint(old_names)
+    assert any(key.startswith("quantizer.") for key in weights)
+    assert any(key.endswith("weight_g") for key in weights) == old_names
+    weights = {key.replace("wav2vec2.", prefix): tensor for key, tensor in weights.items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    tiny_config().save_pretrained(tmp_path)
+    model = from_backbone(tmp_path)
+    expected = pretraining_checkpoint()
+    for name, tensor in model.wav2vec2.state_dict().items():
+        assert torch.equal(tensor, expected[f"wav2vec2.{name}"])
+
+
+def test_a_pickled_backbone_loads_and_is_kept_as_safetensors(tmp_path):
+    torch.save(pretraining_checkpoint(old_names=True), tmp_path / "pytorch_model.bin")
+    tiny_config().save_pretrained(tmp_path)
+    first = from_backbone(tmp_path, cache_folder=tmp_path / "cache")
+    [kept] = (tmp_path / "cache").iterdir()
+    assert kept.name == f"{backbone_digest(tmp_path)}.safetensors"
+    for again in (from_backbone(tmp_path, cache_folder=tmp_path / "cache"), from_backbone(tmp_path)):
+        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    torch.save({"a": subprocess.Popen}, tmp_path / "pytorch_model.bin")
+    tiny_config().save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match="pytorch_model.bin"):
+        from_backbone(tmp_path)
+
+
+def test_half_precision_weights_become_float32(backbone):
+    weights = load_file(backbone / "model.safetensors")
+    save_file({name: tensor.half() for name, tensor in weights.items()}, backbone / "model.safetensors")
+    assert {parameter.dtype for parameter in from_backbone(backbone).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("masked_spec_embed"), "missing: masked_spec_embed"),
+        (lambda w: w.update({"classifier.weight": torch.zeros(2)}), "unexpected: classifier.weight"),
+        (lambda w: w.update({"masked_spec_embed": torch.zeros(3)}), r"masked_spec_embed \(3,\) instead of \(16,\)"),
+    ],
+)
+def test_wrong_keys_are_named(backbone, change, message):
+    weights = load_file(backbone / "model.safetensors")
+    change(weights)
+    save_file(weights, backbone / "model.safetensors")
+    with pytest.raises(BackboneError, match=message):
+        from_backbone(backbone)
+
+
+def test_damaged_and_missing_files_are_named(backbone):
+    (backbone / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(BackboneError, match="model.safetensors"):
+        from_backbone(backbone)
+    (backbone / "model.safetensors").unlink()
+    with pytest.raises(BackboneError, match="pytorch_model.bin"):
+        from_backbone(backbone)
+    with pytest.raises(BackboneError, match="no-such-folder"):
+        from_backbone(backbone / "no-such-folder")
+    (backbone / "config.json").write_text("{")
+    (backbone / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(BackboneError, match="config.json"):
+        from_backbone(backbone)
+
+
+def test_a_configuration_of_another_model_is_refused_and_old_fields_are_not(backbone):
+    path = backbone / "config.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"freeze_feat_extract_train": True, "mask_channel_prob": 0.0}))
+    assert from_backbone(backbone).config.hidden_size == 16
+    path.write_text(json.dumps(fields | {"model_type": "hubert"}))
+    with pytest.raises(BackboneError, match="wav2vec 2.0"):
+        from_backbone(backbone)
+
+
+def test_without_network_it_says_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    preset = PRESETS["iemocap"]
+    with pytest.raises(BackboneError) as caught:
+        from_backbone(preset.backbone, revision=preset.backbone_revision)
+    for part in (
+        "facebook/wav2vec2-base", "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8", "config.json", "pytorch_model.bin",
+        "380,267,417", "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21", "BACKBONE=<folder>",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_a_published_file_is_checked(monkeypatch, backbone):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(backbone))
+    assert from_backbone("someone/model", revision="abc").config.hidden_size == 16
+    content = hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest()
+    monkeypatch.setitem(PUBLISHED, ("someone/model", "abc"), Published("model.safetensors", 1, content))
+    assert from_backbone("someone/model", revision="abc").config.hidden_size == 16
+    monkeypatch.setitem(PUBLISHED, ("someone/model", "abc"), Published("model.safetensors", 1, "0" * 64))
+    with pytest.raises(BackboneError, match="sha256"):
+        from_backbone("someone/model", revision="abc")
+
+
+def test_the_digest_is_that_of_the_weights_and_known_for_the_published_revision(backbone):
+    content = (backbone / "model.safetensors").read_bytes()
+    assert backbone_digest(backbone) == hashlib.sha256(content).hexdigest()
+    preset = PRESETS["iemocap"]
+    published = PUBLISHED[preset.backbone, preset.backbone_revision]
+    assert backbone_digest(preset.backbone, preset.backbone_revision) == published.sha256
+
+
+def test_the_digest_does_not_import_torch(backbone):
+    code = "import sys; import mtlser.model as m; m.backbone_digest(sys.argv[1]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(backbone)], check=True)
+
+
+def test_the_package_names_what_it_has():
+    import mtlser.model
+
+    assert callable(mtlser.model.MultitaskLoss)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = mtlser.model.no_such_name
+
+
+def test_configuration_on_disk_is_transformers_own(tmp_path):
+    random_model(dtype=torch.float32).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "wav2vec2"
+    assert Wav2Vec2Config.from_pretrained(tmp_path).pooling == "sum"
