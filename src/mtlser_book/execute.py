@@ -155,12 +155,23 @@ def run_papermill(notebook: NotebookNode, page: Page, root: Path) -> NotebookNod
             start_timeout=120,
         )
     except PapermillExecutionError as error:
+        lines = error.source.strip().splitlines() or [""]
         raise NotebookError(
-            f"{page.source} ({page.target}), cell {error.cell_index + 1}: {error.ename}: {error.evalue}\n"
-            f"    {error.source.strip().splitlines()[-1] if error.source.strip() else ''}"
+            f"{page.source} ({page.target}), cell {committed_cell(notebook, error.cell_index, page)}: "
+            f"{error.ename}: {error.evalue}\n    {lines[-1]}"
         ) from None
     except RuntimeError as error:  # a kernel that died or did not start
         raise NotebookError(f"{page.source} ({page.target}): {error}") from None
+
+
+def committed_cell(notebook: NotebookNode, executed: int, page: Page) -> int:
+    """Number, from 1, of the committed cell that stands at index `executed` of the notebook papermill ran.
+
+    Papermill adds one cell with the parameters after the cell tagged `parameters`.
+    """
+    tagged = [n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
+    added = page.parameters and tagged and executed > tagged[0]
+    return executed if added else executed + 1
 
 
 def finished_page(notebook: NotebookNode, page: Page, record: dict[str, Any]) -> NotebookNode:

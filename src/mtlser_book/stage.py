@@ -105,8 +105,10 @@ def run_jupyter_book(root: Path, staged: Path, output: Path, quiet: bool) -> Non
     command += ["--path-output", str(output.resolve()), "-W", "-n", "--keep-going", *(["-q"] if quiet else [])]
     command += ["--config", str((root / "_config.yml").resolve()), "--toc", str((root / "_toc.yml").resolve())]
     output.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
-    log = result.stdout + result.stderr
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"}
+    )
+    log = (result.stdout + result.stderr).replace(f"{staged.resolve()}{os.sep}", "")
     (output / "log.txt").write_text(log, encoding="utf-8")
     if result.returncode:
         warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
