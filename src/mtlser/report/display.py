@@ -180,7 +180,7 @@ def picture(light_svg: str, dark_svg: str, title: str, source: Any, alt: str) ->
         f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
         for theme, svg in (("light", light_svg), ("dark", dark_svg))
     )
-    body = f"<div>{images}</div><figcaption class="mtlser-caption">{html.escape(caption)}</figcaption>"
+    body = f'<div>{images}</div><figcaption class="mtlser-caption">{html.escape(caption)}</figcaption>'
     return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
 
 
