@@ -25,6 +25,9 @@ NUM_NAMED = 20
 # transformers' feature extractor adds it to the variance, and wav2vec 2.0 was published with it.
 VARIANCE_EPSILON = 1e-7
 
+# A RIFF header may count itself or a pad byte; audio that lacks less than this is not cut short in a way that matters.
+RIFF_SLACK_BYTES = 64
+
 # Reading is waiting for a disk, often a network's, so that more threads than cores help.
 NUM_THREADS = 8
 
@@ -162,6 +165,18 @@ def _header_problem(path: str | Path) -> AudioError | None:
     if (info.sample_rate_hz, info.num_channels) != (SAMPLE_RATE_HZ, 1):
         found = f"{info.sample_rate_hz} Hz with {info.num_channels} channel(s)"
         return AudioError(path, f"is {found}; the release has {SAMPLE_RATE_HZ} Hz mono")
+    return _cut_short(path)
+
+
+def _cut_short(path: str | Path) -> AudioError | None:
+    """libsndfile reads what there is of a file whose copy was interrupted: compare its size with its RIFF header."""
+    with open(path, "rb") as file:
+        header = file.read(8)
+        size = os.fstat(file.fileno()).st_size
+    promised = 8 + int.from_bytes(header[4:], "little")
+    is_known = header[:4] == b"RIFF" and promised < 2**31  # writers to a pipe leave a huge size
+    if is_known and size + RIFF_SLACK_BYTES < promised:
+        return AudioError(path, f"is cut short: {size} of {promised} bytes")
     return None
 
 

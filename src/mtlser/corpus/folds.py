@@ -127,6 +127,9 @@ def _repeated_text(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, object]
 
 
 def _majority_right(train: pd.DataFrame, repeated: pd.DataFrame) -> float:
+    if repeated.empty:
+        return float("nan")
+    train = train[train["text"].isin(repeated["text"])]
     counts = pd.crosstab(train["text"], train["emotion"])
     is_majority = counts.eq(counts.max(axis=1), axis=0)
     credit = is_majority.div(is_majority.sum(axis=1), axis=0).stack().to_dict()  # (text, emotion) -> 1/k or 0

@@ -1,0 +1,30 @@
+"""Settings of every test, made before anything imports torch, and the release-shaped tree that many share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", OMP_NUM_THREADS="1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import release_tree  # noqa: E402
+
+# The same examples on every machine; no deadline, since two cores may be busy with something else.
+hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
+hypothesis.settings.load_profile("book")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Two single-thread processes beat one of two threads on the tiny models that tests train."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def known_tree(tmp_path_factory) -> release_tree.ReleaseTree:
+    """A tree with IEMOCAP's known counts. Read only: tests that damage one write their own or copy files."""
+    return release_tree.write_release_tree(tmp_path_factory.mktemp("known"))
