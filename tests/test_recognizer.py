@@ -1,0 +1,100 @@
+"""The recogniser against the model itself, on files of several kinds, and its refusals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mtlser.config import EMOTIONS
+from mtlser.corpus.audio import AudioError, normalise_waveform, read_audio
+from mtlser.corpus.text import encode
+from mtlser.model import BackboneError, MultitaskModel, Recognizer
+from tiny_models import tiny_config
+
+
+@pytest.fixture
+def model() -> MultitaskModel:
+    torch.manual_seed(0)
+    return MultitaskModel(tiny_config(pooling="mean")).eval()
+
+
+@pytest.fixture
+def recognizer(model, tmp_path) -> Recognizer:
+    model.save_pretrained(tmp_path / "model")
+    return Recognizer.from_pretrained(tmp_path / "model")
+
+
+def write(path, num_samples: int = 8000, rate: int = 16_000, channels: int = 1):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (num_samples, channels))
+    soundfile.write(path, samples, rate)
+    return path
+
+
+def test_recognition_is_what_the_model_computes(model, recognizer, tmp_path):
+    path = write(tmp_path / "a.wav")
+    found = recognizer(path)
+    waveform = torch.from_numpy(normalise_waveform(read_audio(path)))[None]
+    with torch.no_grad():
+        emotion_logits, ctc_logits, [num_frames] = model(waveform, torch.tensor([8000]))
+    expected = emotion_logits[0].softmax(0).tolist()
+    assert list(found.probabilities) == list(EMOTIONS)
+    assert list(found.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert found.emotion == EMOTIONS[expected.index(max(expected))]
+    assert found.num_frames == num_frames == ctc_logits.shape[1]
+    assert (found.seconds, found.frame_seconds) == (0.5, 20 / 16_000)
+    assert json.loads(json.dumps(found.to_dict()))["emotion"] == found.emotion
+
+
+def test_the_transcript_is_decoded_from_the_ctc_head(model, tmp_path):
+    blank, [a, _, b] = 0, encode("A B")
+    with torch.no_grad():
+        for head in (model.ctc_head, model.emotion_head):
+            head.weight.zero_()
+        model.ctc_head.bias[a] = 5.0
+        model.emotion_head.bias[3] = 9.0
+    recognizer, path = Recognizer(model), write(tmp_path / "a.wav")
+    assert recognizer(path).transcript == "A"  # every frame says A: one A
+    assert recognizer(path).emotion == EMOTIONS[3]
+    with torch.no_grad():
+        model.ctc_head.bias[blank] = 7.0
+    assert recognizer(path).transcript == ""
+    with torch.no_grad():
+        model.ctc_head.bias[b] = 8.0
+    assert recognizer(path).transcript == "B"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_any_format_rate_and_number_of_channels(recognizer, tmp_path, name):
+    found = recognizer(str(write(tmp_path / name, num_samples=22_050, rate=44_100, channels=2)))
+    assert found.emotion in EMOTIONS
+    assert found.seconds == pytest.approx(0.5, abs=0.06)  # mp3 pads
+
+
+def test_silence_is_recognised_as_something(recognizer, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(4000), 16_000)
+    assert np.isfinite(list(recognizer(tmp_path / "silence.wav").probabilities.values())).all()
+
+
+def test_one_frame_is_enough_and_one_sample_less_is_named(recognizer, tmp_path):
+    assert recognizer(write(tmp_path / "a.wav", 40)).num_frames == 1
+    with pytest.raises(AudioError, match=r"short\.wav: 39 samples are too few: one frame takes 40"):
+        recognizer(write(tmp_path / "short.wav", 39))
+
+
+def test_files_that_are_no_audio_or_no_model_are_refused(recognizer, tmp_path):
+    with pytest.raises(AudioError, match="missing.wav"):
+        recognizer(tmp_path / "missing.wav")
+    with pytest.raises(BackboneError, match="no-model"):
+        Recognizer.from_pretrained(tmp_path / "no-model")
+
+
+def test_emotions_are_those_the_model_was_trained_with(tmp_path):
+    names = ["calm", "loud", "low"]
+    MultitaskModel(tiny_config(num_emotions=3, emotions=names)).save_pretrained(tmp_path)
+    recognizer = Recognizer.from_pretrained(tmp_path)
+    assert list(recognizer(write(tmp_path / "a.wav")).probabilities) == names
