@@ -196,16 +196,15 @@ def _serve(waiting: queue.SimpleQueue, failures: dict, progress: Progress, log: 
             task = waiting.get_nowait()
         except queue.Empty:
             break
-        if worker is None or worker.poll() is not None:
-            worker = _start_worker(log, gpu)
+        if worker is not None and worker.poll() is not None:
+            worker = _stop_worker(worker)
+        worker = worker or _start_worker(log, gpu)
         started = time.monotonic()
         status, error = _ask(worker, task, progress)
         if error:
             failures[task["run_id"]] = f"{error} (log: {log})"
         progress.end(task["run_id"], status, time.monotonic() - started)
-    if worker is not None and worker.poll() is None:
-        worker.stdin.close()
-        worker.wait()
+    _stop_worker(worker)
 
 
 def _start_worker(log: Path, gpu: int | None) -> subprocess.Popen:
@@ -224,6 +223,15 @@ def _start_worker(log: Path, gpu: int | None) -> subprocess.Popen:
             [sys.executable, "-m", "mtlser.runs.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream, env=environment, text=True,
         )  # fmt: skip
+
+
+def _stop_worker(worker: subprocess.Popen | None) -> None:
+    """Ends a worker that waits for a task, or tidies up after one that died."""
+    if worker is not None:
+        with suppress(BrokenPipeError):
+            worker.stdin.close()
+        worker.wait()
+        worker.stdout.close()
 
 
 def _ask(worker: subprocess.Popen, task: dict, progress: Progress) -> tuple[str, str | None]:

@@ -136,7 +136,7 @@ class Plan:
     @cached_property
     def utterances(self) -> pd.DataFrame:
         """The corpus (`load_release`), made first if it is the pocket corpus and training is allowed."""
-        return load_utterances(self.preset.name, self.settings)
+        return self.whole.utterances if self.whole else load_utterances(self.preset.name, self.settings)
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:

@@ -1,0 +1,117 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import psutil
+import pytest
+from tiny import tiny_plan, tiny_utterances
+
+from mtlser.config import ConfigError
+from mtlser.runs import engines, experiments
+from mtlser.runs.experiments import RunsFailed, complete
+from mtlser.runs.records import read_run
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    utterances = tiny_utterances(tmp_path / "wav")
+    return tiny_plan(tmp_path, utterances, monkeypatch, alphas=(0.0, 0.1), workers=2)
+
+
+def comparable(records):
+    """Everything but times and hardware."""
+    times = ["seconds", "started", "finished", "device", "launched_by"]
+    runs = records.runs.drop(columns=times).sort_values("run_id", ignore_index=True)
+    history = records.history.drop(columns="seconds").sort_values(["run_id", "epoch"], ignore_index=True)
+    return runs, history, records.predictions.sort_values(["run_id", "utterance"], ignore_index=True)
+
+
+def assert_same(one, other):
+    for left, right in zip(comparable(one), comparable(other), strict=True):
+        pd.testing.assert_frame_equal(left, right, check_exact=True)
+
+
+def test_completing_in_parts_equals_completing_at_once_and_a_second_call_trains_nothing(plan, tmp_path, monkeypatch):
+    first = complete(plan.only(alpha=0.1))
+    assert first.runs["status"].tolist() == ["done", "done"] and len(plan.missing()) == 2
+    whole = complete(plan)
+    assert len(whole.runs) == 4 and not plan.missing()
+    lines = (tmp_path / "progress.log").read_text()
+    assert "[4/4]" in lines and "left" in lines
+    monkeypatch.setattr(engines, "run_missing", lambda *_: pytest.fail("trained again"))
+    assert_same(complete(plan), whole)
+
+    alone = tiny_plan(tmp_path / "again", plan.utterances, monkeypatch, alphas=(0.0, 0.1), workers=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(experiments, "has_corpus", lambda preset, settings: True)
+    assert_same(complete(alone), whole)  # one worker or two, at once or in parts
+
+
+def test_a_killed_worker_fails_its_run_alone_and_the_next_call_finishes_it(plan, tmp_path, monkeypatch):
+    original = engines._ask
+
+    def kill_first(worker, task, progress):
+        if task["run_id"] == plan.runs[0].run_id:
+            worker.send_signal(signal.SIGKILL)
+        return original(worker, task, progress)
+
+    monkeypatch.setattr(engines, "_ask", kill_first)
+    with pytest.raises(RunsFailed, match="1 of 4 runs failed.*") as failure:
+        complete(plan)
+    assert plan.runs[0].run_id in str(failure.value) and "killed by signal 9" in str(failure.value)
+    assert sum(run.status == "done" for run in plan.runs) == 3
+    monkeypatch.setattr(engines, "_ask", original)
+    assert complete(plan).runs["status"].tolist() == ["done"] * 4
+
+
+def test_a_failing_run_is_recorded_and_the_others_finish(plan, monkeypatch):
+    make_task = engines.make_task
+
+    def broken(plan, run, folder):
+        task = make_task(plan, run, folder)
+        return task | {"backbone": "./nowhere"} if run.run_id == plan.runs[1].run_id else task
+
+    monkeypatch.setattr(engines, "make_task", broken)
+    with pytest.raises(RunsFailed, match="nowhere"):
+        complete(plan)
+    assert [run.status for run in plan.runs] == ["done", "failed", "done", "done"]
+    assert "nowhere" in read_run(plan.runs[1].folder)["error"]
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from mtlser.runs.engines import _start_worker\n"
+        f"worker = _start_worker(Path({str(tmp_path / 'log')!r}), None)\n"
+        "print(worker.pid, flush=True); time.sleep(600)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    gone, alive = psutil.wait_procs([worker], timeout=60)
+    assert not alive
+
+
+def test_an_unknown_engine_lists_the_known(plan, tmp_path, monkeypatch):
+    other = tiny_plan(tmp_path, plan.utterances, monkeypatch, engine="cloud")
+    with pytest.raises(ConfigError, match="cloud.*local"):
+        complete(other)
+
+
+def test_a_task_is_plain_json(plan, tmp_path):
+    task = engines.make_task(plan, plan.runs[0], tmp_path)
+    assert json.loads(json.dumps(task)) == task
+
+
+def test_the_estimate_grows_from_what_was_measured(plan, monkeypatch):
+    progress = engines.Progress(plan, plan.runs)
+    assert progress._left() == "no estimate yet"
+    monkeypatch.setattr(time, "monotonic", lambda: progress.started + 300.0)
+    progress.end(plan.runs[0].run_id, "done", 300.0)
+    assert progress._left() == "about 15 min left"  # three runs at five minutes each
