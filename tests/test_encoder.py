@@ -125,9 +125,10 @@ def test_frame_lengths_count_the_frames_of_stock_transformers(family):
         assert encoder.frame_lengths(torch.tensor([length])).tolist() == [frames]
 
 
-def test_an_utterance_without_a_frame_is_refused():
-    with pytest.raises(ValueError, match="39"):
-        random_encoder("group")(torch.zeros(2, 640, dtype=torch.float64), torch.tensor([640, 39]))
+@pytest.mark.parametrize("lengths", [[640, 39], [640, 641]])
+def test_an_utterance_without_a_frame_or_beyond_its_waveform_is_refused(lengths):
+    with pytest.raises(ValueError, match=str(lengths[1])):
+        random_encoder("group")(torch.zeros(2, 640, dtype=torch.float64), torch.tensor(lengths))
 
 
 def test_unknown_padding_and_adapters_are_refused():

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config
 
+from mtlser.model import MultitaskModel
+
 # The two families of wav2vec 2.0: base's (group norm, post-norm) and large's (layer norm, pre-norm).
 FAMILIES = {
     "group": {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False},
@@ -46,3 +48,8 @@ def waveforms(lengths: tuple[int, ...] = LENGTHS, dtype: torch.dtype = torch.flo
 def padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Waveforms -> (B, S) with zeros after each end, and lengths (B,)."""
     return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), torch.tensor([len(part) for part in parts])
+
+
+def from_backbone(path, **settings) -> MultitaskModel:
+    """`MultitaskModel.from_backbone` with settings that a test need not name."""
+    return MultitaskModel.from_backbone(path, **{"pooling": "mean", "encoder_padding": "exact", "seed": 0} | settings)

@@ -18,7 +18,7 @@ _HOMES = {
     "time_mask": "encoder",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0605
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str):

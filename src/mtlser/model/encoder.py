@@ -79,11 +79,13 @@ class Encoder(Wav2Vec2Model):
     def convolve(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The convolutional encoder: waveforms (B, S), lengths (B,) -> features (B, T, C), frame lengths (B,).
 
-        Raises ValueError for an utterance that is too short for one frame.
+        Raises ValueError for an utterance that is too short for one frame, or longer than its waveform.
         """
-        frame_lengths = self.frame_lengths(waveform_lengths)
-        if int(frame_lengths.min()) < 1:
-            raise ValueError(f"waveforms of {waveform_lengths.tolist()} samples: at least one is too short for a frame")
+        frame_lengths, num_samples = self.frame_lengths(waveform_lengths), waveforms.shape[1]
+        if int(waveform_lengths.max()) > num_samples or int(frame_lengths.min()) < 1:
+            raise ValueError(
+                f"waveform_lengths {waveform_lengths.tolist()}: each must be long enough for a frame and at most {num_samples}"
+            )
         hidden = waveforms[:, None]  # (B, 1, S)
         first, *others = self.feature_extractor.conv_layers
         if self.config.feat_extract_norm == "group":
