@@ -121,8 +121,20 @@ class PocketCorpusConfig:
     pitch_range_shift: float = 24.0  # liveliness of high against low arousal, in espeak-ng's steps of 0 to 99
     pitch_variation_semitones: float = 0.7  # standard deviation between utterances of one voice and one arousal
     rate_variation: float = 0.04  # as above, of the logarithm of the speaking rate
-    base_words_per_minute: int = 150  # slow enough for 40 ms frames to spell every word
+    base_words_per_minute: int = 145  # slow enough for 40 ms frames to spell every word
     noise_snr_db: float = 25.0  # of noise scaled to each utterance (gain itself is invisible to the model)
+
+    def __post_init__(self) -> None:
+        shares = ("scripted_share", "repeated_text_share", "arousal_cue_probability", "valence_cue_probability")
+        checks = {name: 0 <= getattr(self, name) <= 1 for name in shares} | {
+            "utterances_per_speaker": self.utterances_per_speaker >= 4,  # fewer leave a dialog without a speaker
+            "speaker_deviation": 0 <= self.speaker_deviation <= 1.5,  # more takes weights and pitches out of range
+            "rate_ratio": self.rate_ratio > 0,
+            "base_words_per_minute": 80 <= self.base_words_per_minute <= 300,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range; see {type(self).__name__}.{name}")
 
 
 @dataclass(frozen=True)

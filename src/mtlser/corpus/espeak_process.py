@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import struct
 import sys
 from typing import Any, BinaryIO
@@ -96,4 +97,5 @@ def main(library_path: str, data_path: str, requests: BinaryIO, answers: BinaryI
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback of its own
     main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from mtlser.corpus import espeak
 from mtlser.corpus.audio import digest_audio, write_wav
 from mtlser.corpus.iemocap import MANIFEST, RELEASE_FOLDER, ReleaseError, count_utterances
 from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
-from mtlser.storage import digest, write_json
+from mtlser.storage import digest, whole_folder, write_json
 
 __all__ = ["GENERATOR_VERSION", "bayes_accuracy", "is_complete", "plan_corpus", "write_release"]
 
@@ -55,21 +56,17 @@ def write_release(
     of that name is no pocket corpus. `workers` processes speak at the same time (default: the cores there are).
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     release = folder / RELEASE_FOLDER
+    if is_complete(folder, settings):
+        return release
+    if release.exists() and not (release / MANIFEST).is_file():
+        raise ReleaseError(f"{release} is no pocket corpus (no {MANIFEST}) and is left as it is: choose a folder")
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".pocket.lock"):  # so that whatever is half-written here was left by a killed run
-        if is_complete(folder, settings):
-            return release
-        if release.exists() and not (release / MANIFEST).is_file():
-            raise ReleaseError(f"{release} is no pocket corpus (no {MANIFEST}) and is left as it is: choose a folder")
-        partial, old = (folder / f".{RELEASE_FOLDER}.{state}" for state in ("partial", "old"))
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        _write_corpus(partial, settings, progress, workers)
-        if release.exists():
-            os.replace(release, old)
-        os.replace(partial, release)
-        shutil.rmtree(old, ignore_errors=True)
+        for leftover in folder.glob(f"{RELEASE_FOLDER}.*.partial"):
+            shutil.rmtree(leftover)
+        if not is_complete(folder, settings):  # another process may have made it while this one waited
+            _make_release(release, settings, progress, workers)
     return release
 
 
@@ -87,6 +84,18 @@ def is_complete(folder: str | Path, settings: PocketCorpusConfig) -> bool:
 def _count_files(release: Path) -> int:
     """Files of the corpus besides the manifest, which is written last."""
     return sum(len(files) for _, _, files in os.walk(release)) - (release / MANIFEST).is_file()
+
+
+def _make_release(
+    release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None
+) -> None:
+    """Writes the corpus beside its place, and swaps it in when whole."""
+    old = release.with_name(f"{release.name}.old.partial")
+    with whole_folder(release) as partial:
+        _write_corpus(partial, settings, progress, workers)
+        if release.exists():
+            os.replace(release, old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_corpus(
@@ -130,15 +139,15 @@ def _write_audio(
     """Writes each utterance's wav; yields its seconds."""
     spoken = plan[plan.text != ""]
     speeches = [espeak.Speech(u.text, u.voice, u.rate_wpm, u.pitch, u.pitch_range) for u in spoken.itertuples()]
-    voices = espeak.synthesise(speeches, workers=workers)
-    for done, u in enumerate(plan.itertuples(), start=1):
-        speech = next(voices) if u.text else np.zeros(0)
-        draw = generator(settings, "audio", u.utterance)
-        samples = _record(speech, u.tag.strip("[]").upper(), u.tag_first, draw, settings)
-        write_wav(u.wav, samples)
-        yield len(samples) / SAMPLE_RATE_HZ
-        if progress:
-            progress(done, len(plan))
+    with closing(espeak.synthesise(speeches, workers=workers)) as spoken_samples:
+        for done, u in enumerate(plan.itertuples(), start=1):
+            speech = next(spoken_samples) if u.text else np.zeros(0)
+            draw = generator(settings, "audio", u.utterance)
+            samples = _record(speech, u.tag.strip("[]").upper(), u.tag_first, draw, settings)
+            write_wav(u.wav, samples)
+            yield len(samples) / SAMPLE_RATE_HZ
+            if progress:
+                progress(done, len(plan))
 
 
 def _record(

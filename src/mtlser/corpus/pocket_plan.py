@@ -64,25 +64,26 @@ def generator(settings: PocketCorpusConfig, *key: str) -> np.random.Generator:
 def make_voices(settings: PocketCorpusConfig) -> dict[str, Voice]:
     """Speaker → voice. With `speaker_deviation` 0, voices differ in timbre only.
 
-    A third of the voices shows arousal mainly by pitch, a third by rate, a third by pitch range; baselines are spread
+    Some voices show arousal mainly by pitch, some by rate, some by pitch range; within each sex, baselines are spread
     so that one voice's low arousal sounds like another's high.
     """
-    draw = generator(settings, "voices")
     deviation = settings.speaker_deviation
-    spread = np.linspace(-1, 1, len(SPEAKERS))
-    pitches, rates, ranges = (draw.permutation(spread) for _ in range(3))
-    main_means = draw.permutation([n % 3 for n in range(len(SPEAKERS))])
     voices = {}
-    for n, (speaker, name) in enumerate(VOICES.items()):
-        weights = 1 + deviation * (np.eye(3)[main_means[n]] - 1 / 3) * 1.2  # main 1.8, others 0.6
-        voices[speaker] = Voice(
-            speaker,
-            name,
-            50 + deviation * 2.0 * PITCH_STEPS_PER_SEMITONE * pitches[n],
-            settings.base_words_per_minute * float(np.exp(deviation * 0.08 * rates[n])),
-            50 + deviation * 12 * ranges[n],
-            *weights,
-        )
+    for sex in "FM":
+        draw = generator(settings, "voices", sex)
+        speakers = [speaker for speaker in SPEAKERS if speaker[5] == sex]
+        spread = np.linspace(-deviation, deviation, len(speakers))
+        pitches, rates, ranges = (draw.permutation(spread) for _ in range(3))
+        main_means = draw.permutation([n % 3 for n in range(len(speakers))])
+        for n, speaker in enumerate(speakers):
+            voices[speaker] = Voice(
+                speaker,
+                VOICES[speaker],
+                50 + float(3 * PITCH_STEPS_PER_SEMITONE * pitches[n]),
+                settings.base_words_per_minute * float(np.exp(0.06 * rates[n])),
+                50 + float(12 * ranges[n]),
+                *(1 + deviation * 0.9 * (np.eye(3)[main_means[n]] - 1 / 3)).tolist(),  # main 1.6, others 0.7
+            )
     return voices
 
 
@@ -200,7 +201,7 @@ def _draw_text(valence: Valence, short_share: float, draw: np.random.Generator) 
 def _group_lines(plan: pd.DataFrame, settings: PocketCorpusConfig) -> list[list[int]]:
     """Rows that say the same line: in different sessions, at the same place of the same script, with the same valence.
 
-    Groups are formed until `repeated_text_share` of all utterances is in one, so that this share of a speaker's or a
+    Groups are formed until `repeated_text_share` of all utterances is in one (as far as they go round), so that this share of a speaker's or a
     session's texts occurs verbatim in training. The cues stay as they were drawn.
     """
     draw = generator(settings, "lines")
