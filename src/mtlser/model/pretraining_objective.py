@@ -52,8 +52,8 @@ class PretrainingConfig:
 
     speech: SpeechConfig = field(default_factory=SpeechConfig)
     seed: int = 0
-    steps: int = 6000
-    convolution_share: float = 0.5  # of the steps, after which the convolutions are frozen
+    steps: int = 3000
+    convolution_share: float = 0.4  # of the steps, after which the convolutions are frozen
     batch_size: int = 16
     crop_frames: int = 40  # 1.6 s, while convolutions are trained
     longest_frames: int = 100  # 4 s, afterwards

@@ -97,7 +97,7 @@ def describe_corpus(speech: SpeechCorpus, targets: Targets) -> dict[str, Any]:
 
 @torch.no_grad()
 def held_out_accuracy(pretraining: Pretraining, targets: Targets) -> dict[str, float]:
-    """Masked accuracy over utterances of held-out voices, beside the accuracy of always naming the commonest cluster."""
+    """Masked accuracy in held-out voices, beside what always naming the commonest cluster would reach."""
     model = pretraining.model.eval()
     speech, config = pretraining.batches.speech, pretraining.config
     scores, weights = [], []
@@ -129,7 +129,8 @@ def probe(model: MaskedPredictor, speech: SpeechCorpus, targets: Targets) -> dic
     """Linear probes, fitted on training voices, scored on held-out voices.
 
     pitch_r2, rate_r2: of an utterance's mean log-F0 and of its letters per second, from the mean over its frames;
-    rate_from_sum_r2: the same from the sum over frames, the paper's pooling; phone_accuracy: of each frame's MFCC cluster.
+    rate_from_sum_r2: the same from the sum over frames, the paper's pooling; phone_accuracy: of each
+    frame's MFCC cluster.
     """
     fit, test = speech.indices("training")[:NUM_PROBE_FIT], speech.indices("probe")
     states = {"fit": hidden_states(model, speech, fit), "test": hidden_states(model, speech, test)}
@@ -197,40 +198,74 @@ def code_revision() -> str | None:
 def model_card(record: dict[str, Any]) -> str:
     """README.md of the weights' folder; every number in it comes from `record`."""
     config, corpus, held_out = record["config"], record["corpus"], record["held_out_voices"]
-    pretrained, random = record["probes"]["pretrained"], record["probes"]["random weights"]
-    first = round(config["steps"] * config["convolution_share"])
-    return f"""# Pocket backbone
+    convolution_steps = round(config["steps"] * config["convolution_share"])
+    rows = [
+        ("hidden frame's phone cluster", held_out["phone_accuracy"], None, held_out["phone_accuracy_commonest"]),
+        ("hidden frame's prosody cluster", held_out["prosody_accuracy"], None, held_out["prosody_accuracy_commonest"]),
+    ]
+    for name, measure in _PROBES.items():
+        common = held_out["phone_accuracy_commonest"] if name == "phone_accuracy" else None
+        rows.append((measure, *(probes[name] for probes in record["probes"].values()), common))
+    cells = [[name] + ["" if value is None else f"{value:.3f}" for value in values] for name, *values in rows]
+    return _CARD.format(
+        **{name: record[name] for name in ("num_parameters", "sha256")},
+        **{
+            name: config[name] for name in ("num_phone_clusters", "num_prosody_clusters", "batch_size", "learning_rate")
+        },
+        **{name: corpus[name] for name in ("hours", "num_training_utterances", "num_held_out_utterances", "num_words")},
+        **{name: config["speech"][name] for name in ("rate_wpm", "snr_db", "clean_share")},
+        **{name: record["hardware"][name] for name in ("threads", "processor")},
+        espeak=record["versions"]["espeak-ng"],
+        accents=", ".join(corpus["accents"]),
+        num_variants=len(corpus["training_variants"]),
+        num_held_out_variants=len(corpus["held_out_variants"]),
+        steps=config["steps"],
+        convolution_steps=convolution_steps,
+        frozen_steps=config["steps"] - convolution_steps,
+        seed=config["seed"],
+        minutes=record["seconds"] / 60,
+        rows="\n".join(f"| {' | '.join(row)} |" for row in cells),
+    )
 
-**wav2vec 2.0 architecture, HuBERT-style objective, synthetic speech.** {record["num_parameters"]:,} parameters, a frame
-every 40 ms, group norm and post-norm as in wav2vec 2.0 base. It is what the `pocket` preset fine-tunes in place of
+
+_PROBES = {
+    "phone_accuracy": "linear probe: visible frame's phone cluster, accuracy",
+    "pitch_r2": "linear probe: mean log-F0, R² (mean over frames)",
+    "rate_r2": "linear probe: letters per second, R² (mean over frames)",
+    "rate_from_sum_r2": "linear probe: letters per second, R² (sum over frames)",
+}
+
+_CARD = """# Pocket backbone
+
+**wav2vec 2.0 architecture, HuBERT-style objective, synthetic speech.** {num_parameters:,} parameters, a frame every
+40 ms, group norm and post-norm as in wav2vec 2.0 base. It is what the `pocket` preset fine-tunes in place of
 `facebook/wav2vec2-base`, so that the whole experiment runs on two cores. It has never heard a person: it is part of a
 calibrated instrument, says nothing about IEMOCAP, and is of no use for real speech.
 
 ## Data
 
-{corpus["hours"]} hours of espeak-ng {record["versions"]["espeak-ng"]}: {corpus["num_training_utterances"]:,} training
-utterances and {corpus["num_held_out_utterances"]:,} of held-out voices. Accents: {", ".join(corpus["accents"])}, with
-{len(corpus["training_variants"])} voice variants for training and {len(corpus["held_out_variants"])} others held out; pitch, pitch range,
-rate ({config["speech"]["rate_wpm"][0]} to {config["speech"]["rate_wpm"][1]} words per minute) and noise
-({config["speech"]["snr_db"][0]:g} to {config["speech"]["snr_db"][1]:g} dB below the speech, {config["speech"]["clean_share"]:.0%} without) are drawn at random. Sentences of six words
-and more, half of them random words, half random words in the order of a sentence's word classes, from
-{corpus["num_words"]} common words.
+{hours} hours of espeak-ng {espeak}: {num_training_utterances:,} training utterances and {num_held_out_utterances:,} of
+held-out voices. Accents: {accents}; {num_variants} voice variants for training and {num_held_out_variants} others held
+out. Drawn at random: pitch, pitch range, rate ({rate_wpm[0]} to {rate_wpm[1]} words per minute) and noise
+({snr_db[0]:g} to {snr_db[1]:g} dB below the speech; none in {clean_share:.0%}). Half of the sentences are random words,
+half are random words in the order of a sentence's word classes, from {num_words} common words.
 
 Disjoint from the pocket corpus: accents (that one is American), voice variants, and sentences. **Single words may be in
 both.** No transcript, label or emotion is used.
 
 ## Recipe
 
-Masked prediction (Hsu et al., 2021) of two clusterings of each frame of the clean signal: {config["num_phone_clusters"]} clusters of MFCCs and
-their deltas, normalised per utterance, and {config["num_prosody_clusters"]} clusters of voicing, log-F0, its change and relative energy, because
-MFCCs discard pitch and emotion needs it. The model hears the noisy signal. {config["steps"]:,} steps of {config["batch_size"]} utterances: {first:,} with
-everything trained on crops of 1.6 s, {config["steps"] - first:,} with frozen convolutions on whole utterances. AdamW, peak learning rate
-{config["learning_rate"]:g}, linear warm-up and decay, seed {config["seed"]}. {record["seconds"] / 60:.0f} minutes on {record["hardware"]["threads"]} thread of {record["hardware"]["processor"]}.
+Masked prediction (Hsu et al., 2021) of two clusterings of each frame of the clean signal, while the model hears the
+noisy one: {num_phone_clusters} clusters of MFCCs and their deltas, normalised per utterance; and
+{num_prosody_clusters} clusters of voicing, log-F0, its change and relative energy, because MFCCs discard pitch, which
+emotion needs. {steps:,} steps of {batch_size} utterances: {convolution_steps:,} that train everything, on crops of
+1.6 s, then {frozen_steps:,} with frozen convolutions, on whole utterances. AdamW, peak learning rate {learning_rate:g},
+linear warm-up and decay, seed {seed}. It took {minutes:.0f} minutes on {threads} thread of {processor}.
 
-    python -m mtlser.model.pretraining --threads {record["hardware"]["threads"]}
+    python -m mtlser.model.pretraining --threads {threads}
 
-Resumable; the same bytes for the same seed on the same processor and versions, which `record.json` holds with the
-whole curve.
+Resumable; the same bytes for the same seed on the same processor and versions, which `record.json` holds together with
+the learning curve.
 
 ## What it learnt
 
@@ -238,23 +273,18 @@ All on voices that were never trained on.
 
 | measure | pretrained | random weights | commonest cluster |
 |---|---|---|---|
-| hidden frame's phone cluster | {held_out["phone_accuracy"]:.3f} | | {held_out["phone_accuracy_commonest"]:.3f} |
-| hidden frame's prosody cluster | {held_out["prosody_accuracy"]:.3f} | | {held_out["prosody_accuracy_commonest"]:.3f} |
-| linear probe: visible frame's phone cluster, accuracy | {pretrained["phone_accuracy"]:.3f} | {random["phone_accuracy"]:.3f} | {held_out["phone_accuracy_commonest"]:.3f} |
-| linear probe: mean log-F0, R² (mean over frames) | {pretrained["pitch_r2"]:.3f} | {random["pitch_r2"]:.3f} | |
-| linear probe: letters per second, R² (mean over frames) | {pretrained["rate_r2"]:.3f} | {random["rate_r2"]:.3f} | |
-| linear probe: letters per second, R² (sum over frames) | {pretrained["rate_from_sum_r2"]:.3f} | {random["rate_from_sum_r2"]:.3f} | |
+{rows}
 
 ## Limits
 
-One language, one synthesiser, one seed; the MFCC clusters are a stand-in for phones and the autocorrelation's F0 for
-pitch; one pass of clustering (HuBERT makes a second one from the model's own features). Loudness cannot be learnt: the
-input is normalised per utterance.
+One language, one synthesiser, one seed. MFCC clusters stand in for phones, and an autocorrelation's F0 for pitch. One
+pass of clustering: HuBERT makes a second one, of the model's own features. Loudness cannot be learnt: the input is
+normalised per utterance.
 
 ## Licence
 
-The weights are MIT, as the code is. espeak-ng, which made the audio, is a program under GPL-3.0; it is used as an
-installed package, and neither the program nor any of its audio is part of these weights.
+The weights have this repository's licence. espeak-ng, which made the audio, is a program under GPL-3.0; it is used as
+an installed package, and neither the program nor any of its audio is part of the weights.
 
-Weights: sha256 `{record["sha256"]}`.
+Weights: sha256 `{sha256}`.
 """
