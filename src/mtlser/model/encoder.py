@@ -83,9 +83,8 @@ class Encoder(Wav2Vec2Model):
         """
         frame_lengths, num_samples = self.frame_lengths(waveform_lengths), waveforms.shape[1]
         if int(waveform_lengths.max()) > num_samples or int(frame_lengths.min()) < 1:
-            raise ValueError(
-                f"waveform_lengths {waveform_lengths.tolist()}: each must be long enough for a frame and at most {num_samples}"
-            )
+            found = waveform_lengths.tolist()
+            raise ValueError(f"waveform_lengths {found}: each must be enough for one frame and at most {num_samples}")
         hidden = waveforms[:, None]  # (B, 1, S)
         first, *others = self.feature_extractor.conv_layers
         if self.config.feat_extract_norm == "group":
