@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
 import release_tree  # noqa: E402
 
 # The same examples on every machine; no deadline, since two cores may be busy with something else.

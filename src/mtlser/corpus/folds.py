@@ -46,9 +46,7 @@ def make_folds(utterances: pd.DataFrame, protocol: Protocol) -> list[Fold]:
     by the dialog's session and the actor with motion-capture markers: "01F". `session`: both speakers of one: "Ses01".
     Raises ValueError for an unknown protocol, repeated ids, or a table that gives fewer than two folds.
     """
-    ids = utterances["utterance"]
-    if ids.duplicated().any():
-        raise ValueError(f"utterance {ids[ids.duplicated()].iat[0]} occurs twice in the table")
+    ids = _distinct_ids(utterances)
     names = fold_names(utterances, protocol)
     if names.nunique() < 2:
         found = ", ".join(names.unique()) or "no utterance"
@@ -81,11 +79,18 @@ def audit(utterances: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
     - `repeated_text_majority_right`: of the `num_repeated`, those whose emotion is the most frequent one that training
       gives the same text; among k equally frequent ones it counts 1/k. NaN without repeated text.
 
-    Raises ValueError when a fold names an utterance that is not in the table.
+    Raises ValueError for repeated ids, and when a fold names an utterance that is not in the table.
     """
-    table = utterances.set_index("utterance", verify_integrity=True)[["dialog", "speaker", "emotion", "transcript"]]
-    table = table.assign(text=table["transcript"].map(normalise))
+    table = utterances.set_index(_distinct_ids(utterances))[["dialog", "speaker", "emotion"]]
+    table["text"] = [normalise(transcript) for transcript in utterances["transcript"]]
     return pd.DataFrame([_audit_fold(table, fold) for fold in folds])
+
+
+def _distinct_ids(utterances: pd.DataFrame) -> pd.Series:
+    ids = utterances["utterance"]
+    if ids.duplicated().any():
+        raise ValueError(f"utterance {ids[ids.duplicated()].iat[0]} occurs twice in the table")
+    return ids
 
 
 def _audit_fold(table: pd.DataFrame, fold: Fold) -> dict[str, object]:

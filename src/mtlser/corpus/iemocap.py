@@ -105,7 +105,8 @@ def find_release(path: str | Path) -> Path:
 
 def fingerprint(utterances: pd.DataFrame) -> str:
     """SHA-256 of the sorted lines `<utterance id> <emotion>` joined by newlines."""
-    lines = sorted(utterances["utterance"] + " " + utterances["emotion"])
+    pairs = zip(utterances["utterance"], utterances["emotion"], strict=True)
+    lines = sorted(f"{utterance} {emotion}" for utterance, emotion in pairs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
