@@ -127,7 +127,8 @@ class PocketCorpusConfig:
     def __post_init__(self) -> None:
         shares = ("scripted_share", "repeated_text_share", "arousal_cue_probability", "valence_cue_probability")
         checks = {name: 0 <= getattr(self, name) <= 1 for name in shares} | {
-            "utterances_per_speaker": self.utterances_per_speaker >= 4,  # fewer leave a dialog without a speaker
+            # Fewer leave a dialog without a speaker, more use up the grammar's sentences.
+            "utterances_per_speaker": 4 <= self.utterances_per_speaker <= 1000,
             "speaker_deviation": 0 <= self.speaker_deviation <= 1.5,  # more takes weights and pitches out of range
             "rate_ratio": self.rate_ratio > 0,
             "base_words_per_minute": 80 <= self.base_words_per_minute <= 300,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ _SHARE_ONLY_SOUND = 31 / 5531  # transcripts that are empty without tags
 _SHARE_WITH_SOUND = 137 / 5531  # transcripts with a tag and text
 _SHARE_HAPPY_CODE = 595 / 1636  # the others are coded excited
 _SHARE_SHORT_LINES = 0.63  # of repeated texts, under five words
+_SHARE_SHORT = 0.15  # of other texts, so that short does not mean repeated
 
 # Tags as the release writes them, in the case it writes them.
 TAGS = ("[LAUGHTER]", "[LAUGHTER]", "[LAUGHTER]", "[laughter]", "[BREATHING]", "[GARBAGE]", "[Garbage]")
@@ -178,18 +179,18 @@ def _add_tags(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
 
 def _add_texts(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
     """Gives each group of `_group_lines` one text and each other utterance its own, of the valence it shows."""
-    plan["text"] = ""
     used: set[str] = set()
     groups = _group_lines(plan, settings)
     plan.loc[[row for group in groups for row in group], "text_kind"] = "repeated"
     alone = plan.index[~plan.text_kind.isin(["repeated", "sound"])]
-    for group, short_share in [(g, _SHARE_SHORT_LINES) for g in groups] + [([row], 0.15) for row in alone]:
-        first = plan.loc[group[0]]
-        draw = generator(settings, "text", first.utterance)
-        while (text := _draw_text(first.valence, short_share, draw)) in used:
+    texts: dict[int, str] = {}
+    for group, short_share in [(g, _SHARE_SHORT_LINES) for g in groups] + [([row], _SHARE_SHORT) for row in alone]:
+        draw = generator(settings, "text", plan.at[group[0], "utterance"])
+        while (text := _draw_text(plan.at[group[0], "valence"], short_share, draw)) in used:
             pass
         used.add(text)
-        plan.loc[group, "text"] = text
+        texts |= dict.fromkeys(group, text)
+    plan["text"] = [texts.get(row, "") for row in plan.index]
     tag_then_text, text_then_tag = plan.tag + " " + plan.text, plan.text + " " + plan.tag
     plan["transcript"] = tag_then_text.where(plan.tag_first, text_then_tag).str.strip()
 
@@ -201,13 +202,13 @@ def _draw_text(valence: Valence, short_share: float, draw: np.random.Generator) 
 def _group_lines(plan: pd.DataFrame, settings: PocketCorpusConfig) -> list[list[int]]:
     """Rows that say the same line: in different sessions, at the same place of the same script, with the same valence.
 
-    Groups are formed until `repeated_text_share` of all utterances is in one (as far as they go round), so that this share of a speaker's or a
-    session's texts occurs verbatim in training. The cues stay as they were drawn.
+    Groups are formed until `repeated_text_share` of all utterances is in one, as far as the scripts allow, so that this
+    share of a speaker's or a session's texts occurs verbatim in training. The cues stay as they were drawn.
     """
     draw = generator(settings, "lines")
     wanted = round(settings.repeated_text_share * len(plan))
-    scripted = plan[plan.text_kind == "scripted"]
-    free = {row: scripted.loc[row] for row in draw.permutation(scripted.index)}
+    scripted = {u.Index: u for u in plan[plan.text_kind == "scripted"].itertuples()}
+    free = {int(row): scripted[row] for row in draw.permutation(list(scripted))}
     groups: list[list[int]] = []
     while wanted >= 2 and free:
         size = min(wanted, int(draw.choice(_GROUP_SIZES, p=_GROUP_SIZE_SHARES)))
@@ -220,20 +221,19 @@ def _group_lines(plan: pd.DataFrame, settings: PocketCorpusConfig) -> list[list[
     return groups
 
 
-def _draw_group(free: dict[int, pd.Series], size: int, draw: np.random.Generator) -> list[int]:
+def _draw_group(free: dict[int, Any], size: int, draw: np.random.Generator) -> list[int]:
     """The first free row and up to size - 1 rows of other sessions that can say the same line."""
-    first = next(iter(free))
-    place, valence, emotion = (free[first][column] for column in ("line", "valence", "emotion"))
-    group, sessions = [first], {free[first].session}
-    others = [row for row, u in free.items() if u.line == place and u.valence == valence]
+    first = next(iter(free.values()))
+    others = [u for u in free.values() if (u.line, u.valence) == (first.line, first.valence)]
+    group = [first]
     while len(group) < size:
         same = draw.random() < _SAME_EMOTION
-        fitting = [r for r in others if free[r].session not in sessions and (free[r].emotion == emotion) == same]
-        if not fitting:
+        sessions = {u.session for u in group}
+        fitting = (u for u in others if u.session not in sessions and (u.emotion == first.emotion) == same)
+        if (found := next(fitting, None)) is None:
             break
-        group.append(fitting[0])
-        sessions.add(free[fitting[0]].session)
-    return group
+        group.append(found)
+    return [u.Index for u in group]
 
 
 def _add_prosody(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
