@@ -32,7 +32,7 @@ HEADERS = {
     "num_utterances": "utterances", "num_correct": "correct", "num_test": "test utterances",
     "num_train": "training utterances", "wilson": "95% interval (Wilson)", "only_baseline": "only the first right",
     "only_alpha": "only the second right", "mcnemar": "McNemar, p", "permutation": "permutation of speakers, p",
-    "holm": "permutation, Holm-corrected p", "comparison": "α compared", "wer_difference": "WER difference",
+    "holm": "permutation, Holm-corrected p", "comparison": "α compared", "wer_difference": "WER difference", "difference_interval": "95% interval, points",
     "shared_speakers": "speakers in both", "shared_dialogs": "dialogs in both", "shared_transcripts": "texts in both",
     "test_in_train_speaker_share": "test utterances whose speaker is in training",
     "named_speaker_share": "test utterances by the actor named", "repeated_text_share": "test texts also in training",
