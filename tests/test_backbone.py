@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2ForPreTraining
+from transformers import Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from mtlser.config import PRESETS
 from mtlser.model import BackboneError, backbone_digest
@@ -136,6 +136,17 @@ def test_a_published_file_is_checked(monkeypatch, backbone):
     monkeypatch.setitem(PUBLISHED, ("someone/model", "abc"), Published("model.safetensors", 1, "0" * 64))
     with pytest.raises(BackboneError, match="sha256"):
         from_backbone("someone/model", revision="abc")
+
+
+def test_written_weights_may_be_read_by_whoever_may_read_the_configuration(backbone):
+    modes = {path.name: path.stat().st_mode for path in backbone.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
+def test_stock_transformers_reads_what_is_written(backbone):
+    stock = Wav2Vec2Model.from_pretrained(backbone)
+    for name, tensor in from_backbone(backbone).wav2vec2.state_dict().items():
+        assert torch.equal(tensor, stock.state_dict()[name])
 
 
 def test_the_digest_is_that_of_the_weights_and_known_for_the_published_revision(backbone):
