@@ -125,8 +125,9 @@ class PocketCorpusConfig:
     noise_snr_db: float = 25.0  # of noise scaled to each utterance (gain itself is invisible to the model)
 
     def __post_init__(self) -> None:
-        shares = ("scripted_share", "repeated_text_share", "arousal_cue_probability", "valence_cue_probability")
+        shares = ("repeated_text_share", "arousal_cue_probability", "valence_cue_probability")
         checks = {name: 0 <= getattr(self, name) <= 1 for name in shares} | {
+            "scripted_share": 0 <= self.scripted_share <= 0.9,  # a sound alone is improvised
             # Fewer leave a dialog without a speaker, more use up the grammar's sentences.
             "utterances_per_speaker": 4 <= self.utterances_per_speaker <= 1000,
             "speaker_deviation": 0 <= self.speaker_deviation <= 1.5,  # more takes weights and pitches out of range

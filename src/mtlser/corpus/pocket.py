@@ -30,7 +30,7 @@ __all__ = ["GENERATOR_VERSION", "bayes_accuracy", "is_complete", "plan_corpus", 
 Progress = Callable[[int, int], None]  # (utterances done, total)
 
 # Raised whenever the same settings give another corpus.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 CUES = "pocket_cues.csv"
 
 _CUE_COLUMNS = ["utterance", "speaker", "emotion", "arousal", "valence", "text_kind", "voice", "rate_wpm", "pitch"]
