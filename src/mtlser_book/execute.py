@@ -178,11 +178,15 @@ def finished_page(notebook: NotebookNode, page: Page, record: dict[str, Any]) ->
     """The executed notebook as the book shows it: its own title, where it came from, and what ran it."""
     notebook.metadata.pop("papermill", None)  # times and paths, which `record` holds without paths
     notebook.metadata["mtlser"] = record
+    hidden = False
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         tags = cell.metadata.get("tags", [])
         if "parameters" in tags and page.parameters:
             cell.metadata["tags"] = [*tags, "remove-cell"]  # the defaults, which the next cell replaces
+            hidden = "remove-input" in tags
+        elif "injected-parameters" in tags and hidden:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
     if page.title:
         retitle(notebook, page)
     notebook.cells.append(nbformat.v4.new_markdown_cell(provenance.footer(record)))

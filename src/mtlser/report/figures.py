@@ -68,14 +68,18 @@ def show(function: Callable[..., Figure], data: Any, title: str, alt: str, sourc
     return picture(draw(function, data, "light"), draw(function, data, "dark"), title, source, alt)
 
 
-def _panels(count: int, height: float = 3.2, width: float = 7.5) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, height: float = 3.2, width: float = 7.5, columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in rows of `columns` (one row unless given); sizes in inches."""
+    columns = columns or count
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    return figure, list(figure.subplots(count // columns, columns, squeeze=False).flat)
 
 
 def _over_epochs(axes: Axes, history: pd.DataFrame, column: str, **colours: Any) -> None:
     """A thin line for each run and a thick one for their mean over folds."""
-    sns.lineplot(history, x="epoch", y=column, units="run_id", estimator=None, lw=0.5, alpha=0.45, ax=axes,
+    sns.lineplot(history, x="epoch", y=column, units="run_id", estimator=None, lw=0.8, alpha=0.6, ax=axes,
                  legend=False, marker="." if history["epoch"].nunique() == 1 else None, **colours)  # fmt: skip
     sns.lineplot(history, x="epoch", y=column, errorbar=None, lw=2, ax=axes, legend=False,
                  marker="o" if history["epoch"].nunique() == 1 else None, **colours)  # fmt: skip
@@ -84,7 +88,7 @@ def _over_epochs(axes: Axes, history: pd.DataFrame, column: str, **colours: Any)
 
 def training_curves(records: Any) -> Figure:
     """Losses, accuracy and WER of one alpha over epochs: a thin line for each fold, a thick one for their mean."""
-    figure, panels = _panels(4, height=2.8, width=9)
+    figure, panels = _panels(4, height=4.8, width=6.8, columns=2)
     colour = ALPHA_COLOURS.get(records.runs["alpha"].iloc[0], "#7F7F7F")
     titles = {"loss_ce": "cross-entropy", "loss_ctc": "CTC loss", "accuracy": "accuracy, test", "wer": "WER, test"}
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
