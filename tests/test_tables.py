@@ -118,7 +118,9 @@ def test_per_speaker_scores_and_confusion():
     assert scores["accuracy"] == pytest.approx(speakers["accuracy"].mean())  # equal fold sizes
     for empty in (tables.per_speaker(NOTHING), tables.confusion(NOTHING), tables.scores(NOTHING), tables.runs(NOTHING)):
         assert empty.empty
-        assert "not run" in display.show(empty, "Title", NOTHING, empty="not run").html
+        assert display.show(empty, "Title", NOTHING, empty="none").text == "Title. Not run"
+    ended = display.show(tables.problems(records), "Title", records, empty="none")
+    assert ended.text.endswith("10 of 10 folds: none")
 
 
 def test_shared_records_without_transcripts_give_the_same_tables():

@@ -151,9 +151,9 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     """
     caption = f"{title}. {provenance(source)}"
     if frame.empty:
-        return Html(
-            f'<p class="mtlser-caption">{html.escape(caption)}: {html.escape(empty)}</p>', f"{caption}: {empty}"
-        )
+        if provenance(source) != NOT_RUN.capitalize():
+            caption = f"{caption}: {empty}"
+        return Html(f'<p class="mtlser-caption">{html.escape(caption)}</p>', caption)
     rows = ""
     for values in frame.itertuples(index=False):
         head, *cells = [_cell(column, value) for column, value in zip(frame.columns, values, strict=True)]

@@ -163,10 +163,10 @@ def per_speaker(records: Any) -> Figure:
     speakers = sorted(predictions["speaker"].unique())
     figure, (axes,) = _panels(1, height=1.2 + 0.28 * len(speakers))
     recall = predictions.groupby(["label", "speaker"])["correct"].mean()
-    for emotion in [name for name in EMOTIONS if name in recall.index]:
-        values = recall[emotion]
-        axes.plot(values, values.index.map(speakers.index), EMOTION_MARKERS[emotion], ms=4.5, alpha=0.85, mew=0,
-                  color=EMOTION_COLOURS[emotion], label=emotion)  # fmt: skip
+    for place, emotion in enumerate(EMOTIONS):
+        values = recall[recall.index.get_level_values("label") == emotion].droplevel("label")
+        rows = values.index.map(speakers.index) + 0.16 * (place - 1.5)  # apart, so that equal shares stay visible
+        axes.plot(values, rows, EMOTION_MARKERS[emotion], ms=4.5, mew=0, color=EMOTION_COLOURS[emotion], label=emotion)
     accuracy = predictions.groupby("speaker")["correct"].mean()
     axes.plot(accuracy, range(len(speakers)), "o", color=mpl.rcParams["text.color"], ms=7, mfc="none", label="accuracy")
     axes.set_yticks(range(len(speakers)), speakers)
