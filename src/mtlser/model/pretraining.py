@@ -36,7 +36,7 @@ from mtlser.model.pretraining_objective import (
     masked_loss,
     pocket_architecture,
 )
-from mtlser.model.pretraining_report import write_backbone
+from mtlser.model.pretraining_report import code_revision, write_backbone
 from mtlser.model.pretraining_targets import FrameLayout, Targets, make_targets
 from mtlser.storage import whole_file
 
@@ -225,6 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=PRETRAINING_FOLDER, help="speech and checkpoint")
     parser.add_argument("--output", type=Path, default=POCKET_BACKBONE, help="weights, record and model card")
     options = parser.parse_args(arguments)
+    revision = code_revision()  # of the code that runs, not of what lies there at the end
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     config = PretrainingConfig(steps=options.steps)
@@ -237,7 +238,7 @@ def main(arguments: list[str] | None = None) -> None:
         pretraining.load(checkpoint)
         print(f"going on after step {pretraining.step} of {config.steps}", flush=True)
     pretraining.run(on_step=_reporter(checkpoint))
-    write_backbone(pretraining, targets, options.output)
+    write_backbone(pretraining, targets, options.output, revision)
     print(f"wrote {options.output}", flush=True)
 
 

@@ -43,7 +43,9 @@ NUM_PROBE_FRAMES = 12_000  # frames of them for the frame-level probe
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "soxr", "espeakng-loader")
 
 
-def write_backbone(pretraining: Pretraining, targets: Targets, folder: Path) -> dict[str, Any]:
+def write_backbone(
+    pretraining: Pretraining, targets: Targets, folder: Path, revision: str | None = None
+) -> dict[str, Any]:
     """Writes model.safetensors, config.json, record.json and README.md into `folder`; returns the record."""
     encoder = pretraining.model.encoder
     write_model(Path(folder), encoder.state_dict(), encoder.config)
@@ -63,7 +65,7 @@ def write_backbone(pretraining: Pretraining, targets: Targets, folder: Path) -> 
         "seconds": round(pretraining.seconds),
         "hardware": {"processor": processor_name(), "threads": torch.get_num_threads(), "system": platform.system()},
         "versions": {name: version(name) for name in PACKAGES} | {"espeak-ng": espeak.version()},
-        "revision": code_revision(),
+        "revision": revision,
         "sha256": hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest(),
     }
     write_json(Path(folder) / "record.json", record)
