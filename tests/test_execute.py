@@ -1,0 +1,160 @@
+"""Notebooks are executed whole or not at all, and only when what they depend on changed."""
+
+from __future__ import annotations
+
+import os
+
+import nbformat
+import pytest
+
+from mtlser_book import execute
+from mtlser_book.execute import NotebookError, Page
+
+CELLS = [
+    ("markdown", "# A page\n\nIts parameters:", []),
+    ("code", 'preset = "pocket"\nalpha: float = 0.1', ["parameters"]),
+    ("markdown", "Then the rest.", []),
+    ("code", "print(preset, alpha, __import__('os').environ.get('MTLSER_TRAIN'))", []),
+]
+
+
+def write_notebook(path, cells=CELLS):
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for number, (kind, source, tags) in enumerate(cells):
+        cell = getattr(nbformat.v4, f"new_{kind}_cell")(source)
+        cell["id"], cell.metadata["tags"] = f"c{number}", tags
+        notebook.cells.append(cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def project(tmp_path):
+    write_notebook(tmp_path / "book" / "template.ipynb")
+    return tmp_path
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """Counts executions without starting a kernel."""
+    calls = []
+
+    def run(notebook, page, root):
+        calls.append(page.target)
+        return notebook
+
+    monkeypatch.setattr(execute, "run_papermill", run)
+    return calls
+
+
+def page(**changes):
+    values = {"source": "book/template.ipynb", "target": "book/alpha-1.ipynb", "parameters": {"alpha": 1.0}}
+    return Page(**(values | changes))
+
+
+def run(project, library="library", **changes):
+    return execute.execute_page(page(**changes), root=project, build=project / "build", library=library, log=lambda _: 0)
+
+
+def executed(project):
+    return nbformat.read(project / "build" / "notebooks" / "book" / "alpha-1.ipynb", as_version=4)
+
+
+def test_an_executed_page_holds_outputs_title_and_what_ran_it(project, monkeypatch):
+    startup = project / "home" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "print.py").write_text("print('from the home folder')")
+    monkeypatch.setenv("IPYTHONDIR", str(project / "home"))
+    assert run(project, title="α = 1", environment={"MTLSER_TRAIN": "0"})
+    result = executed(project)
+    outputs = "".join(out.get("text", "") for cell in result.cells for out in cell.get("outputs", []))
+    assert outputs == "pocket 1.0 0\n"
+    assert result.cells[0].source.startswith("# α = 1\n\nThis page is [the template](template.ipynb), executed with alpha = 1.")
+    tagged = [cell.metadata.tags for cell in result.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == [["parameters", "remove-cell"]]  # the defaults, which the injected cell replaced
+    assert "`alpha = 1.0`" in result.cells[-1].source
+    assert set(result.metadata.mtlser) == {"key", "seconds", "versions", "hardware", "revision", "source", "parameters"}
+    assert str(project) not in nbformat.writes(result)
+    assert os.environ["IPYTHONDIR"] == str(project / "home")
+
+
+def test_a_second_call_executes_nothing(project, no_kernel):
+    assert run(project) and not run(project)
+    assert no_kernel == ["book/alpha-1.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"parameters": {"alpha": 0.1}}, {"library": "edited"}, {"inputs_digest": lambda: "new records"},
+                {"title": "α = 1"}, {"environment": {"MTLSER_TRAIN": "0"}}]
+)  # fmt: skip
+def test_a_change_of_what_it_depends_on_executes_it_again(project, no_kernel, changes):
+    run(project)
+    assert run(project, **changes)
+
+
+def test_an_edited_cell_executes_it_again_and_an_output_does_not(project, no_kernel):
+    run(project)
+    notebook = nbformat.read(project / "book" / "template.ipynb", as_version=4)
+    notebook.cells[3].execution_count = 7
+    nbformat.write(notebook, project / "book" / "template.ipynb")
+    assert not run(project)
+    write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", "1 + 1", [])])
+    assert run(project)
+
+
+def test_records_that_the_page_wrote_itself_do_not_make_it_stale(project, no_kernel):
+    digests = iter(["missing", "trained", "trained"])
+    assert run(project, inputs_digest=lambda: next(digests))
+    assert not run(project, inputs_digest=lambda: next(digests))
+
+
+def test_a_damaged_or_half_written_page_is_executed_again(project, no_kernel):
+    run(project)
+    path = project / "build" / "notebooks" / "book" / "alpha-1.ipynb"
+    path.write_text(path.read_text()[:100])
+    assert run(project)
+
+
+def test_an_unknown_parameter_is_an_error(project, no_kernel):
+    with pytest.raises(NotebookError, match=r"book/template\.ipynb: no parameter alfa; .* declares preset, alpha"):
+        run(project, parameters={"alfa": 1.0})
+    assert not no_kernel
+
+
+def test_a_failing_cell_is_named_and_the_previous_page_stays(project):
+    run(project)
+    before = (project / "build" / "notebooks" / "book" / "alpha-1.ipynb").read_bytes()
+    write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", "x = 0\n1 / x", [])])
+    with pytest.raises(NotebookError) as caught:
+        run(project)
+    message = str(caught.value)
+    assert "book/template.ipynb (book/alpha-1.ipynb), cell 5: ZeroDivisionError: division by zero\n    1 / x" in message
+    assert (project / "build" / "notebooks" / "book" / "alpha-1.ipynb").read_bytes() == before
+    assert [p.name for p in (project / "build" / "notebooks" / "book").iterdir()] == ["alpha-1.ipynb"]
+
+
+def test_missing_and_broken_notebooks_are_named(project):
+    with pytest.raises(NotebookError, match=r"nothing\.ipynb: there is no such notebook"):
+        run(project, source="book/nothing.ipynb")
+    (project / "book" / "broken.ipynb").write_text("{")
+    with pytest.raises(NotebookError, match=r"broken\.ipynb: not a readable notebook"):
+        run(project, source="book/broken.ipynb")
+
+
+def test_a_title_needs_a_heading(project, no_kernel):
+    write_notebook(project / "book" / "template.ipynb", CELLS[1:])
+    with pytest.raises(NotebookError, match="no `# ` heading to replace by 'α = 1'"):
+        run(project, title="α = 1")
+
+
+def test_the_library_digest_sees_code_and_data_and_not_compiled_files(tmp_path):
+    for name in ("mtlser/a.py", "mtlser/data/w.bin", "mtlser/__pycache__/a.pyc", "mtlser_book/execute.py",
+                 "mtlser_book/provenance.py"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    first = execute.library_digest(tmp_path)
+    (tmp_path / "mtlser" / "__pycache__" / "a.pyc").write_text("2")
+    assert execute.library_digest(tmp_path) == first
+    (tmp_path / "mtlser" / "data" / "w.bin").write_text("2")
+    assert execute.library_digest(tmp_path) != first
