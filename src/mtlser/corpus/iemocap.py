@@ -47,9 +47,10 @@ class ReleaseError(ValueError):
 class ReleaseDiffers(ReleaseError):
     """A release differs from what is known of it. `table` has columns what, expected, found, dialogs."""
 
-    def __init__(self, release: Path, table: pd.DataFrame, expected_from: str, more: str = ""):
+    def __init__(self, release: Path, table: pd.DataFrame, expected_from: str, wav_report: str = ""):
+        wavs = f"{wav_report}\nThese files are needed in any case.\n\n" if wav_report else ""
         super().__init__(
-            f"{release} differs from {expected_from}:\n\n{format_table(table)}\n\n{more}"
+            f"{release} differs from {expected_from}:\n\n{format_table(table)}\n\n{wavs}"
             "To use this copy all the same, pass allow_different=True; its results are then not about the known corpus."
         )
         self.table = table
@@ -84,7 +85,7 @@ def load_release(path: str | Path, *, allow_different: bool = False, expected: M
     if len(table):
         if not allow_different:
             rows = [*table.to_dict("records"), *_wav_rows(utterances, problems)]
-            raise ReleaseDiffers(release, pd.DataFrame(rows), expected_from, wav_report and wav_report + "\n\n")
+            raise ReleaseDiffers(release, pd.DataFrame(rows), expected_from, wav_report)
         _log.warning("%s differs from %s:\n%s", release, expected_from, format_table(table))
         utterances.attrs["differences"] = table.to_dict("records")
     if problems:
@@ -134,9 +135,23 @@ def iemocap_counts() -> dict:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The difference table as text; long lists of dialogs are cut, `ReleaseDiffers.table` has them in full."""
-    short = table.assign(dialogs=[text if len(text) <= 90 else f"{text[:90]} …" for text in table["dialogs"]])
-    return short.to_string(index=False, justify="left", max_colwidth=100)
+    """The difference table as text. Hashes and long lists of dialogs are cut; `ReleaseDiffers.table` has them in full."""
+    rows = [("what", "expected", "found", "dialogs")]
+    for row in table.itertuples(index=False):
+        rows.append((row.what, _cut_hash(row.expected), _cut_hash(row.found), _cut_list(row.dialogs)))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] + [0]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _cut_hash(value: object) -> str:
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def _cut_list(dialogs: str) -> str:
+    names = dialogs.split()
+    if not names or not names[0].startswith("Ses") or len(names) <= 4:
+        return dialogs
+    return f"{' '.join(names[:3])} … {names[-1]} ({len(names)} dialogs)"
 
 
 def _expectation(release: Path, expected: Mapping | None) -> tuple[Mapping, str]:
