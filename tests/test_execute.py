@@ -54,7 +54,8 @@ def page(**changes):
 
 
 def run(project, library="library", **changes):
-    return execute.execute_page(page(**changes), root=project, build=project / "build", library=library, log=lambda _: 0)
+    build = project / "build"
+    return execute.execute_page(page(**changes), root=project, build=build, library=library, log=lambda _: None)
 
 
 def executed(project):
@@ -70,7 +71,8 @@ def test_an_executed_page_holds_outputs_title_and_what_ran_it(project, monkeypat
     result = executed(project)
     outputs = "".join(out.get("text", "") for cell in result.cells for out in cell.get("outputs", []))
     assert outputs == "pocket 1.0 0\n"
-    assert result.cells[0].source.startswith("# α = 1\n\nThis page is [the template](template.ipynb), executed with alpha = 1.")
+    note = "This page is [the template](template.ipynb), executed with alpha = 1."
+    assert result.cells[0].source.startswith(f"# α = 1\n\n{note}")
     tagged = [cell.metadata.tags for cell in result.cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == [["parameters", "remove-cell"]]  # the defaults, which the injected cell replaced
     assert "`alpha = 1.0`" in result.cells[-1].source

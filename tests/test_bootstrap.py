@@ -1,0 +1,167 @@
+"""The environment is made, completed after a kill, and left alone when nothing changed; refusals name a command."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from mtlser_book import bootstrap
+from mtlser_book.bootstrap import SetupError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose installation is a stand-in that writes what `python -m venv` would."""
+    (tmp_path / "requirements.txt").write_text("torch==2.0\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    installed = []
+
+    def install(root, venv, python, torch):
+        installed.append(torch)
+        (venv / bootstrap.STAMP).unlink(missing_ok=True)
+        (venv / "bin").mkdir(parents=True, exist_ok=True)
+        (venv / "bin" / "python").unlink(missing_ok=True)
+        (venv / "bin" / "python").touch()
+        (venv / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.7\n")
+
+    monkeypatch.setattr(bootstrap, "install", install)
+    monkeypatch.setattr(bootstrap, "choose_python", lambda current: current)
+    monkeypatch.setattr(bootstrap, "check_disk", lambda *_: None)
+    return tmp_path, installed
+
+
+def fake_python(folder: Path, name: str, version: str, venv: bool = True) -> None:
+    """An executable that answers as a Python of this version would."""
+    facts = f'{{"version": [{version.replace(".", ", ")}], "path": "{folder / name}", "venv": {str(venv).lower()}}}'
+    (folder / name).write_text(f"#!/bin/sh\necho '{facts}'\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_second_call_does_nothing_fast(project):
+    root, installed = project
+    assert bootstrap.set_up(root, "", sys.executable)
+    started = time.perf_counter()
+    assert not bootstrap.set_up(root, "", sys.executable)
+    assert time.perf_counter() - started < 0.2
+    assert installed == [""]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml", ".venv/pyvenv.cfg"])
+def test_changed_pins_metadata_or_python_install_again(project, name):
+    root, installed = project
+    bootstrap.set_up(root, "", sys.executable)
+    (root / name).write_text((root / name).read_text().replace("3.11.7", "3.12.1") + "# changed\n")
+    changed = name != ".venv/pyvenv.cfg"
+    assert bootstrap.set_up(root, "", sys.executable)
+    assert len(installed) == 2 or not changed
+
+
+def test_the_cpu_build_is_remembered(project):
+    root, installed = project
+    bootstrap.set_up(root, "cpu", sys.executable)
+    assert not bootstrap.set_up(root, "", sys.executable)
+    assert not bootstrap.set_up(root, "cpu", sys.executable)
+    (root / "requirements.txt").write_text("torch==2.1\n")
+    bootstrap.set_up(root, "", sys.executable)
+    assert installed == ["cpu", "cpu"]
+
+
+def test_a_killed_installation_is_not_taken_as_done(project, monkeypatch):
+    root, installed = project
+    whole = bootstrap.install
+
+    def killed(*arguments):
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bootstrap, "install", killed)
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.set_up(root, "", sys.executable)
+    monkeypatch.setattr(bootstrap, "install", whole)
+    assert bootstrap.set_up(root, "", sys.executable)
+    assert not bootstrap.set_up(root, "", sys.executable)
+
+
+def test_a_python_that_went_away_makes_it_stale(project):
+    root, _ = project
+    bootstrap.set_up(root, "", sys.executable)
+    (root / ".venv" / "bin" / "python").unlink()
+    (root / ".venv" / "bin" / "python").symlink_to("/nowhere/python3.11")
+    assert bootstrap.set_up(root, "", sys.executable)
+
+
+def test_an_unknown_build_of_torch_is_refused(project):
+    with pytest.raises(SetupError, match="make setup TORCH=cpu"):
+        bootstrap.set_up(project[0], "gpu", sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "libc", "command"),
+    [
+        ("Windows", "AMD64", "", "wsl --install"),
+        ("Darwin", "x86_64", "", "brew install python@3.12"),
+        ("Linux", "x86_64", "", "docker run"),
+        ("Linux", "riscv64", "glibc", "make reproduce"),
+        ("FreeBSD", "amd64", "", "make reproduce"),
+    ],
+)
+def test_unsupported_systems_stop_with_a_command(system, machine, libc, command):
+    with pytest.raises(SetupError, match=command):
+        bootstrap.check_system(system, machine, libc)
+
+
+def test_supported_systems_pass():
+    for system, machine, libc in [("Linux", "x86_64", "glibc"), ("Linux", "aarch64", "glibc"), ("Darwin", "arm64", "")]:
+        bootstrap.check_system(system, machine, libc)
+
+
+def test_a_full_disk_is_seen_before_the_download(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: usage(10e9, 4e9, 6e9))
+    with pytest.raises(SetupError, match=r"need 12 GB .* has 6\.0 GB[\s\S]*make setup TORCH=cpu"):
+        bootstrap.check_disk(tmp_path, "", "Linux")
+    bootstrap.check_disk(tmp_path, "cpu", "Linux")
+    bootstrap.check_disk(tmp_path, "", "Darwin")
+
+
+def test_a_supported_python_on_the_path_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    fake_python(tmp_path, "python3", "3.9.2")
+    fake_python(tmp_path, "python3.13", "3.13.0", venv=False)
+    fake_python(tmp_path, "python3.12", "3.12.1")
+    assert bootstrap.choose_python(str(tmp_path / "python3")) == str(tmp_path / "python3.12")
+
+
+def test_a_missing_venv_module_names_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_python(tmp_path, "python3", "3.12.3", venv=False)
+    with pytest.raises(SetupError, match=r"sudo apt install python3\.12-venv"):
+        bootstrap.choose_python(str(tmp_path / "python3"))
+
+
+@pytest.mark.parametrize("version", ["3.10.13", "3.14.0"])
+def test_an_unsupported_python_says_what_to_install(tmp_path, monkeypatch, version):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_python(tmp_path, "python3", version)
+    with pytest.raises(SetupError, match=rf"is {version} and[\s\S]*make setup PYTHON="):
+        bootstrap.choose_python(str(tmp_path / "python3"))
+
+
+def test_old_pythons_can_read_it_to_complain():
+    source = (ROOT / "src" / "mtlser_book" / "bootstrap.py").read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 8))
+    imported = {node.names[0].name for node in ast.walk(tree) if isinstance(node, ast.Import)}
+    imported |= {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported <= sys.stdlib_module_names
+
+
+def test_the_pin_of_torch_is_found():
+    assert bootstrap.torch_requirement(ROOT).startswith("torch==")

@@ -1,0 +1,64 @@
+"""What a newcomer types: help, targets, and options that may hold spaces."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TARGETS = ("setup", "reproduce", "plan", "book", "test", "lint", "serve", "clean")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def make(*words: str, folder: Path = ROOT) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MTLSER_", "MAKE")) and k != "MFLAGS"}
+    result = subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_make_alone_prints_every_target_and_option():
+    shown = make()
+    for target in TARGETS:
+        assert re.search(rf"^  make {target}  +\w", shown, flags=re.MULTILINE), target
+    for option in ("PRESET", "IEMOCAP", "BACKBONE", "ALPHAS", "FOLDS", "EPOCHS", "ENGINE", "TORCH", "PYTHON"):
+        assert f"{option}=" in shown
+        assert f"$({option})" in MAKEFILE, option
+
+
+def test_targets_are_phony_and_one_line():
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE).group(1).split()
+    assert phony == ["help", *TARGETS]
+    for target in phony:
+        assert re.search(rf"^{target}:[^;\n]*; @", MAKEFILE, flags=re.MULTILINE), target
+    assert "\n\t" not in MAKEFILE
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "value"),
+    [
+        ("IEMOCAP", "MTLSER_RELEASE", "/data/My Corpora/IEMOCAP_full_release"),
+        ("BACKBONE", "MTLSER_BACKBONE", "a folder/it's here"),
+        ("ALPHAS", "MTLSER_ALPHAS", "0,0.1"),
+        ("FOLDS", "MTLSER_FOLDS", "Ses01F"),
+        ("EPOCHS", "MTLSER_EPOCHS", "2"),
+        ("ENGINE", "MTLSER_ENGINE", "ray"),
+        ("PRESET", "MTLSER_PRESET", "smoke"),
+        ("TORCH", "MTLSER_TORCH", "cpu"),
+    ],
+)
+def test_options_reach_python_whole(option, variable, value):
+    assert make("reproduce", "PYTHON=true", f"BOOK=printenv {variable}; :", f"{option}={value}") == f"{value}\n"
+
+
+def test_clean_removes_build_and_keeps_what_is_dear(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("build", "artifacts", ".venv"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    make("clean", folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".venv", "Makefile", "artifacts"]
