@@ -135,7 +135,7 @@ def iemocap_counts() -> dict:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The difference table as text: hashes and long lists of dialogs are cut, which `ReleaseDiffers.table` has whole."""
+    """The difference table as text: hashes and long lists of dialogs are cut; `ReleaseDiffers.table` has them whole."""
     rows = [("what", "expected", "found", "dialogs")]
     for row in table.itertuples(index=False):
         rows.append((row.what, _cut_hash(row.expected), _cut_hash(row.found), _cut_list(row.dialogs)))
