@@ -30,7 +30,14 @@ def test_pocket_has_one_learning_rate():
 
 @pytest.mark.parametrize(
     "field, value",
-    [("alpha", -1), ("protocol", "dialog"), ("pooling", "max"), ("epochs", 0), ("precision", "fp16"), ("batch_size", 0)],
+    [
+        ("alpha", -1),
+        ("protocol", "dialog"),
+        ("pooling", "max"),
+        ("epochs", 0),
+        ("precision", "fp16"),
+        ("batch_size", 0),
+    ],
 )
 def test_a_value_out_of_range_names_its_field(field, value):
     with pytest.raises(ConfigError, match=field):

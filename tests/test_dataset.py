@@ -3,7 +3,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_backbone, tiny_utterances
 
 from mtlser.corpus import dataset as module
 from mtlser.corpus.audio import AudioError, digest_audio, read_audio
@@ -17,6 +16,7 @@ from mtlser.corpus.dataset import (
     random_generator,
 )
 from mtlser.model import MultitaskModel
+from tiny import tiny_backbone, tiny_utterances
 
 
 @pytest.fixture

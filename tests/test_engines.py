@@ -8,12 +8,12 @@ import time
 import pandas as pd
 import psutil
 import pytest
-from tiny import tiny_plan, tiny_utterances
 
 from mtlser.config import ConfigError
 from mtlser.runs import engines, experiments
 from mtlser.runs.experiments import RunsFailed, complete
 from mtlser.runs.records import read_run
+from tiny import tiny_plan, tiny_utterances
 
 
 @pytest.fixture

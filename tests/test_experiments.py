@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from tiny import tiny_plan, tiny_utterances
 
-from mtlser.config import ALPHAS, ConfigError
+from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
 from mtlser.runs import experiments
 from mtlser.runs.experiments import NoRelease, Settings, load_utterances, make_run_id, table4
-from mtlser.runs.records import Records
+from mtlser.runs.records import Records, read_records, read_run, share
+from mtlser.storage import write_json
+from test_records import write_run
+from tiny import tiny_plan, tiny_utterances
 
 
 @pytest.fixture
@@ -23,7 +25,13 @@ def ids(tmp_path, utterances, monkeypatch, **settings):
 
 def test_settings_come_from_the_environment():
     settings = Settings.from_environment(
-        {"MTLSER_ALPHAS": "0, 0.1", "MTLSER_FOLDS": "Ses01F Ses02M", "MTLSER_EPOCHS": "2", "MTLSER_TRAIN": "0", "X": "1"}
+        {
+            "MTLSER_ALPHAS": "0, 0.1",
+            "MTLSER_FOLDS": "Ses01F Ses02M",
+            "MTLSER_EPOCHS": "2",
+            "MTLSER_TRAIN": "0",
+            "X": "1",
+        }
     )
     assert (settings.alphas, settings.folds, settings.epochs, settings.train) == (
         (0.0, 0.1), ("Ses01F", "Ses02M"), 2, False,
@@ -81,10 +89,15 @@ def test_an_utterance_that_a_fold_does_not_read_changes_only_the_others(tmp_path
     smaller = replace(folds[0], train=folds[0].train[1:])
     unread = folds[0].train[0]
     relabelled = utterances.assign(
-        emotion=["sad" if name == unread else e for name, e in zip(utterances["utterance"], utterances["emotion"], strict=True)]
+        emotion=[
+            "sad" if name == unread else e
+            for name, e in zip(utterances["utterance"], utterances["emotion"], strict=True)
+        ]
     )
     if (relabelled["emotion"] == utterances["emotion"]).all():
-        relabelled["emotion"] = ["angry" if n == unread else e for n, e in zip(utterances["utterance"], utterances["emotion"], strict=True)]
+        relabelled["emotion"] = [
+            "angry" if n == unread else e for n, e in zip(utterances["utterance"], utterances["emotion"], strict=True)
+        ]
     before, after = (experiments._Content(table, "normalised") for table in (utterances, relabelled))
     assert before.digests(smaller) == after.digests(smaller)
     assert before.digests(folds[1]) != after.digests(folds[1])
@@ -127,3 +140,18 @@ def test_seeds_of_numpy_stay_out_of_the_plan(tmp_path, utterances, monkeypatch):
     state = np.random.get_state()[1].copy()
     _ = tiny_plan(tmp_path, utterances, monkeypatch).runs
     assert (np.random.get_state()[1] == state).all()
+
+
+def test_shared_records_of_another_setting_are_another_experiment(tmp_path):
+    shared = tmp_path / "results"
+    for number, epochs in enumerate((table4("pocket", Settings()).template.epochs, 3)):
+        run = write_run(tmp_path / "runs", f"r{number}")
+        content = read_run(run)
+        config = table4("pocket", Settings()).template.to_dict() | {"alpha": 0.1, "fold": "Ses01F", "epochs": epochs}
+        write_json(run / "run.json", content | {"config": config, "recipe_version": RECIPE_VERSION})
+    share(read_records(sorted((tmp_path / "runs").iterdir())), shared / "someone", {})
+    settings = Settings(artifacts=tmp_path / "artifacts", results=shared)
+    assert table4("pocket", settings).records().runs["run_id"].tolist() == ["r0"]
+    assert table4("pocket", replace(settings, epochs=3)).records().runs["run_id"].tolist() == ["r1"]
+    assert table4("pocket", replace(settings, alphas=(0.0,))).records().provenance == "not run"
+    assert table4("smoke", settings).records().provenance == "not run"

@@ -29,7 +29,8 @@ def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3
             {
                 "utterance": [f"{fold[:5]}F_impro01_{fold[-1]}00{i}" for i in range(4)],
                 "speaker": fold, "label": "sad", "prediction": ["sad"] * correct + ["happy"] * (4 - correct),
-                "logits": [np.zeros(4, np.float32)] * 4, "reference": "A B", "hypothesis": "A", "word_errors": 1, "words": 2,
+                "logits": [np.zeros(4, np.float32)] * 4, "reference": "A B", "hypothesis": "A",
+                "word_errors": 1, "words": 2,
             }
         )  # fmt: skip
         write_table(folder / "history.parquet", history)

@@ -17,7 +17,9 @@ from mtlser.runs.experiments import Plan, Settings
 WORDS = ("RAIN", "SUN", "WE WENT", "IT'S COLD", "NO", "")
 
 
-def tiny_utterances(folder: Path, speakers=("Ses01F", "Ses01M", "Ses02F", "Ses02M"), per_speaker: int = 6) -> pd.DataFrame:
+def tiny_utterances(
+    folder: Path, speakers=("Ses01F", "Ses01M", "Ses02F", "Ses02M"), per_speaker: int = 6
+) -> pd.DataFrame:
     """A table as `load_release` gives it, with wavs of a tone in noise that tells the emotion."""
     rng = np.random.default_rng(0)
     rows = []

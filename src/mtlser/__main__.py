@@ -93,7 +93,9 @@ def _plan(options: argparse.Namespace) -> int:
         return 0
     status = plan.status()
     print(f"{options.preset}, protocol {plan.template.protocol}: {len(status)} runs")
-    print(status.pivot_table(index="alpha", columns="status", values="run_id", aggfunc="count", fill_value=0).to_string())
+    print(
+        status.pivot_table(index="alpha", columns="status", values="run_id", aggfunc="count", fill_value=0).to_string()
+    )
     for row in status[status["status"] == "failed"].itertuples():
         print(f"failed: {row.run_id}")
     print("\n".join(_expectation(plan, len(plan.missing()))))

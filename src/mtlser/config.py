@@ -56,7 +56,7 @@ class RunConfig:
     max_gradient_norm: float = 1.0  # not in the paper; transformers 4.4.2 default, inherited by the released code
     warmup_ratio: float = 0.1  # Table 1
     batch_size: int = 8  # Table 1, "accumulated batch size"
-    micro_batch_seconds: float = 40.0  # padded audio that is in memory at once; changes no result beyond rounding
+    micro_batch_seconds: float = 40.0  # padded audio in memory at once; without LayerDrop and dropout no result changes
     precision: Literal["fp32", "bf16"] = "fp32"  # not in the paper; released code used fp16 until August 2022
     freeze_convolutions: bool = False  # section 4.2: all of theta is optimised
 
@@ -115,7 +115,7 @@ class PocketCorpusConfig:
     repeated_text_share: float = 0.22  # IEMOCAP, speaker folds: 22.1% of test transcripts occur verbatim in training
     arousal_cue_probability: float = 0.9  # prosody shows the emotion's arousal (angry, happy / neutral, sad)
     valence_cue_probability: float = 0.9  # words show the emotion's valence (happy, neutral / angry, sad)
-    speaker_deviation: float = 1.0  # how much voices differ in baseline and in how they show arousal; 0 is not at all
+    speaker_deviation: float = 0.4  # how much voices differ in baseline and in how they show arousal; 0 is not at all
     pitch_shift_semitones: float = 4.0  # of high against low arousal, averaged over voices
     rate_ratio: float = 1.18  # speaking rate of high over low arousal, averaged over voices
     pitch_range_shift: float = 24.0  # liveliness of high against low arousal, in espeak-ng's steps of 0 to 99

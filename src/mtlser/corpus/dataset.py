@@ -73,9 +73,7 @@ def build_dataset(
     Raises AudioError for a wav that can't be read. A killed build leaves nothing that a later call would use.
     """
     texts = [transcript_text(transcript, transcript_style) for transcript in utterances["transcript"]]
-    rows = zip(
-        utterances["utterance"], utterances["speaker"], utterances["emotion"], texts, audio_sha256, strict=True
-    )
+    rows = zip(utterances["utterance"], utterances["speaker"], utterances["emotion"], texts, audio_sha256, strict=True)
     folder = Path(cache_folder) / f"speech-{digest(*(' '.join(row) for row in rows))[:16]}"
     if not folder.exists():
         _write_dataset(utterances, texts, audio_sha256, folder, progress)

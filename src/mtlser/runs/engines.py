@@ -1,7 +1,7 @@
 """Where missing runs execute: this machine, or an existing engine.
 
-On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with one
-thread (two single-thread processes beat one of two threads). Worker and parent speak JSON lines over the worker's
+On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with
+one thread (two single-thread processes beat one of two threads). Worker and parent speak JSON lines over the worker's
 standard input and output; when the parent dies the input ends, and the worker with it.
 """
 
@@ -68,7 +68,7 @@ def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
 
 
 def execute(task: dict, progress=None) -> str:
-    """Completes one task in this process, under the lock of its folder; a run that another worker ended is left alone."""
+    """Completes one task in this process, under its folder's lock; a run that another worker ended is left alone."""
     from mtlser.corpus.dataset import load_dataset
     from mtlser.runs.training import RunInputs, train
 

@@ -147,13 +147,19 @@ class Plan:
         return tuple(_plan_runs(self))
 
     def missing(self) -> list[PlannedRun]:
-        """Runs to train: never started, stopped half-way, or failed. A diverged run has ended: it would diverge again."""
+        """Runs to train: never started, stopped half-way, or failed. A diverged run would diverge again."""
         return [run for run in self.runs if run.status not in ("done", "diverged")]
 
     def status(self) -> pd.DataFrame:
         """One row a run: alpha, fold, seed, status, run_id."""
         rows = [
-            {"alpha": r.config.alpha, "fold": r.config.fold, "seed": r.config.seed, "status": r.status, "run_id": r.run_id}
+            {
+                "alpha": r.config.alpha,
+                "fold": r.config.fold,
+                "seed": r.config.seed,
+                "status": r.status,
+                "run_id": r.run_id,
+            }
             for r in self.runs
         ]
         return pd.DataFrame(rows, columns=["alpha", "fold", "seed", "status", "run_id"])
@@ -169,11 +175,13 @@ class Plan:
         return self._matching(shared_records(self.settings))
 
     def _matching(self, found: Records) -> Records:
-        """Those of any records that this plan asks for, when their run ids can't be computed without the corpus."""
-        template = self.template
-        columns = ("preset", "protocol", "pooling", "transcript_style", "encoder_padding")
-        wanted = {name: getattr(template, name) for name in columns}
-        wanted |= {"alpha": list(self.alphas), "seed": list(self.preset.seeds)}
+        """Those of any records that this plan asks for, when their run ids can't be computed without the corpus.
+
+        Records of another setting (epochs, learning rate, recipe …) are another experiment and are left out.
+        """
+        wanted = {name: value for name, value in self.template.to_dict().items() if value is not None}
+        wanted |= {"alpha": list(self.alphas), "seed": list(self.preset.seeds), "recipe_version": RECIPE_VERSION}
+        del wanted["fold"]
         if self.fold_names:
             wanted["fold"] = list(self.fold_names)
         return found.only(**wanted)
@@ -186,7 +194,9 @@ def _plan_runs(plan: Plan):
     known = [fold.name for fold in folds]
     unknown = set(plan.fold_names or ()) - set(known)
     if unknown:
-        raise ConfigError(f"no fold {', '.join(sorted(unknown))} in protocol {plan.template.protocol}: {', '.join(known)}")
+        raise ConfigError(
+            f"no fold {', '.join(sorted(unknown))} in protocol {plan.template.protocol}: {', '.join(known)}"
+        )
     chosen = [fold for fold in folds if plan.fold_names is None or fold.name in plan.fold_names][: preset.num_folds]
     content = _Content(utterances, plan.template.transcript_style)
     weights = backbone_digest(settings.backbone or preset.backbone, preset.backbone_revision)
@@ -242,7 +252,9 @@ def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:
     alphas = settings.alphas or chosen.alphas
     unknown = [alpha for alpha in alphas if alpha not in chosen.alphas]
     if unknown:
-        raise ConfigError(f"alphas {unknown} are not in Table 4, which has {', '.join(f'{a:g}' for a in chosen.alphas)}")
+        raise ConfigError(
+            f"alphas {unknown} are not in Table 4, which has {', '.join(f'{a:g}' for a in chosen.alphas)}"
+        )
     return Plan(chosen, settings, tuple(a for a in chosen.alphas if a in alphas), settings.folds, template)
 
 

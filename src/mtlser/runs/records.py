@@ -192,7 +192,9 @@ def read_shared(folder: Path) -> Records:
     runs, history, predictions = tables
     forbidden = set(TRANSCRIPT_COLUMNS) & set(predictions)
     if forbidden:
-        raise RecordError(f"{folder}/predictions.parquet holds {', '.join(sorted(forbidden))}: transcripts are not shared")
+        raise RecordError(
+            f"{folder}/predictions.parquet holds {', '.join(sorted(forbidden))}: transcripts are not shared"
+        )
     return Records(runs, history, predictions, source=f"shared by {folder.name}")
 
 

@@ -1,7 +1,7 @@
 """One run: train, evaluate, checkpoint, resume.
 
-The loop is explicit because the book teaches it: for each batch, L = L_CE + alpha * L_CTC, its gradient clipped, one step
-of AdamW along a linear warm-up and decay. The last epoch is the result; the test fold's curve is for Figure 2 alone.
+The loop is explicit because the book teaches it: for each batch, L = L_CE + alpha * L_CTC, its gradient clipped, one
+step of AdamW along a linear warm-up and decay. The last epoch is the result; the test curve is for Figure 2 alone.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def train(
 ) -> str:
     """Completes one run in its folder and returns its status, `done` or `diverged`.
 
-    A run that was killed resumes from its checkpoint with the uninterrupted result, bitwise on a CPU. An error other than
-    divergence is written to `run.json` as `failed` and raised.
+    A run that was killed resumes from its checkpoint with the uninterrupted result, bitwise on a CPU. An error other
+    than divergence is written to `run.json` as `failed` and raised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = _describe(config, inputs)
@@ -330,7 +330,7 @@ class _Trainer:
         }
 
     def _probe_gradients(self) -> dict:
-        """Norms of both losses' gradients over the encoder's parameters, and their cosine, on a fixed training batch."""
+        """Norms of both losses' gradients at the encoder's parameters, and their cosine, on a fixed batch."""
         self.model.eval()
         generator = random_generator(self.config.seed, self.config.fold, "probe")
         size = min(PROBE_UTTERANCES, len(self.inputs.train))
