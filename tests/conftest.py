@@ -11,6 +11,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 import release_tree  # noqa: E402
+import smoke  # noqa: E402
 
 # The same examples on every machine; no deadline, since two cores may be busy with something else.
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -29,3 +30,9 @@ def _one_thread():
 def known_tree(tmp_path_factory) -> release_tree.ReleaseTree:
     """A tree with IEMOCAP's known counts. Read only: tests that damage one write their own or copy files."""
     return release_tree.write_release_tree(tmp_path_factory.mktemp("known"))
+
+
+@pytest.fixture(scope="session")
+def smoke_book(tmp_path_factory) -> smoke.SmokeBook:
+    """The whole path on the smoke preset, once: corpus, ten runs, executed pages, the strict site. Read only."""
+    return smoke.SmokeBook(tmp_path_factory.mktemp("smoke book")).reproduce()
