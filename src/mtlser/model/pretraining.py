@@ -13,7 +13,6 @@ Legend of shapes: B utterances, S samples, T frames, C convolution channels, H h
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import time
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from mtlser.model.pretraining_objective import (
 )
 from mtlser.model.pretraining_report import code_revision, write_backbone
 from mtlser.model.pretraining_targets import FrameLayout, Targets, make_targets
+from mtlser.processes import keep_freed_memory
 from mtlser.storage import whole_file
 
 PRETRAINING_FOLDER = Path("artifacts/pretraining")
@@ -202,19 +202,6 @@ class Pretraining:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.curve, self._recent = state["curve"], state["recent"]
-
-
-def keep_freed_memory() -> None:
-    """Asks glibc to keep freed activations for the next step instead of returning them to the system; 21% of a step.
-
-    Elsewhere there is nothing to ask, and nothing else changes.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD, bytes
-    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD, bytes
 
 
 def main(arguments: list[str] | None = None) -> None:

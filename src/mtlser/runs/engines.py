@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 
 from mtlser.config import ConfigError, RunConfig
+from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
 
@@ -262,7 +263,8 @@ def work() -> None:
         os._exit(0)  # the parent closed the pipe or died: nothing half-done would be used
 
     threading.Thread(target=listen, daemon=True).start()
-    _single_thread()
+    use_one_thread()
+    keep_freed_memory()
     while True:
         task = json.loads(tasks.get())
         try:
@@ -272,12 +274,6 @@ def work() -> None:
             traceback.print_exc()
             message = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         channel.write(json.dumps(message) + "\n")
-
-
-def _single_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 ENGINES = {"local": run_local}
