@@ -11,6 +11,7 @@ export MTLSER_ALPHAS := $(ALPHAS)
 export MTLSER_FOLDS := $(FOLDS)
 export MTLSER_EPOCHS := $(EPOCHS)
 export MTLSER_ENGINE := $(ENGINE)
+export MTLSER_WORKERS := $(WORKERS)
 export MTLSER_TORCH := $(TORCH)
 
 .PHONY: help setup reproduce plan book test lint serve clean
@@ -31,6 +32,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     BACKBONE=           local folder of the pretrained backbone, where the hub cannot be reached
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
 #     EPOCHS=             another number of epochs (labelled partial)
-#     ENGINE=             where missing runs execute: empty is this machine; ray or slurm
+#     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
+#     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core
 #     TORCH=cpu           install PyTorch's CPU build, about 200 MB instead of about 3 GB on Linux
 #     PYTHON=python3      the Python that makes .venv: 3.11, 3.12 or 3.13

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from mtlser.config import ConfigError
+from mtlser.model.backbone import BackboneError
 from mtlser.runs import engines, experiments
 from mtlser.runs.experiments import RunsFailed, complete
 from mtlser.runs.records import read_run
@@ -98,9 +99,27 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     assert not alive
 
 
+def test_a_missing_backbone_is_one_error_before_any_worker_starts(plan, tmp_path, monkeypatch):
+    other = tiny_plan(tmp_path, plan.utterances, monkeypatch, backbone=str(tmp_path / "backbone"))
+    _ = other.runs
+    (tmp_path / "backbone" / "model.safetensors").unlink()
+    with pytest.raises(BackboneError, match=r"needs config\.json and one of"):
+        complete(other)
+
+
+def test_slurm_s_path_leaves_the_same_records(plan, tmp_path, monkeypatch):
+    local = complete(plan.only(alpha=0.1))
+    monkeypatch.setenv("MTLSER_SLURM", '{"cluster": "local", "gpus_per_node": 0}')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    other = tiny_plan(tmp_path / "slurm", plan.utterances, monkeypatch, alphas=(0.1,), engine="slurm")
+    submitted = complete(other)
+    assert set(submitted.runs["launched_by"]) == {"engine slurm"}
+    assert_same(submitted, local)
+
+
 def test_an_unknown_engine_lists_the_known(plan, tmp_path, monkeypatch):
     other = tiny_plan(tmp_path, plan.utterances, monkeypatch, engine="cloud")
-    with pytest.raises(ConfigError, match="cloud.*local"):
+    with pytest.raises(ConfigError, match="cloud.*local, slurm"):
         complete(other)
 
 

@@ -22,12 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from mtlser.corpus.audio import AudioError
     from mtlser.corpus.iemocap import ReleaseError
+    from mtlser.model.backbone import BackboneError
     from mtlser.runs.experiments import NoRelease, RunsFailed
     from mtlser.runs.records import RecordError
 
     try:
         return options.command(options)
-    except (ConfigError, ReleaseError, AudioError, NoRelease, RunsFailed, RecordError) as error:
+    except (ConfigError, ReleaseError, AudioError, BackboneError, NoRelease, RunsFailed, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

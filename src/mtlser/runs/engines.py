@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 
 from mtlser.config import ConfigError, RunConfig
+from mtlser.model.backbone import find_backbone
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
@@ -35,6 +36,7 @@ def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
     engine = ENGINES.get(plan.settings.engine)
     if engine is None:
         raise ConfigError(f"ENGINE={plan.settings.engine!r} is not known; choose one of {', '.join(ENGINES)}")
+    find_backbone(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision)  # or nothing would run
     with Progress(plan, missing) as progress:
         folder = _build_dataset(plan, progress)  # before any worker starts, so that none does it twice
         return engine(plan, [make_task(plan, run, folder) for run in missing], progress)
@@ -73,6 +75,8 @@ def execute(task: dict, progress=None) -> str:
     from mtlser.corpus.dataset import load_dataset
     from mtlser.runs.training import RunInputs, train
 
+    use_one_thread()
+    keep_freed_memory()
     folder = Path(task["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -263,8 +267,6 @@ def work() -> None:
         os._exit(0)  # the parent closed the pipe or died: nothing half-done would be used
 
     threading.Thread(target=listen, daemon=True).start()
-    use_one_thread()
-    keep_freed_memory()
     while True:
         task = json.loads(tasks.get())
         try:
@@ -276,4 +278,43 @@ def work() -> None:
         channel.write(json.dumps(message) + "\n")
 
 
-ENGINES = {"local": run_local}
+def run_slurm(plan: Plan, tasks: Sequence[dict], progress: Progress) -> dict[str, str]:
+    """Submits tasks as one Slurm array through submitit, one GPU each, and waits for them.
+
+    The artifacts folder must be on a disk that the nodes share. MTLSER_SLURM holds further parameters of
+    submitit's executor as JSON, such as {"slurm_partition": "gpu", "timeout_min": 600}; {"cluster": "local"} runs the
+    same path without Slurm. When this process ends the jobs go on; a later call waits for a job's lock, then finds it
+    done.
+    """
+    import submitit
+
+    parameters = {"gpus_per_node": 1, "cpus_per_task": 2, "timeout_min": 24 * 60, "name": "mtlser"}
+    parameters |= json.loads(os.environ.get("MTLSER_SLURM") or "{}")
+    executor = submitit.AutoExecutor(plan.settings.artifacts / "logs" / "slurm", parameters.pop("cluster", None))
+    executor.update_parameters(**parameters)
+    started = time.monotonic()
+    jobs = dict(zip((task["run_id"] for task in tasks), executor.map_array(execute, tasks), strict=True))
+    progress.say(f"{len(jobs)} runs submitted to {executor.cluster}")
+    failures = {}
+    for run_id, job in _as_completed(jobs):
+        try:
+            status = job.result()
+        except Exception as error:  # a node's failure, whatever it was, leaves the other jobs alone
+            status = "failed"
+            reason = str(error).strip().splitlines()[-1]
+            failures[run_id] = f"{type(error).__name__}: {reason} (log: {job.paths.stderr})"
+        progress.end(run_id, status, time.monotonic() - started)
+    return failures
+
+
+def _as_completed(jobs: dict, poll_seconds: float = 1.0):
+    """(run id, job) as the jobs end."""
+    waiting = dict(jobs)
+    while waiting:
+        for run_id, job in list(waiting.items()):
+            if job.done():
+                yield run_id, waiting.pop(run_id)
+        time.sleep(poll_seconds if waiting else 0)
+
+
+ENGINES = {"local": run_local, "slurm": run_slurm}
