@@ -92,13 +92,13 @@ def test_numbers_of_the_experiment_are_in_one_place():
 
 
 def test_imports_point_one_way():
-    order = {"config": 0, "paper": 0, "storage": 0, "corpus": 1, "model": 1, "runs": 2, "report": 3, "__main__": 4}
+    order = {"corpus": 1, "model": 1, "runs": 2, "report": 3, "__main__": 4}  # what else there is, is below them all
     for name, text in LIBRARY.items():
         parts = name.removesuffix(".py").split("/")
-        if parts[1] == "mtlser" and parts[2] in order:
+        if parts[1] == "mtlser":
             assert "mtlser_book" not in text and "papermill" not in text and "IPython" not in text, name
             for room in re.findall(r"^\s*(?:from|import) mtlser\.(\w+)", text, flags=re.MULTILINE):
-                assert order[room] <= order[parts[2]], f"{name} imports {room}"
+                assert order.get(room, 0) <= order.get(parts[2], 0), f"{name} imports {room}"
             assert "matplotlib" not in text or name in ("src/mtlser/report/figures.py",), name
 
 
