@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import dct
 from sklearn.cluster import MiniBatchKMeans
-from transformers import Wav2Vec2Config
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.model.frames import FrameLayout
 from mtlser.model.pretraining_corpus import SpeechCorpus
 
 WINDOW = 400  # samples, 25 ms, HuBERT's MFCC window
@@ -31,31 +31,6 @@ LOWEST_PITCH_HZ = 55.0
 HIGHEST_PITCH_HZ = 500.0
 VOICED_CORRELATION = 0.55  # autocorrelation above which a frame counts as voiced
 SILENT_DB = -35.0  # below the utterance's loudest frames
-
-
-@dataclass(frozen=True)
-class FrameLayout:
-    """How samples become frames: frame t covers samples [stride * t, stride * t + window)."""
-
-    stride: int
-    window: int
-
-    @classmethod
-    def of(cls, config: Wav2Vec2Config) -> FrameLayout:
-        """Composed from the convolutions' kernels and strides."""
-        stride, window = 1, 1
-        for kernel, step in zip(config.conv_kernel, config.conv_stride, strict=True):
-            window += (kernel - 1) * stride
-            stride *= step
-        return cls(stride, window)
-
-    def num_frames(self, num_samples: int) -> int:
-        """Frames of that many samples."""
-        return max(0, (num_samples - self.window) // self.stride + 1)
-
-    def num_samples(self, num_frames: int) -> int:
-        """The fewest samples that give that many frames."""
-        return (num_frames - 1) * self.stride + self.window
 
 
 def mfcc_features(samples: np.ndarray, num_frames: int, frame_stride: int) -> np.ndarray:
