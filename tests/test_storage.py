@@ -1,4 +1,6 @@
 import json
+import os
+import platform
 
 import pytest
 
@@ -39,3 +41,17 @@ def test_whole_file_makes_its_folder(tmp_path):
     with whole_file(tmp_path / "deep" / "a.txt") as partial:
         partial.write_text("a")
     assert (tmp_path / "deep" / "a.txt").read_text() == "a"
+
+
+def test_what_a_dead_process_left_is_removed_and_a_living_one_s_is_not(tmp_path):
+    host = platform.node()
+    dead = tmp_path / f"a.json.{host}.4194999.partial"  # above Linux's highest process id
+    living = tmp_path / f"a.json.{host}.{os.getppid()}.partial"
+    folder = tmp_path / f"made.{host}.4194999.partial"
+    dead.write_text("half")
+    living.write_text("half")
+    (folder / "deep").mkdir(parents=True)
+    write_json(tmp_path / "a.json", {})
+    with whole_folder(tmp_path / "made"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.json", living.name, "made"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 
 def digest(*parts: str) -> str:
@@ -18,12 +20,22 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("".join(part + "\n" for part in parts).encode()).hexdigest()
 
 
+def _partial(path: Path) -> Path:
+    """This process's temporary name for a path; what processes of this machine that died left of it is removed."""
+    host = platform.node()
+    for left in path.parent.glob(f"{path.name}.{host}.*.partial"):
+        pid = left.name.split(".")[-2]
+        if pid == str(os.getpid()) or not (pid.isdigit() and psutil.pid_exists(int(pid))):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{path.name}.{host}.{os.getpid()}.partial")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path that takes its name only when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -38,9 +50,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     A folder of that name which another process finished first is kept, and this one dropped.
     """
     folder = Path(folder)
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(folder)
+    partial.mkdir()
     try:
         yield partial
         if not folder.exists():

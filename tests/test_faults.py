@@ -1,0 +1,79 @@
+"""The whole command killed anywhere and called again: the same records, and no finished run repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mtlser.runs import records
+from smoke import ROOT, clean_environment
+
+ALPHAS = "0.1,1"  # four runs, so that some are done, some half-way and some untouched
+
+
+def start(artifacts: Path) -> subprocess.Popen:
+    """`python -m mtlser run table4` in a process group of its own, as a terminal would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "mtlser", "run", "table4", "--preset", "smoke"],
+        cwd=ROOT,
+        env=clean_environment(MTLSER_ARTIFACTS=str(artifacts), MTLSER_ALPHAS=ALPHAS),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(artifacts: Path) -> dict[str, bytes]:
+    """`run.json` of every run that is done, by run id."""
+    folders = [path.parent for path in (artifacts / "runs").glob("*/run.json")]
+    return {f.name: (f / "run.json").read_bytes() for f in folders if records.run_status(f) == "done"}
+
+
+def comparable(artifacts: Path, names) -> list[pd.DataFrame]:
+    """Records without times and hardware, of these runs."""
+    found = records.read_records(sorted(artifacts / "runs" / name for name in names))
+    times = ["seconds", "started", "finished", "device", "launched_by", "revision"]
+    return [found.runs.drop(columns=times), found.history.drop(columns="seconds"), found.predictions]
+
+
+@pytest.mark.parametrize("moment", ["corpus", "running", "first done"])
+def test_killed_and_called_again(smoke_book, tmp_path, moment):
+    artifacts = tmp_path / "artifacts"
+    if moment != "corpus":
+        shutil.copytree(smoke_book.artifacts / "corpora", artifacts / "corpora")
+    process = start(artifacts)
+    reached = {
+        "corpus": lambda: any((artifacts / "corpora").rglob("*.wav")),
+        "running": lambda: any((artifacts / "runs").glob("*/run.json")),
+        "first done": lambda: finished(artifacts),
+    }[moment]
+    while not reached():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = finished(artifacts)
+    if moment == "first done":
+        assert before
+
+    again = start(artifacts)
+    _, messages = again.communicate(timeout=300)
+    assert again.returncode == 0, messages
+    after = finished(artifacts)
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before  # finished runs were not touched
+    assert not list(artifacts.rglob("*.partial"))
+    for mine, uninterrupted in zip(comparable(artifacts, after), comparable(smoke_book.artifacts, after), strict=True):
+        pd.testing.assert_frame_equal(mine, uninterrupted, check_exact=True)
+    for path in (artifacts / "runs").glob("*/run.json"):
+        assert json.loads(path.read_text())["status"] == "done"
