@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import time
 
 import nbformat
 import pandas as pd
@@ -62,12 +61,10 @@ def test_no_transcript_of_the_corpus_but_its_own_reaches_the_site(smoke_book):
         assert not [text for text in texts if text in content], page
 
 
-def test_a_second_call_does_nothing_in_seconds(smoke_book):
-    started = time.perf_counter()
+def test_a_second_call_does_nothing(smoke_book):
     result = smoke_book.call("reproduce")
     assert result.returncode == 0, result.stderr
     assert "Nothing changed" in result.stdout and "executing" not in result.stdout
-    assert time.perf_counter() - started < 30
 
 
 def test_failing_pages_are_listed_and_the_site_stays(smoke_book):

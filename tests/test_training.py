@@ -9,6 +9,7 @@ from mtlser.config import RECIPE_VERSION, RunConfig
 from mtlser.corpus.audio import digest_audio
 from mtlser.corpus.dataset import build_dataset
 from mtlser.runs import training
+from mtlser.runs.checkpoints import save_checkpoint
 from mtlser.runs.records import RecordError, read_run, run_status
 from mtlser.runs.training import RunInputs, learning_rate_factor, make_optimizer, summarise, train
 from tiny import tiny_backbone, tiny_utterances
@@ -174,7 +175,7 @@ def test_an_error_is_recorded_as_failed_and_raised(inputs, tmp_path):
     assert run["status"] == "failed" and "nowhere" in run["error"]
 
 
-def test_a_damaged_or_foreign_checkpoint_names_its_file(inputs, tmp_path):
+def test_a_damaged_checkpoint_names_its_file(inputs, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(RecordError, match=r"checkpoint\.pt.*delete"):
         train(CONFIG, inputs, tmp_path)
@@ -202,3 +203,9 @@ def test_training_arithmetic_is_that_of_the_recipe_version(inputs, tmp_path):
     history = tables(tmp_path)[0]
     for name, values in GOLDEN[RECIPE_VERSION].items():
         np.testing.assert_allclose(history[name], values, rtol=2e-3, err_msg=history[["loss_ce", "loss_ctc"]].to_string())
+
+
+def test_a_checkpoint_of_another_run_names_its_file(inputs, tmp_path):
+    save_checkpoint(tmp_path / "checkpoint.pt", "another-run", {})
+    with pytest.raises(RecordError, match=r"checkpoint\.pt belongs to run another-run; delete"):
+        train(CONFIG, inputs, tmp_path)

@@ -27,8 +27,7 @@ from mtlser.model.backbone import find_backbone
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
-
-HEARTBEAT_SECONDS = 20.0
+from mtlser.runs.progress import Progress
 
 
 def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
@@ -97,68 +96,6 @@ def execute(task: dict, progress=None) -> str:
         )
         config = RunConfig.from_dict(task["config"])
         return train(config, inputs, folder, keep_weights=task["keep_weights"], progress=progress)
-
-
-class Progress:
-    """Lines for the terminal: what ended, what is left, and an estimate from what was measured so far."""
-
-    def __init__(self, plan: Plan, missing: Sequence[PlannedRun]) -> None:
-        whole = (plan.whole or plan).runs
-        self.path = plan.settings.progress
-        self.total = len(whole)
-        self.ended = sum(run.status in ("done", "diverged") for run in whole)
-        self.names = {r.run_id: f"α={r.config.alpha:g} {r.config.fold}" for r in missing}
-        self.epochs = plan.template.epochs
-        self.done_here = 0.0  # runs, fractions of the running ones included
-        self.running: dict[str, int] = {}  # epochs done of each run that is in progress
-        self.started = time.monotonic()
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-
-    def __enter__(self) -> Progress:
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def say(self, text: str) -> None:
-        """One line, to the progress file if there is one, else to standard error."""
-        line = f"[{self.ended}/{self.total}] {text}\n"
-        if self.path is None:
-            sys.stderr.write(line)
-            return
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line)
-
-    def event(self, run_id: str, event: dict) -> None:
-        """An epoch ended."""
-        with self._lock:
-            self.running[run_id] = event["epoch"]
-
-    def end(self, run_id: str, status: str, seconds: float) -> None:
-        """A run ended."""
-        with self._lock:
-            self.running.pop(run_id, None)
-            self.done_here += 1
-            self.ended += status in ("done", "diverged")
-        self.say(f"{self.names[run_id]} {status} in {seconds:.0f} s · {self._left()}")
-
-    def _left(self) -> str:
-        elapsed = time.monotonic() - self.started
-        done = self.done_here + sum(self.running.values()) / self.epochs
-        if done == 0:
-            return "no estimate yet"
-        left = elapsed / done * max(0.0, self.total - self.ended - sum(self.running.values()) / self.epochs)
-        return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
-
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            with self._lock:
-                running = [f"{self.names[i]} epoch {e}/{self.epochs}" for i, e in sorted(self.running.items())]
-            self.say(f"{', '.join(running) or 'starting'} · {self._left()}")
 
 
 def num_gpus() -> int:

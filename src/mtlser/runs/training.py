@@ -34,7 +34,8 @@ from mtlser.model.encoder import time_mask
 from mtlser.model.losses import multitask_loss
 from mtlser.model.multitask import MultitaskModel
 from mtlser.runs import metrics, records
-from mtlser.storage import whole_file, write_json, write_table
+from mtlser.runs.checkpoints import load_checkpoint, save_checkpoint
+from mtlser.storage import write_json, write_table
 
 COLLAPSED_SHARE = 0.95  # of test utterances given one class: the run is flagged
 CHECKPOINT_SECONDS = 60.0  # at most this much work is lost to a kill, plus an epoch
@@ -354,38 +355,13 @@ class _Trainer:
         return pd.DataFrame(self.history, columns=list(records.HISTORY_COLUMNS))
 
     def _save(self) -> None:
-        version, keys, position, has_gauss, gauss = np.random.get_state()
-        state = {
-            "run_id": self.inputs.run_id,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "num_infeasible": self.num_infeasible,
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-            "numpy": [version, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
-            "python": list(random.getstate()[1]),
-        }
-        with whole_file(self.checkpoint_path) as partial:
-            torch.save(state, partial)
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"history": self.history, "num_infeasible": self.num_infeasible}
+        save_checkpoint(self.checkpoint_path, self.inputs.run_id, state)
 
     def _resume(self) -> None:
-        if not self.checkpoint_path.exists():
-            return
-        try:
-            state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise records.RecordError(
-                f"{self.checkpoint_path} can't be read ({error}); delete it to train this run from its start"
-            ) from error
-        if state["run_id"] != self.inputs.run_id:
-            raise records.RecordError(f"{self.checkpoint_path} belongs to run {state['run_id']}; delete it")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.num_infeasible = state["history"], state["num_infeasible"]
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["cuda"])
-        version, keys, position, has_gauss, gauss = state["numpy"]
-        np.random.set_state((version, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-        random.setstate((3, tuple(state["python"]), None))
+        if self.checkpoint_path.exists():
+            state = load_checkpoint(self.checkpoint_path, self.inputs.run_id)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history, self.num_infeasible = state["history"], state["num_infeasible"]
