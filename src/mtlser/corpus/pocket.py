@@ -143,14 +143,14 @@ def _write_audio(
         for done, u in enumerate(plan.itertuples(), start=1):
             speech = next(spoken_samples) if u.text else np.zeros(0)
             draw = generator(settings, "audio", u.utterance)
-            samples = _record(speech, u.tag.strip("[]").upper(), u.tag_first, draw, settings)
+            samples = record_speech(speech, u.tag.strip("[]").upper(), u.tag_first, draw, settings)
             write_wav(u.wav, samples)
             yield len(samples) / SAMPLE_RATE_HZ
             if progress:
                 progress(done, len(plan))
 
 
-def _record(
+def record_speech(
     speech: np.ndarray, tag: str, tag_first: bool, draw: np.random.Generator, settings: PocketCorpusConfig
 ) -> np.ndarray:
     """(S,) speech and the tag's sound between margins, with noise in proportion to the level, at a random gain."""

@@ -247,8 +247,17 @@ def _add_prosody(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
 
 def _draw_prosody(settings: PocketCorpusConfig, voice: Voice, utterance: str, arousal: str) -> tuple[int, int, int]:
     """Rate in words per minute, pitch and pitch range in espeak-ng's steps."""
+    return make_prosody(settings, voice, arousal, generator(settings, "prosody", utterance).standard_normal(3))
+
+
+def make_prosody(
+    settings: PocketCorpusConfig, voice: Voice, arousal: str, chance: Sequence[float] = (0.0, 0.0, 0.0)
+) -> tuple[int, int, int]:
+    """Rate in words per minute, pitch and pitch range in espeak-ng's steps, for the arousal shown ("" for none).
+
+    `chance`: standard normal draws for rate, pitch and range; without them, what the voice does on average.
+    """
     half = {"high": 0.5, "low": -0.5, "": 0.0}[arousal]
-    chance = generator(settings, "prosody", utterance).standard_normal(3)
     rate = voice.rate_wpm * np.exp(
         half * voice.rate_weight * np.log(settings.rate_ratio) + settings.rate_variation * chance[0]
     )
