@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtlser.config import PRESETS, ConfigError
+from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
 
-# Published, not measured here: SpeechBrain's recipe, 3 min 14 s an epoch on one V100, about 104 audio-seconds a second.
-PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND = 104.0
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
 
 
@@ -121,7 +120,8 @@ def _expectation(plan, num_missing: int) -> list[str]:
     else:
         seconds = (plan.utterances["end_seconds"] - plan.utterances["start_seconds"]).sum() * plan.template.epochs
         hours = num_missing * seconds / PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND / 3600
-        time = f"not measured yet; at the published 104 audio-seconds a second of one V100 at most {hours:.0f} hours"
+        speed = f"{PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND:g} audio-seconds a second"
+        time = f"not measured yet; at the published {speed} of one V100 at most {hours:.0f} hours"
     weights = backbone_bytes(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision) / 2**30
     disk = num_missing * RECORD_BYTES / 2**30 + (len(plan.preset.kept_weights) + 3) * weights
     return [

@@ -35,6 +35,12 @@ SPEAKER_TEST_SIZES = {
     "Ses03M": 629, "Ses04F": 528, "Ses04M": 503, "Ses05F": 590, "Ses05M": 651,
 }  # fmt: skip
 
+# Duration of the 5531 utterances, measured in the audit from their wav files.
+IEMOCAP_HOURS = 6.99
+
+# Published, not measured here: SpeechBrain's IEMOCAP recipe, wav2vec2-base fine-tuned, 3 min 14 s an epoch on one V100.
+PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND = 104.0
+
 
 def fold_sizes() -> pd.DataFrame:
     """Utterances of each test fold of IEMOCAP: columns `fold`, `released`, `speaker`."""
@@ -72,6 +78,75 @@ def table3() -> pd.DataFrame:
         ("ours (Cai et al.)", "wav2vec 2.0 multi-task, α = 0.1", 2021, "10-fold", 0.7815),
     ]
     return pd.DataFrame(rows, columns=["method", "description", "year", "cross_validation", "accuracy"])
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is known about a row of Table 3 beside what the table prints, and whether it can be set beside the claim.
+
+    `method` is the row's; `comparable` begins with "yes", "no" or "unknown"; `source` names where `known` was read.
+    """
+
+    method: str
+    known: str
+    comparable: str
+    source: str
+
+
+_TABLE = "Table 3 of the paper"
+_FIVE = "Five folds cannot leave out one of ten speakers each; what they leave out is not printed"
+
+# Difference 23. A protocol is called unknown where neither the paper nor the audit settles it; nothing is guessed.
+TABLE3_ANNOTATIONS: tuple[Annotation, ...] = (
+    Annotation(
+        "Wu et al. [37]", "The figure is WA; the same system's UA is 59.71%",
+        "no: by UA it is 13 points lower, and what its ten folds leave out is not printed", "audit, difference 23",
+    ),
+    Annotation("Sajjad et al. [13]", _FIVE, "unknown: another number of folds, metric not printed", _TABLE),
+    Annotation(
+        "Lu et al. [35]", "The ten folds follow this work (section 4.1). Its abstract gives an accuracy of 71.7%, lower "
+        "than the figure printed; section 4.1 says that the higher of WA and UA is listed",
+        "unknown: folds as in the claim, perhaps another metric", "section 4.1; arXiv 1911.09762, abstract",
+    ),
+    Annotation("Liu et al. [38]", _FIVE, "unknown: another number of folds, metric not printed", _TABLE),
+    Annotation(
+        "Wang et al. [39]", "The figure is UA; its abstract gives WA 72.7%. Its public code splits utterances at random, "
+        "so that speakers are shared; its speaker-independent script logs 56.2 / 57.1",
+        "no: speakers shared between training and test, and UA against WA",
+        "audit, difference 23; arXiv 1910.08874, abstract",
+    ),
+    Annotation("Pappagari et al. [40]", _FIVE, "unknown: another number of folds, metric not printed", _TABLE),
+    Annotation("Peng et al. [14]", _FIVE, "unknown: another number of folds, metric not printed", _TABLE),
+    Annotation(
+        "ours (Cai et al.)", "WA (Eq. 4). As written one speaker is left out; the released code shares the speakers of "
+        "every test utterance with training",
+        "the claim itself", "section 4.1; audit, difference 1",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An accuracy that others report on the same 5531 utterances, with the protocol that goes with it."""
+
+    system: str
+    figure: str
+    protocol: str
+    source: str
+
+
+OTHERS: tuple[Reported, ...] = (
+    Reported("SpeechBrain recipe, wav2vec2-base", "78.7% best, 77.0% mean WA", "random 80/10/10 of the utterances", "the recipe"),
+    Reported("the SpeechBrain authors' paper", "79.58% WA", "speakers shared with training", "arXiv 2111.02735"),
+    Reported("the SpeechBrain authors' paper", "73.01% WA", "speakers not shared with training", "arXiv 2111.02735"),
+    Reported("SUPERB, wav2vec2-base frozen", "63.43%", "five sessions", "the benchmark"),
+    Reported("FT-w2v2-ser: V-FT, TAPT, P-TAPT", "about 70%, 73.5%, 74.3% UA", "five sessions, five runs, last epoch", "the repository"),
+)  # fmt: skip
+
+
+def others() -> pd.DataFrame:
+    """`OTHERS` as a table: columns `system`, `figure`, `protocol`, `source`."""
+    return pd.DataFrame([vars(row) for row in OTHERS])
 
 
 def table4() -> pd.DataFrame:

@@ -38,7 +38,12 @@ HEADERS = {
     "test_in_train_speaker_share": "test utterances whose speaker is in training",
     "named_speaker_share": "test utterances by the actor named", "repeated_text_share": "test texts also in training",
     "repeated_text_share_five_words": "same, five words or more", "undecided": "undecidable",
-    "cross_validation": "cross-validation",
+    "cross_validation": "cross-validation", "known": "what is known of it",
+    "comparable": "comparable with the claim", "wider": "first interval is wider by",
+    "discordance": "utterances only one got right", "speaker_deviation": "deviation between speakers, points",
+    "detectable": "detectable difference, points", "detectable_holm": "detectable among four, points",
+    "bootstrap_held": "speakers drawn: held the truth", "wilson_held": "Wilson: held the truth",
+    "from": "where it comes from",
 }  # fmt: skip
 
 
@@ -106,6 +111,8 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(["mcnemar", "permutation", "holm"], p_value),
     **dict.fromkeys(["interval", "wilson"], interval),
     "difference": points,
+    **dict.fromkeys(["detectable", "detectable_holm", "speaker_deviation"], lambda share: f"{100 * share:.1f}"),
+    **dict.fromkeys(["discordance", "bootstrap_held", "wilson_held"], lambda share: f"{100 * share:.1f}%"),
     "difference_interval": interval_points,
     "wer_difference": lambda value: f"{value:+.4f}".replace("-", "−"),
     "alpha": lambda value: f"{value:g}",

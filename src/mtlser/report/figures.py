@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
-from mtlser.report import tables
+from mtlser.report import lessons, tables
 from mtlser.report.display import Html, picture
 
 ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
@@ -100,21 +100,30 @@ def training_curves(records: Any) -> Figure:
     return figure
 
 
+def _by_alpha(history: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
+    """A history whose alphas are categories, and these; as numbers, 0 and 0.001 would get the same colour."""
+    numbers = history["alpha"].astype(float)
+    alphas = [alpha for alpha in ALPHAS if alpha in set(numbers)]
+    return history.assign(alpha=pd.Categorical(numbers, categories=alphas)), alphas
+
+
+def _alpha_legend(figure: Figure, axes: Axes, alphas: list[float]) -> None:
+    """One entry for each alpha, above the panels."""
+    for alpha in alphas:
+        axes.plot([], [], color=ALPHA_COLOURS[alpha], dashes=ALPHA_DASHES[alpha] or (None, None), lw=2,
+                  label=f"α = {alpha:g}")  # fmt: skip
+    figure.legend(loc="outside upper center", ncols=len(alphas))
+
+
 def figure2(records: Any) -> Figure:
     """Figure 2: test accuracy (left) and WER (right) against epoch, one colour for each alpha."""
     figure, panels = _panels(2, height=3.6)
-    history = records.history.assign(alpha=records.history["alpha"].astype(float))
-    alphas = [alpha for alpha in ALPHAS if alpha in set(history["alpha"])]
-    # Categorical: as numbers, 0 and 0.001 would get the same colour.
-    history["alpha"] = pd.Categorical(history["alpha"], categories=alphas)
+    history, alphas = _by_alpha(records.history)
     for axes, column, label in zip(panels, ["accuracy", "wer"], ["accuracy, test fold", "WER, test fold"], strict=True):
         _over_epochs(axes, history, column, hue="alpha", style="alpha", palette=ALPHA_COLOURS, dashes=ALPHA_DASHES)
         axes.set(ylabel=label)
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for alpha in alphas:
-        panels[0].plot([], [], color=ALPHA_COLOURS[alpha], dashes=ALPHA_DASHES[alpha] or (None, None), lw=2,
-                       label=f"α = {alpha:g}")  # fmt: skip
-    figure.legend(loc="outside upper center", ncols=len(alphas))
+    _alpha_legend(figure, panels[0], alphas)
     return figure
 
 
@@ -184,4 +193,60 @@ def leaks(shares: pd.DataFrame) -> Figure:
     texts = shares.map(lambda share: f"{100 * share:.0f}%" if share else "")
     _matrix(axes, shares, texts)
     axes.set(xlabel="test fold", ylabel="speaker")
+    return figure
+
+
+def detectable(curves: pd.DataFrame) -> Figure:
+    """The detectable difference against the number of test utterances (`power.curves`), and the paper's gain."""
+    figure, (axes,) = _panels(1)
+    colours = ["#2A7FC0", "#009E73", "#C0629B"]
+    for place, (share, curve) in enumerate(curves.groupby("discordance")):
+        axes.plot(curve["num_utterances"], 100 * curve["detectable"], color=colours[place], lw=2,
+                  dashes=[(None, None), (4, 2), (1, 1)][place], label=f"{100 * share:.0f}% discordant")  # fmt: skip
+    accuracy = paper.table4().set_index("alpha")["accuracy"]
+    gain = 100 * (accuracy.max() - accuracy[0.0])
+    axes.axhline(gain, color=PAPER_COLOUR, lw=1, label="the paper's gain")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set(xlabel="test utterances", ylabel="detectable, points", ylim=(0, None))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def gradients(records: Any) -> Figure:
+    """Norms of both losses' gradients at the encoder, how hard α lets CTC pull, and the angle between; over epochs."""
+    figure, panels = _panels(4, height=5.6, columns=2)
+    history, alphas = _by_alpha(lessons.gradient_history(records))
+    titles = {
+        "gradient_norm_ce": "cross-entropy: norm",
+        "gradient_norm_ctc": "CTC, before α: norm",
+        "pull": "α · CTC norm / cross-entropy norm",
+        "gradient_cosine": "cosine of the two",
+    }
+    for axes, (column, title) in zip(panels, titles.items(), strict=True):
+        _over_epochs(axes, history, column, hue="alpha", style="alpha", palette=ALPHA_COLOURS, dashes=ALPHA_DASHES)
+        axes.set(title=title, ylabel="", yscale="linear" if column == "gradient_cosine" else "log")
+    for axes, level in ((panels[2], 1), (panels[3], 0)):  # equal pull; at right angles
+        axes.axhline(level, color=mpl.rcParams["text.color"], lw=0.8, dashes=(1, 3))
+    _alpha_legend(figure, panels[0], alphas)
+    return figure
+
+
+def forward_sums(sums: pd.DataFrame) -> Figure:
+    """CTC's forward sums (`ctc_by_hand.forward_sums`): states × frames, darker for a likelier beginning."""
+    figure, (axes,) = _panels(1, height=3.2, width=4.6)
+    _matrix(axes, sums, sums.map(lambda value: f"{value:.3f}" if value else ""))
+    axes.set(xlabel="frame", ylabel="state")
+    return figure
+
+
+def neighbours(changes: pd.DataFrame) -> Figure:
+    """`anatomy.neighbours`: how much an utterance's features change against how much longer its neighbour is."""
+    figure, (axes,) = _panels(1)
+    styles = {"released": {"color": PAPER_COLOUR, "marker": "D"}, "exact": {"color": "#2A7FC0", "marker": "o"}}
+    for name, rows in changes.groupby("encoder_padding"):
+        axes.plot(rows["seconds"], rows["features_change"], ls="-", label=f'encoder_padding = "{name}"', **styles[name])
+    axes.set(xlabel="seconds by which the neighbour is longer", ylabel="relative change of z")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper center", ncols=2)
     return figure

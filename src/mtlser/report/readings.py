@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+from functools import cache
 from html import escape
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mtlser import paper
-from mtlser.report import claims, statistics, tables
+from mtlser.report import claims, power, statistics, tables
 from mtlser.report.display import (
     Html,
     Markdown,
@@ -182,6 +186,25 @@ def leaks(audit: pd.DataFrame, protocol: str) -> Markdown:
     )
 
 
+def detectable(records: Any) -> Markdown:
+    """Whether the paper's gain, and the gain found, are larger than what these runs could detect."""
+    table = power.power(records)
+    row = table[table["comparison"] == f"{BASELINE:g} → {BEST:g}"] if len(table) else table
+    if row.empty:
+        return Markdown("Not run: what these runs could detect is unknown. The table above is what was planned for.")
+    row = row.iloc[0]
+    claimed = _paper_accuracy(BEST) - _paper_accuracy(BASELINE)
+    least = f"{100 * row['detectable_holm']:.1f} points"
+    word = "can" if claimed > row["detectable_holm"] else "can't"
+    return Markdown(
+        f"{provenance(records)}. {100 * row['discordance']:.0f}% of the {row['num_utterances']} test utterances are "
+        f"right under only one of α = {BASELINE:g} and α = {BEST:g}. With that, a true difference of {least} is found "
+        f"four times in five, after Holm's correction. A gain as large as the paper's, {points(claimed)} points, {word} "
+        f"be counted on to show; the difference observed is {points(row['difference'])}. A difference below {least} "
+        "that is not significant here is *undecided*, not absent."
+    )
+
+
 def departures() -> Html:
     """Every difference of `paper.DEPARTURES` as a section with an anchor, `#departure-<name>`."""
     sections = "".join(_departure(departure) for departure in paper.DEPARTURES)
@@ -193,10 +216,48 @@ def _departure(departure: paper.Departure) -> str:
         "As written": departure.paper,
         "As released": departure.released,
         "This book": departure.ours,
-        "Decided in": departure.code,
         "The other side": departure.measured,
     }
     number = "" if departure.number is None else f"{departure.number}. "
     terms = "".join(f"<dt>{term}</dt><dd>{escape(text)}</dd>" for term, text in rows.items())
+    terms += f"<dt>Decided in</dt><dd>{_link(departure.code)}</dd>"
     heading = f"<h3>{number}{escape(departure.topic)}</h3>"
     return f'<section id="departure-{departure.name}">{heading}<dl>{terms}</dl></section>\n'
+
+
+def _link(code: str) -> str:
+    """The API page's entry of "module:object", and beside it the file and line in the repository."""
+    module, _, name = code.partition(":")
+    file, line = source_line(code)
+    return f'<a href="api.html#{api_anchor(module, name)}"><code>{code}</code></a>, <code>{file}:{line}</code>'
+
+
+def api_anchor(module: str, name: str) -> str:
+    """The anchor of an object on the book's API page: mtlser.config, RunConfig → api-mtlser-config-RunConfig."""
+    return f"api-{module}.{name}".replace(".", "-")
+
+
+@cache
+def source_line(code: str) -> tuple[str, int]:
+    """Where "module:object" begins: path in the repository and line. Read from the source, so nothing is imported.
+
+    Raises LookupError for an object that the module does not define.
+    """
+    module, _, path = code.partition(":")
+    file = Path(find_spec(module).origin)
+    node: Any = ast.parse(file.read_text(encoding="utf-8"))
+    for name in path.split("."):
+        found = [child for child in node.body if name in _defined(child)]
+        if not found:
+            raise LookupError(f"{module} defines no {path}; correct the entry of mtlser.paper.DEPARTURES")
+        node = found[0]
+    parts = module.split(".")
+    return "/".join(["src", *parts[: -1 if file.stem == parts[-1] else None], file.name]), node.lineno
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module or class defines."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return {target.id for target in targets if isinstance(target, ast.Name)}

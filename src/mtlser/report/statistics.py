@@ -95,7 +95,7 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected.tolist()
 
 
-def _pairs(predictions: pd.DataFrame, baseline: float, alpha: float) -> pd.DataFrame:
+def pairs(predictions: pd.DataFrame, baseline: float, alpha: float) -> pd.DataFrame:
     """Rows (utterance, seed) predicted under both alphas: columns speaker, seed, first, second (correctness)."""
     scored = predictions.assign(correct=_correct(predictions))
     first, second = (
@@ -113,20 +113,20 @@ def compare(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[st
     `difference` is accuracy(alpha) − accuracy(baseline), a share, with a 95% interval by bootstrap over speakers.
     McNemar takes the lowest seed that both ran, because the seeds of an utterance are not independent.
     """
-    pairs = _pairs(predictions, baseline, alpha)
-    row: dict[str, Any] = {"baseline": baseline, "alpha": alpha, "num_utterances": pairs["utterance"].nunique()}
-    if pairs.empty:
+    paired = pairs(predictions, baseline, alpha)
+    row: dict[str, Any] = {"baseline": baseline, "alpha": alpha, "num_utterances": paired["utterance"].nunique()}
+    if paired.empty:
         nothing = dict.fromkeys(["difference", "mcnemar", "permutation"], float("nan"))
         return row | nothing | {"only_baseline": 0, "only_alpha": 0, "difference_interval": NO_INTERVAL}
-    gain = pairs["second"] - pairs["first"]
-    one_seed = pairs[pairs["seed"] == pairs["seed"].min()]
+    gain = paired["second"] - paired["first"]
+    one_seed = paired[paired["seed"] == paired["seed"].min()]
     return row | {
         "difference": float(gain.mean()),
-        "difference_interval": _bootstrap_over_speakers(gain, pairs["speaker"]),
+        "difference_interval": _bootstrap_over_speakers(gain, paired["speaker"]),
         "only_baseline": int((one_seed["first"] > one_seed["second"]).sum()),
         "only_alpha": int((one_seed["second"] > one_seed["first"]).sum()),
         "mcnemar": mcnemar_test(one_seed["first"], one_seed["second"]),
-        "permutation": permutation_test(gain.groupby(pairs["speaker"]).sum().to_numpy()),
+        "permutation": permutation_test(gain.groupby(paired["speaker"]).sum().to_numpy()),
     }
 
 

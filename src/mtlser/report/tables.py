@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from mtlser import paper
-from mtlser.config import EMOTIONS, RunConfig
+from mtlser.config import EMOTIONS, RunConfig, get_preset
 from mtlser.corpus.folds import Fold
+from mtlser.corpus.iemocap import iemocap_counts
+from mtlser.model.backbone import PUBLISHED, WEIGHT_FILES
 from mtlser.report import statistics
-from mtlser.report.display import NOT_RUN, NUM_FOLDS, finished_folds
+from mtlser.report.display import GROUPS, NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
 
 
@@ -70,6 +72,48 @@ def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
         results["folds"] = [completeness(records, alpha) for alpha in table["alpha"]]
         frame = frame.join(results.add_prefix(f"{name}_"))
     return frame
+
+
+def table3(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+    """Table 3 as printed, what is known of each row, and this book's rows at the paper's best alpha below it.
+
+    Columns: method, year, cross_validation, accuracy (a share), known, comparable, status. NaN is a row that was not
+    run. Raises MixedRecordsError for records of more than one experiment.
+    """
+    known = pd.DataFrame([vars(note) for note in paper.TABLE3_ANNOTATIONS])
+    printed = paper.table3().merge(known, on="method", how="left", validate="one_to_one").assign(status="as printed")
+    rows = [_row_of_table3(records, name) for records, name in ((iemocap, "iemocap"), (pocket, "pocket"))]
+    columns = ["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]
+    table = pd.concat([printed.astype({"year": str}), pd.DataFrame(rows).assign(year="–")], ignore_index=True)
+    return table[columns]
+
+
+_COMPARABLE = {
+    "iemocap": "yes, with the claim: same corpus, metric and number of folds, as written",
+    "pocket": "no: synthetic speech, another corpus. It says nothing about any row above",
+}
+
+
+def _row_of_table3(records: Any, name: str) -> dict[str, Any]:
+    best = float(paper.table4().set_index("alpha")["accuracy"].idxmax())
+    if records is None or records.runs.empty:
+        nothing = {"accuracy": float("nan"), "status": NOT_RUN, "cross_validation": "10-fold", "known": "–"}
+        return nothing | {"method": f"this book, {GROUPS[name].split(',')[0]}", "comparable": _COMPARABLE[name]}
+    check_one_experiment(records)
+    protocol = records.runs["protocol"].iloc[0]
+    return {
+        "method": f"this book, {GROUPS[name].split(',')[0]}",
+        "cross_validation": f"{NUM_FOLDS[protocol]}-fold",
+        "accuracy": _result(records, best)["accuracy"],
+        "known": f"WA (Eq. 4), {protocol} folds, α = {best:g}",
+        "comparable": _COMPARABLE[name] if protocol == "speaker" or name == "pocket" else f"no: {protocol} folds",
+        "status": completeness(records, best),
+    }
+
+
+def annotation_sources() -> pd.DataFrame:
+    """Where each annotation of Table 3 was read: columns `method`, `source`."""
+    return pd.DataFrame([{"method": note.method, "source": note.source} for note in paper.TABLE3_ANNOTATIONS])
 
 
 def beside_paper(records: Any) -> pd.DataFrame:
@@ -170,3 +214,43 @@ def settings(config: RunConfig) -> pd.DataFrame:
     """The fields of a run's configuration that its preset decides: columns `setting`, `value`."""
     rows = [(name, str(value)) for name, value in config.to_dict().items() if name not in ("alpha", "fold", "seed")]
     return pd.DataFrame(rows, columns=["setting", "value"])
+
+
+def iemocap_release() -> pd.DataFrame:
+    """What the loader expects of a release: utterances by session and emotion, columns session, the emotions, total."""
+    sessions = iemocap_counts()["by_session"]
+    table = pd.DataFrame([{"session": name, **counts} for name, counts in sorted(sessions.items())])
+    table.loc[len(table)] = {"session": "all", **table.drop(columns="session").sum()}
+    return table[["session", *EMOTIONS, "total"]]
+
+
+def iemocap_cost() -> pd.DataFrame:
+    """What the paper's Table 4 takes at a published speed, computed and not measured: columns what, amount, from."""
+    preset = get_preset("iemocap")
+    num_runs = len(preset.alphas) * NUM_FOLDS[preset.run.protocol] * len(preset.seeds)
+    trained = (NUM_FOLDS["speaker"] - 1) / NUM_FOLDS["speaker"]  # of the corpus, in each run
+    seconds = num_runs * preset.run.epochs * paper.IEMOCAP_HOURS * 3600 * trained
+    speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
+    weights = PUBLISHED[preset.backbone, preset.backbone_revision].num_bytes / 2**30
+    rows = [
+        ("runs", f"{num_runs}", f"{len(preset.alphas)} α × {NUM_FOLDS[preset.run.protocol]} folds"),
+        ("audio to train on", f"{seconds / 1e6:.0f} million seconds",
+         f"{paper.IEMOCAP_HOURS} hours × {preset.run.epochs} epochs × {trained:g} of the corpus × {num_runs} runs"),
+        ("time", f"about {seconds / speed / 3600:.0f} hours of one V100",
+         f"published, not measured here: {speed:g} audio-seconds a second"),
+        ("time of one run", f"about {seconds / speed / 3600 / num_runs:.0f} hours of one V100", "the same"),
+        ("memory of weights, gradients and AdamW's two moments", f"{4 * weights:.1f} GiB",
+         "four times the weights file; activations come on top and are not measured here"),
+        ("disk besides the release", f"{(len(preset.kept_weights) + 3) * weights + num_runs * 0.5 / 1024:.1f} GiB",
+         "the backbone, a checkpoint with the optimiser's state, and records"),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["what", "amount", "from"])
+
+
+def backbone_files() -> pd.DataFrame:
+    """What to fetch by hand where the hub can't be reached: columns file, bytes, sha256 (a dash where unknown)."""
+    preset = get_preset("iemocap")
+    known = PUBLISHED[preset.backbone, preset.backbone_revision]
+    rows = [("config.json", "–", "–"), (known.file, f"{known.num_bytes:,}", known.sha256)]
+    assert known.file in WEIGHT_FILES
+    return pd.DataFrame(rows, columns=["file", "bytes", "sha256"])

@@ -1,0 +1,163 @@
+"""How often the intervals hold the truth, and which differences an experiment of this size can detect."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
+
+from mtlser import paper
+from mtlser.config import ALPHAS
+from mtlser.report import statistics, tables
+
+# Assumptions of the design before anything ran: two models disagree in correctness on 30% of the utterances, and their
+# true difference varies between speakers by 2 points (standard deviation). Set before the
+# pocket corpus was made, to choose its size.
+ASSUMED_DISCORDANCE = 0.3
+ASSUMED_SPEAKER_DEVIATION = 0.02
+POWER = 0.8  # the usual convention
+LEVEL = 1 - statistics.CONFIDENCE
+
+
+def detectable_difference(
+    num_utterances: float, discordance: float, speaker_deviation: float, *, num_speakers: int = 10, level: float = LEVEL
+) -> float:
+    """The smallest true difference in accuracy, as a share, that a paired test finds with probability POWER.
+
+    The test is a two-sided t-test of the speakers' differences, which the permutation test follows closely.
+    `discordance` is the share of the utterances that exactly one of the two models gets right, `speaker_deviation` the
+    standard deviation of the true difference between speakers. Raises ValueError for fewer than two speakers.
+    """
+    if num_speakers < 2:
+        raise ValueError("num_speakers must be at least 2: one speaker says nothing about how speakers differ")
+    per_speaker = num_utterances / num_speakers
+    deviation = math.sqrt(speaker_deviation**2 + discordance / per_speaker)  # of one speaker's observed difference
+    return deviation * float(TTestPower().solve_power(nobs=num_speakers, alpha=level, power=POWER))
+
+
+def design(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str, Any]:
+    """What decides the power of a comparison, estimated from its predictions: discordance and speaker deviation.
+
+    The deviation is that of the speakers' differences beyond what drawing utterances explains; 0 where that explains
+    all of it, NaN for fewer than two speakers. Several seeds add rows to their speaker.
+    """
+    pairs = statistics.pairs(predictions, baseline, alpha)
+    gain = pairs["second"] - pairs["first"]
+    by_speaker = gain.groupby(pairs["speaker"]).agg(["mean", "size", lambda values: values.var(ddof=0)])
+    by_speaker.columns = ["difference", "size", "variance"]
+    expected = (by_speaker["variance"] / by_speaker["size"]).mean()  # from drawing utterances alone
+    excess = by_speaker["difference"].var() - expected
+    return {
+        "num_utterances": pairs["utterance"].nunique(),
+        "num_speakers": len(by_speaker),
+        "discordance": float(gain.abs().mean()),
+        "speaker_deviation": math.sqrt(max(0.0, excess)) if excess == excess else float("nan"),
+    }
+
+
+def coverage(
+    speaker_deviation: float,
+    *,
+    num_speakers: int = 10,
+    utterances: int = 120,
+    accuracy: float = 0.75,
+    num_trials: int = 300,
+) -> dict[str, float]:
+    """How often the two 95% intervals hold the truth when speakers differ: a simulation with known accuracy.
+
+    Each trial draws the speakers' true accuracies around `accuracy` with that standard deviation (clipped to [0, 1])
+    and then `utterances` right or wrong answers of each. Returns the shares `bootstrap_held`, `wilson_held`.
+    """
+    generator = np.random.default_rng(statistics.SEED)
+    held = {"bootstrap_held": 0, "wilson_held": 0}
+    for _ in range(num_trials):
+        levels = np.clip(generator.normal(accuracy, speaker_deviation, num_speakers), 0, 1)
+        right = generator.binomial(utterances, levels)
+        resampled = right[generator.integers(num_speakers, size=(1000, num_speakers))].mean(axis=1) / utterances
+        tail = 100 * LEVEL / 2
+        intervals = {
+            "bootstrap_held": np.percentile(resampled, [tail, 100 - tail]),
+            "wilson_held": proportion_confint(right.sum(), num_speakers * utterances, alpha=LEVEL, method="wilson"),
+        }
+        for name, (low, high) in intervals.items():
+            held[name] += int(low <= accuracy <= high)
+    return {name: count / num_trials for name, count in held.items()}
+
+
+def intervals(records: Any) -> pd.DataFrame:
+    """One row per alpha: accuracy, both intervals, and how many times wider the one over speakers is."""
+    table = tables.scores(records)
+    if table.empty:
+        return table
+    widths = {name: table[name].map(lambda bounds: bounds[1] - bounds[0]) for name in ("interval", "wilson")}
+    return table[["alpha", "num_utterances", "accuracy", "interval", "wilson"]].assign(
+        wider=[f"{ratio:.1f} times" for ratio in widths["interval"] / widths["wilson"]]
+    )
+
+
+# From no difference between speakers to one of 10 points, standard deviations of their true accuracy.
+COVERAGE_DEVIATIONS = (0.0, 0.02, 0.05, 0.1)
+
+
+def coverages() -> pd.DataFrame:
+    """`coverage` for speakers who differ more and more: standard deviation and the two shares."""
+    rows = [{"speaker_deviation": d, **coverage(d)} for d in COVERAGE_DEVIATIONS]
+    return pd.DataFrame(rows)
+
+
+# Test utterances of designs worth comparing; the last is IEMOCAP's.
+DESIGN_SIZES = (240, 1000, 2000, paper.NUM_UTTERANCES)
+
+
+def assumed_power() -> pd.DataFrame:
+    """What designs of several sizes detect, under the assumptions made before anything ran: shares of accuracy."""
+    assumed = ASSUMED_DISCORDANCE, ASSUMED_SPEAKER_DEVIATION
+    rows = [{"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES]
+    return pd.DataFrame(rows)
+
+
+CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and ones that often differ
+
+
+def curves() -> pd.DataFrame:
+    """Detectable differences over sizes and discordances: columns num_utterances, discordance, detectable (a share)."""
+    sizes = np.geomspace(DESIGN_SIZES[0], DESIGN_SIZES[-1], 25)
+    rows = [
+        {"num_utterances": size, "discordance": share,
+         "detectable": detectable_difference(size, share, ASSUMED_SPEAKER_DEVIATION)}
+        for share in CURVE_DISCORDANCES for size in sizes
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _detectable(size: float, discordance: float, deviation: float, num_speakers: int = 10) -> dict[str, float]:
+    """For one comparison, and for the hardest of all comparisons with alpha = 0 under Holm's correction."""
+    corrected = LEVEL / (len(ALPHAS) - 1)
+    return {
+        name: detectable_difference(size, discordance, deviation, num_speakers=num_speakers, level=level)
+        for name, level in (("detectable", LEVEL), ("detectable_holm", corrected))
+    }
+
+
+def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
+    """What the finished runs could detect: one row per alpha against `baseline`; no rows where either was not run.
+
+    Columns: comparison, num_utterances, discordance, speaker_deviation, difference, detectable, detectable_holm.
+    """
+    tables.check_one_experiment(records)
+    predictions = records.only(status="done").predictions
+    alphas = sorted(set(predictions["alpha"]) - {baseline}) if len(predictions) else []
+    rows = []
+    for alpha in alphas if baseline in set(predictions["alpha"]) else []:
+        found = design(predictions, baseline, alpha)
+        if found["num_speakers"] < 2:
+            continue
+        size = found["num_utterances"], found["discordance"], found["speaker_deviation"], found["num_speakers"]
+        difference = statistics.compare(predictions, baseline, alpha)["difference"]
+        row = {"comparison": f"{baseline:g} → {alpha:g}", **found, "difference": difference, **_detectable(*size)}
+        rows.append({name: value for name, value in row.items() if name != "num_speakers"})
+    return pd.DataFrame(rows)
