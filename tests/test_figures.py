@@ -11,11 +11,12 @@ import pytest
 
 from fake_records import SPEAKERS, fake_records, with_status
 from mtlser.config import ALPHAS, EMOTIONS
+from mtlser.model.ctc_by_hand import PROBABILITIES, forward_sums
 from mtlser.report import display, figures
 from mtlser.runs.records import Records
 
 OF_ONE_ALPHA = (figures.training_curves, figures.confusion, figures.per_speaker)
-OF_ALL = (figures.figure2, figures.accuracy_by_alpha)
+OF_ALL = (figures.figure2, figures.accuracy_by_alpha, figures.gradients)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,7 @@ def test_not_run_is_a_line_of_text():
 
 def test_one_epoch_and_diverged_runs_are_drawn():
     figures.draw(figures.figure2, fake_records(folds=SPEAKERS[:2], epochs=1), "light")
+    figures.draw(figures.gradients, fake_records(folds=SPEAKERS[:2], epochs=1), "light")
     diverged = with_status(fake_records(alphas=(0.1,), folds=SPEAKERS[:2]), "0.1-Ses01F-0", "diverged")
     figures.draw(figures.training_curves, diverged, "dark")
 
@@ -84,3 +86,22 @@ def test_leaks_writes_shares_into_cells():
     shares = pd.DataFrame({"01F": [0.52, 0.0], "01M": [0.48, 1.0]}, index=["Ses01F", "Ses01M"])
     svg = figures.draw(figures.leaks, shares, "light")
     assert "52%" in svg and "100%" in svg and ">0%" not in svg
+
+
+def test_gradients_of_zero_and_of_alpha_zero_alone_are_drawn():
+    records = fake_records(alphas=(0.0, 0.1), folds=SPEAKERS[:2])
+    records.history["gradient_norm_ctc"] = 0.0  # every utterance infeasible, say
+    figures.draw(figures.gradients, records, "light")
+    figures.draw(figures.gradients, records.only(alpha=0.0), "dark")
+
+
+def test_forward_sums_name_states_that_repeat():
+    svg = figures.draw(figures.forward_sums, forward_sums(PROBABILITIES, "SEE"), "light")
+    assert svg.count(">_</text>") == 4 and svg.count(">E</text>") == 2 and ">0.304</text>" in svg
+
+
+def test_neighbours_draws_both_settings():
+    changes = pd.DataFrame({"encoder_padding": ["exact", "released"] * 2, "seconds": [0.0, 0.0, 1.0, 1.0],
+                            "features_change": [0.0, 0.0, 0.0, 0.3]})  # fmt: skip
+    svg = figures.draw(figures.neighbours, changes, "dark")
+    assert 'encoder_padding = "released"' in svg.replace("&quot;", '"') and "30%" in svg
