@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS
 from mtlser.model import anatomy
@@ -22,6 +23,12 @@ def backbone(tmp_path_factory):
 @pytest.fixture
 def parts():
     return waveforms((9000, 12000, 20000), dtype=torch.float32)
+
+
+def test_wav2vec2_base_is_what_the_paper_describes():
+    table = anatomy.architecture({"wav2vec2-base": Wav2Vec2Config()})
+    assert table["paper"].map(str).tolist() == table["wav2vec2-base"].map(str).tolist()
+    assert table["section"].str.startswith("section ").all()
 
 
 def test_stages_are_those_of_the_forward_pass(backbone, parts):

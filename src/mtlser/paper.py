@@ -23,6 +23,16 @@ NUM_UTTERANCES = 5531
 # Section 3.1.
 NUM_CHARACTERS = 32
 
+# Sections 3.1 and 4.2: what the paper says of its network, in the order of Figure 1 from below.
+ARCHITECTURE = {
+    "convolutional blocks": (7, "section 4.2"),
+    "channels of each": (512, "section 4.2"),
+    "transformer blocks": (12, "section 4.2"),
+    "hidden dimension": (768, "section 3.1"),
+    "characters": (NUM_CHARACTERS, "section 3.1"),
+    "emotions": (4, "section 4.1"),
+}
+
 # Sizes of the released code's ten test sets on the known corpus, counted in the audit (difference 2).
 RELEASED_TEST_SIZES = {
     "01F": 507, "01M": 578, "02F": 505, "02M": 518, "03F": 536,

@@ -5,14 +5,16 @@ Shapes follow the legend in `mtlser.model.multitask`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from transformers import Wav2Vec2Config
 
+from mtlser import paper
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
 from mtlser.corpus.audio import normalise_waveform, read_audio
 from mtlser.corpus.text import encode, normalise
@@ -28,6 +30,28 @@ def waveform(path: str | Path) -> Tensor:
 def batch(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Waveforms (S,) each -> (B, S) with zeros after each end, and lengths (B,)."""
     return pad_sequence(list(waveforms), batch_first=True), torch.tensor([len(samples) for samples in waveforms])
+
+
+def architecture(configs: Mapping[str, Wav2Vec2Config]) -> pd.DataFrame:
+    """The sizes that the paper gives beside those of each configuration: columns what, section, paper, then the keys.
+
+    A backbone has no emotion head yet; it gets this book's number of emotions.
+    """
+    rows = []
+    for what, (size, section) in paper.ARCHITECTURE.items():
+        found = {name: _SIZES[what](config) for name, config in configs.items()}
+        rows.append({"what": what, "section": section, "paper": size} | found)
+    return pd.DataFrame(rows)
+
+
+_SIZES: dict[str, Callable[[Wav2Vec2Config], int | str]] = {
+    "convolutional blocks": lambda config: len(config.conv_kernel),
+    "channels of each": lambda config: ", ".join(map(str, sorted(set(config.conv_dim)))),
+    "transformer blocks": lambda config: config.num_hidden_layers,
+    "hidden dimension": lambda config: config.hidden_size,
+    "characters": lambda config: config.vocab_size,
+    "emotions": lambda config: getattr(config, "num_emotions", len(EMOTIONS)),
+}
 
 
 @torch.no_grad()
