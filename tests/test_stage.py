@@ -131,3 +131,14 @@ def test_warnings_are_errors_the_second_time_too(project):
         assert str(project) not in str(caught.value)
     assert "Text." in (project / "build" / "html" / "book" / "page.html").read_text(encoding="utf-8")
     assert (project / "build" / "html" / "_static" / "mathjax" / "tex-svg.js").exists()
+
+
+def test_sounds_beside_an_executed_page_reach_the_site_and_leave_it(project):
+    sound = project / "build" / "notebooks" / "book" / "page_files" / "happy.mp3"
+    write(sound, "sound")
+    assert stage.build_site(project, project / "build", quiet=True)
+    shown = project / "build" / "html" / "book" / "page_files" / "happy.mp3"
+    assert shown.read_text() == "sound"
+    sound.unlink()
+    assert stage.build_site(project, project / "build", quiet=True)
+    assert not shown.exists()

@@ -6,12 +6,14 @@ import copy
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
@@ -19,6 +21,7 @@ import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from mtlser.report.sounds import PAGE_FILES
 from mtlser.storage import digest, whole_file
 from mtlser_book import provenance
 
@@ -87,13 +90,15 @@ def content_key(notebook: NotebookNode, page: Page, library: str) -> str:
 
 
 def is_current(target: Path, key: str) -> bool:
-    """Whether `target` is an executed notebook of exactly this key."""
+    """Whether `target` is an executed notebook of exactly this key, and the files beside it are there."""
     if not target.exists():
         return False
     try:
-        return read_notebook(target).metadata.get("mtlser", {}).get("key") == key
+        record = read_notebook(target).metadata.get("mtlser", {})
     except NotebookError:
         return False
+    files = [files_folder(target) / name for name in record.get("files", [])]
+    return record.get("key") == key and all(path.is_file() for path in files)
 
 
 @contextmanager
@@ -132,14 +137,45 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
         return False
     log(f"{page.target}: executing {page.source}")
     started = time.perf_counter()
-    with kernel_environment(build, page.environment):
-        executed = run_papermill(notebook, page, root)
-    seconds = time.perf_counter() - started
-    record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
+    build.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=build) as beside:
+        made = Path(beside, files_folder(target).name).resolve()
+        with kernel_environment(build, {**page.environment, PAGE_FILES: str(made)}):
+            executed = run_papermill(notebook, page, root)
+        seconds = time.perf_counter() - started
+        record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
+        record["files"] = keep_files(made, files_folder(target))
     with whole_file(target) as partial:
         nbformat.write(finished_page(executed, page, record), partial)
+    drop_files(files_folder(target), record["files"])
     log(f"{page.target}: executed in {seconds:.0f} s")
     return True
+
+
+def files_folder(target: Path) -> Path:
+    """Where the files of an executed page go: `corpus_files` beside `corpus.ipynb`."""
+    return target.with_name(f"{target.stem}_files")
+
+
+def keep_files(made: Path, folder: Path) -> list[str]:
+    """Puts the files that a page made into `folder`, beside the page, and returns their names.
+
+    Names tell content apart, so the previous page, which stands until this one is written, keeps its own.
+    """
+    names = sorted(path.name for path in made.glob("*"))
+    for name in names:
+        with whole_file(folder / name) as partial:
+            shutil.copyfile(made / name, partial)
+    return names
+
+
+def drop_files(folder: Path, names: list[str]) -> None:
+    """Removes what an earlier page left in `folder`, the files beside the page."""
+    for path in folder.glob("*"):
+        if path.is_file() and path.name not in names:
+            path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def run_papermill(notebook: NotebookNode, page: Page, root: Path) -> NotebookNode:

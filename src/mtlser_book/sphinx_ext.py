@@ -1,4 +1,4 @@
-"""A site that asks no other for anything: MathJax from the site, no remote launchers, and named controls."""
+"""A site that asks no other for anything: MathJax and sounds from the site, no remote launchers, named controls."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(mathjax_script(), target)
+
+
+def copy_sounds(app: Sphinx, error: Exception | None) -> None:
+    """Puts the sounds beside the page that plays them: Sphinx copies pictures only."""
+    if error is None and app.builder.format == "html":
+        for path in Path(app.srcdir).rglob("*.mp3"):
+            target = Path(app.outdir) / path.relative_to(app.srcdir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def without_remote(scripts: list[Any]) -> list[Any]:
@@ -59,4 +68,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file("mtlser.js", loading_method="defer")
     app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", copy_sounds)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

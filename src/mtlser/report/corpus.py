@@ -1,0 +1,169 @@
+"""What the chapter on the corpus shows: counts beside IEMOCAP's known ones, durations, sounds, what each cue tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mtlser import paper
+from mtlser.config import DATA_FOLDER, EMOTIONS, PocketCorpusConfig, get_preset
+from mtlser.corpus.folds import audit, make_folds
+from mtlser.corpus.iemocap import count_utterances, iemocap_counts
+from mtlser.corpus.pocket_examples import Example
+from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, bayes_accuracy
+from mtlser.corpus.pocket_text import VALENCE_WORDS
+from mtlser.corpus.text import normalise, released_style
+from mtlser.report.display import Markdown
+from mtlser.report.sounds import Sound
+from mtlser.runs import baselines
+
+# What examples are made of, whatever the preset: nothing of IEMOCAP may be shown or played.
+EXAMPLES = get_preset("pocket").corpus
+
+_KINDS = {"impro": "improvised", "script": "scripted"}
+
+# Of the audit (difference 3), speaker folds.
+_IEMOCAP_REPEATED = {"repeated": "22.1%", "five_words": "8.2%", "majority": "76%"}
+
+# As a release writes them; invented, not IEMOCAP's.
+_TRANSCRIPTS = ("My teacher helped us in the garden.", "My teacher helped us. [LAUGHTER] In the garden!", "[BREATHING]")
+
+
+def iemocap_durations() -> dict:
+    """What the audit found of IEMOCAP's audio and transcripts: data/iemocap_durations.json."""
+    return json.loads((DATA_FOLDER / "iemocap_durations.json").read_text(encoding="utf-8"))
+
+
+def counts(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Utterances by emotion and by kind of dialog, then in all: columns utterances, IEMOCAP, pocket, with shares."""
+    known, found = iemocap_counts(), count_utterances(utterances)
+    rows = [(emotion, known["by_emotion"][emotion], found["by_emotion"].get(emotion, 0)) for emotion in EMOTIONS]
+    rows += [(name, known["by_dialog_kind"][k], found["by_dialog_kind"].get(k, 0)) for k, name in _KINDS.items()]
+    totals = known["total"], found["total"]
+    table = [
+        {"utterances": name, "IEMOCAP": a, "IEMOCAP, share": _share(a / totals[0]), "here": b,
+         "here, share": _share(b / totals[1])}
+        for name, a, b in [*rows, ("all", *totals)]
+    ]  # fmt: skip
+    return pd.DataFrame(table)
+
+
+def speakers(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Utterances of each speaker: columns speaker, IEMOCAP, here, and of each the smallest class."""
+    known, found = iemocap_counts()["by_speaker"], count_utterances(utterances)["by_speaker"]
+    return pd.DataFrame(
+        {"speaker": name, "IEMOCAP": known[name]["total"], "IEMOCAP, fewest": _fewest(known[name]),
+         "here": found[name]["total"], "here, fewest": _fewest(found[name])}
+        for name in sorted(known) if name in found
+    )  # fmt: skip
+
+
+def _fewest(numbers: dict[str, int]) -> str:
+    emotion = min(EMOTIONS, key=lambda name: numbers.get(name, 0))
+    return f"{numbers.get(emotion, 0)} {emotion}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def seconds_of(utterances: pd.DataFrame) -> pd.Series:
+    """Duration of each utterance."""
+    return utterances["end_seconds"] - utterances["start_seconds"]
+
+
+def durations(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Points of both distributions: columns corpus, label, seconds, share (of utterances not longer)."""
+    known = iemocap_durations()["seconds"]
+    places = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "99%": 0.99, "longest": 1.0}
+    marks = [("IEMOCAP", "IEMOCAP, known points", known[name], share) for name, share in places.items()]
+    shares = np.linspace(0, 1, 101)
+    curve = zip(np.quantile(seconds_of(utterances), shares), shares, strict=True)
+    ours = [("pocket", "this corpus (synthetic)", float(seconds), float(share)) for seconds, share in curve]
+    return pd.DataFrame(marks + ours, columns=["corpus", "label", "seconds", "share"])
+
+
+def lengths(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Durations in numbers and what else is known of audio and transcripts: columns measure, IEMOCAP, here."""
+    known, ours = iemocap_durations(), seconds_of(utterances)
+    found = {"shortest": ours.min(), "median": ours.median(), "mean": ours.mean(), "95%": ours.quantile(0.95),
+             "99%": ours.quantile(0.99), "longest": ours.max()}  # fmt: skip
+    rows = [(f"{name}, s", f"{known['seconds'][name]:.2f}", f"{value:.2f}") for name, value in found.items()]
+    texts = utterances["transcript"]
+    rows.append(("in all, h", f"{known['hours']:.2f}", f"{ours.sum() / 3600:.2f}"))
+    rows.append(("transcripts without a word", known["num_empty_transcripts"], int((texts.map(normalise) == "").sum())))
+    for tag, number in known["num_tags"].items():
+        rows.append((f"transcripts with [{tag}]", number, int(texts.str.upper().str.contains(tag, regex=False).sum())))
+    return pd.DataFrame(rows, columns=["measure", "IEMOCAP", "here"])
+
+
+def sounds(examples: Sequence[Example]) -> list[Sound]:
+    """Examples as sounds, a group for each voice."""
+    ordered = sorted(examples, key=lambda example: example.speaker)
+    return [Sound(f"Voice of {e.speaker}", f"{e.emotion}: “{e.text}”", e.samples) for e in ordered]
+
+
+def cue_table() -> pd.DataFrame:
+    """Which side of each cue an emotion shows, as the generator of the pocket corpus has it."""
+    sides = {"high": "faster, higher, livelier", "low": "slower, lower, flatter"}
+    words = {valence: ", ".join(pairs[0][place] for pairs in VALENCE_WORDS.values())
+             for place, valence in enumerate(("positive", "negative"))}  # fmt: skip
+    return pd.DataFrame(
+        {"emotion": emotion, "arousal": AROUSAL[emotion], "prosody": sides[AROUSAL[emotion]],
+         "valence": VALENCE[emotion], "words such as": words[VALENCE[emotion]]}
+        for emotion in EMOTIONS
+    )  # fmt: skip
+
+
+def what_tells(utterances: pd.DataFrame, prosody: pd.DataFrame, settings: PocketCorpusConfig) -> pd.DataFrame:
+    """Accuracy from each set of cues: at best by the settings, on the cues as drawn, from simple measurements."""
+    best = bayes_accuracy(settings)
+    drawn = baselines.cue_accuracy(baselines.read_cues(utterances))
+    measured = baselines.feature_accuracy(utterances, prosody)
+    names = {"neither": "nothing: always the commonest", "prosody": "prosody alone", "words": "words alone", "both": "both"}
+    return pd.DataFrame(
+        {"who knows": label, "best possible, by the settings": _share(best[name]), "cues as drawn": _share(drawn[name]),
+         "simple measurements, speaker left out": _share(measured[name])}
+        for name, label in names.items()
+    )  # fmt: skip
+
+
+def what_tells_reading(table: pd.DataFrame) -> Markdown:
+    """The same in a sentence."""
+    best = table.set_index("who knows")["best possible, by the settings"]
+    return Markdown(
+        f"Who hears only *how* something is said can be right {best['prosody alone']} of the time; who reads only *what* "
+        f"is said, {best['words alone']}; who has both, {best['both']}. No model that is tested on new texts can be "
+        "better than that on this corpus, whatever its α."
+    )
+
+
+def differences(*numbers: int) -> pd.DataFrame:
+    """Rows of the audit by number: columns difference, as written, as released, this book."""
+    chosen = {row.number: row for row in paper.DEPARTURES}
+    rows = [(f"{n}. {chosen[n].topic}", chosen[n].paper, chosen[n].released, chosen[n].ours) for n in numbers]
+    return pd.DataFrame(rows, columns=["difference", "as written", "as released", "this book"])
+
+
+def transcript_styles(transcripts: Sequence[str] = _TRANSCRIPTS) -> pd.DataFrame:
+    """Invented transcripts in both styles of difference 16; a space that a reader would not see is written ␣."""
+    rows = [(text, normalise(text) or "(empty)", released_style(text).replace(" ", "␣")) for text in transcripts]
+    return pd.DataFrame(rows, columns=["in the release", "normalised, this book's default", "as released, approximated"])
+
+
+def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Difference 3 on both corpora, speaker folds: columns measure, IEMOCAP, here."""
+    table = audit(utterances, make_folds(utterances, "speaker"))
+    sums = table[["num_with_text", "num_repeated", "num_five_words", "num_repeated_five_words"]].sum()
+    right = (table["repeated_text_majority_right"] * table["num_repeated"]).sum() / max(sums["num_repeated"], 1)
+    rows = [
+        ("test texts that are in training, word for word", "repeated", sums["num_repeated"] / sums["num_with_text"]),
+        ("the same among texts of five words or more", "five_words",
+         sums["num_repeated_five_words"] / max(sums["num_five_words"], 1)),
+        ("repeated texts whose commonest emotion in training is right", "majority", right),
+    ]  # fmt: skip
+    table = [(label, _IEMOCAP_REPEATED[name], _share(value)) for label, name, value in rows]
+    return pd.DataFrame(table, columns=["measure", "IEMOCAP", "here"])

@@ -1,0 +1,115 @@
+"""Speech → figures of it: durations, spectrograms, how voices show emotion, what a model reads frame by frame.
+
+Drawn by `figures.show`, in the same colours and both themes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+
+from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
+from mtlser.corpus.pocket_examples import Example
+from mtlser.report.figures import (
+    EMOTION_COLOURS,
+    EMOTION_MARKERS,
+    PAPER_COLOUR,
+    Axes,
+    Figure,
+    PercentFormatter,
+    _panels,
+)
+from mtlser.runs.baselines import pitch_contour
+
+WINDOW = 400  # samples, 25 ms
+HOP = 160  # samples, 10 ms
+HIGHEST_HZ = 4000  # of the pictures; the audio goes to 8000
+RANGE_DB = 50.0  # from the loudest point down to the page's ground
+NUM_SHADES = 12  # few enough that a picture is a few kilobytes
+
+_POCKET_COLOUR = "#2A7FC0"
+_PITCH_COLOUR = "#D55E00"
+
+
+def durations(shares: pd.DataFrame) -> Figure:
+    """Durations of a corpus as a curve (`corpus.durations`), and what is known of IEMOCAP's as marks."""
+    figure, (axes,) = _panels(1)
+    for name, colour, style in (("IEMOCAP", PAPER_COLOUR, "D"), ("pocket", _POCKET_COLOUR, "-")):
+        part = shares[shares["corpus"] == name]
+        axes.plot(part["seconds"], part["share"], style, color=colour, label=part["label"].iloc[0])
+    axes.set(xscale="log", xlabel="seconds", ylabel="utterances not longer", ylim=(0, 1.02))
+    axes.set_xticks(ticks := [0.5, 1, 2, 5, 10, 20, 35], [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def spectrogram(samples: np.ndarray) -> np.ndarray:
+    """(S,) → (frequencies, steps) of 10 ms in [0, 1]: 1 is the loudest point, 0 is RANGE_DB below it or less."""
+    window = scipy.signal.get_window("hann", WINDOW)
+    transform = scipy.signal.ShortTimeFFT(window, HOP, SAMPLE_RATE_HZ, mfft=512)
+    power = np.abs(transform.stft(samples))[: HIGHEST_HZ * 512 // SAMPLE_RATE_HZ] ** 2
+    level = 10 * np.log10(power / power.max() + 1e-12)
+    return np.clip(1 + level / RANGE_DB, 0, 1)
+
+
+def spectrograms(examples: Sequence[Example]) -> Figure:
+    """A row for each emotion and a column for each voice: energy over time and frequency, and the pitch as dots."""
+    speakers = list(dict.fromkeys(example.speaker for example in examples))
+    figure, panels = _panels(len(examples), height=1 + 1.45 * len(examples) / len(speakers), columns=len(speakers))
+    longest = max(len(example.samples) for example in examples) / SAMPLE_RATE_HZ
+    for axes, example in zip(panels, examples, strict=True):
+        _spectrogram(axes, example.samples)
+        axes.set(xlim=(0, longest), ylim=(0, HIGHEST_HZ / 1000))
+        axes.set_title(f"{example.emotion}, {example.speaker}: “{example.text}”", fontsize=8)
+    for axes in panels[:: len(speakers)]:
+        axes.set_ylabel("kHz")
+    for axes in panels[-len(speakers) :]:
+        axes.set_xlabel("seconds")
+    return figure
+
+
+def _spectrogram(axes: Axes, samples: np.ndarray) -> None:
+    shades = np.round(spectrogram(samples) * NUM_SHADES) / NUM_SHADES
+    extent = (0, shades.shape[1] * HOP / SAMPLE_RATE_HZ, 0, HIGHEST_HZ / 1000)
+    axes.imshow(shades, origin="lower", aspect="auto", interpolation="none", extent=extent, vmin=0, vmax=1)
+    pitch = pitch_contour(samples, HOP)
+    axes.plot(np.arange(len(pitch)) * HOP / SAMPLE_RATE_HZ, pitch / 1000, ".", color=_PITCH_COLOUR, ms=2.5)
+
+
+def voices(prosody: pd.DataFrame) -> Figure:
+    """For each speaker and emotion the median pitch and speaking rate; columns speaker, emotion and these two."""
+    speakers = sorted(prosody["speaker"].unique())
+    figure, panels = _panels(2, height=1.2 + 0.28 * len(speakers))
+    columns = {"pitch_hz": "pitch, Hz", "letters_per_second": "letters per second"}
+    for axes, (column, label) in zip(panels, columns.items(), strict=True):
+        medians = prosody.groupby(["emotion", "speaker"])[column].median()
+        for place, emotion in enumerate(EMOTIONS):
+            values = medians.get(emotion, pd.Series(dtype=float))
+            rows = values.index.map(speakers.index) + 0.16 * (place - 1.5)  # apart, so that equal ones stay visible
+            axes.plot(values, rows, EMOTION_MARKERS[emotion], ms=5, mew=0, color=EMOTION_COLOURS[emotion],
+                      label=emotion if column == "pitch_hz" else None)  # fmt: skip
+        axes.set_yticks(range(len(speakers)), speakers if column == "pitch_hz" else [""] * len(speakers))
+        axes.set_xlabel(label)
+        axes.invert_yaxis()
+        axes.grid(axis="y", lw=0.4, color="#7F7F7F55")
+    figure.legend(loc="outside upper center", ncols=len(EMOTIONS), handletextpad=0.2)
+    return figure
+
+
+def frames(table: pd.DataFrame) -> Figure:
+    """Frame by frame (`using.frame_table`): the probability of the blank, and the likeliest character with its own."""
+    figure, (axes,) = _panels(1, height=2.6)
+    axes.plot(table["seconds"], table["blank_probability"], lw=1, color="#7F7F7F", label="blank")
+    spoken = table[table["character"] != ""]
+    axes.vlines(spoken["seconds"], 0, spoken["probability"], color=_POCKET_COLOUR, lw=1.5, label="likeliest character")
+    for seconds, character, probability in spoken[["seconds", "character", "probability"]].itertuples(index=False):
+        axes.text(seconds, probability + 0.03, character.replace(" ", "␣"), ha="center", fontsize=8)
+    axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.15), yticks=[0, 0.5, 1])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
