@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mtlser.config import PRESETS, ConfigError
+from mtlser.config import MAX_SECONDS, PRESETS, ConfigError
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket", choices=list(PRESETS))
     predict = add("predict", _predict, "emotion and transcript of audio files, as JSON lines")
     predict.add_argument("files", nargs="+", metavar="FILE")
-    predict.add_argument("--model", type=Path, help="folder of a trained model; default: one the runs kept")
+    predict.add_argument("--model", type=Path, help="folder of a trained model; default: the newest that runs kept")
+    predict.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket", help="of whose runs, if any")
+    predict.add_argument("--frames", action="store_true", help="add what the model reads at each frame")
+    predict.add_argument(
+        "--max-seconds", type=float, default=MAX_SECONDS, help="longer files are refused: memory grows with the square"
+    )
     return parser
 
 
@@ -155,24 +160,23 @@ def _share(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from mtlser.corpus.audio import AudioError
     from mtlser.model import Recognizer
+    from mtlser.runs.kept import kept_model
 
-    model = options.model or _kept_model()
-    recognizer = Recognizer.from_pretrained(model)
+    folder = options.model
+    if folder is None:
+        model = kept_model(_settings().artifacts, options.preset)
+        folder = model.folder
+        print(f"model {folder}: {model.description}", file=sys.stderr)
+    recognizer = Recognizer.from_pretrained(folder, options.max_seconds)
     failed = 0
     for file in options.files:
         try:
-            print(json.dumps({"file": file, **recognizer(file).to_dict()}))
+            answer = recognizer(file).to_dict(frames=options.frames)
         except AudioError as error:
             failed = 1
-            print(json.dumps({"file": file, "error": str(error)}))
+            answer = {"error": error.reason}
+        print(json.dumps({"file": file, **answer}), flush=True)
     return failed
-
-
-def _kept_model() -> Path:
-    models = sorted((_settings().artifacts / "runs").glob("*/model/config.json"))
-    if not models:
-        raise ConfigError("no trained model is here: run `make reproduce` first, or give one with --model FOLDER")
-    return models[-1].parent
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ EMOTIONS = ("neutral", "happy", "angry", "sad")
 # Table 1 and section 4.2: audio is sampled at 16 kHz.
 SAMPLE_RATE_HZ = 16_000
 
+# A trained model refuses longer files: attention compares every frame with every other, so memory grows with the square
+# of the duration. IEMOCAP's longest utterance has 34 s, and an emotion is asked of an utterance, not of a recording.
+MAX_SECONDS = 60.0
+
 # Table 4. Table 1 lists the first four.
 ALPHAS = (0.0, 0.001, 0.01, 0.1, 1.0)
 

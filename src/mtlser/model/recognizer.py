@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
-from mtlser.corpus.audio import AudioError, normalise_waveform, read_audio
-from mtlser.corpus.text import greedy_decode
+from mtlser.config import EMOTIONS, MAX_SECONDS, SAMPLE_RATE_HZ
+from mtlser.corpus.audio import AudioError, audio_info, normalise_waveform, read_audio
+from mtlser.corpus.text import BLANK, decode, greedy_decode
+from mtlser.model.frames import FrameLayout
 from mtlser.model.multitask import MultitaskModel
+
+# A waveform whose samples differ by less than two steps of 16 bits is silence: normalising would blow up its rounding.
+SILENCE = 2 / 32768
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the CTC head says at each of T frames, before decoding."""
+
+    seconds: tuple[float, ...]  # centre of what the frame hears (receptive field of the convolutions)
+    characters: tuple[str, ...]  # likeliest symbol but the blank: a letter, "'", or " " between words
+    probabilities: tuple[float, ...]  # of that symbol
+    blank_probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -25,36 +40,44 @@ class Recognition:
     num_frames: int
     frame_seconds: float  # from one frame to the next
     seconds: float  # of audio
+    frames: Frames
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return asdict(self)
+    def to_dict(self, *, frames: bool = False) -> dict[str, Any]:
+        """Plain values, ready for JSON; the view of single frames only where asked for."""
+        values = asdict(self)
+        if not frames:
+            del values["frames"]
+        return values
 
 
 class Recognizer:
     """P[emotion | waveform] and the transcript beside it (section 3.2, inference); needs no gold transcript."""
 
-    def __init__(self, model: MultitaskModel) -> None:
+    def __init__(self, model: MultitaskModel, max_seconds: float = MAX_SECONDS) -> None:
         self.model = model.eval()
+        self.max_seconds = max_seconds
         self.emotions = tuple(getattr(model.config, "emotions", EMOTIONS))
-        self.frame_seconds = prod(model.config.conv_stride) / SAMPLE_RATE_HZ
+        self.layout = FrameLayout.of(model.config)
+        self.frame_seconds = self.layout.stride / SAMPLE_RATE_HZ
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Recognizer:
-        """From a folder that `MultitaskModel.save_pretrained` wrote. Raises BackboneError for any other."""
-        return cls(MultitaskModel.from_pretrained(path))
+    def from_pretrained(cls, path: str | Path, max_seconds: float = MAX_SECONDS) -> Recognizer:
+        """From a folder that `MultitaskModel.save_pretrained` wrote. Raises BackboneError for any other.
+
+        `max_seconds`: longer files are refused; memory grows with the square of the duration.
+        """
+        return cls(MultitaskModel.from_pretrained(path), max_seconds)
 
     @torch.inference_mode()
     def __call__(self, file: str | Path) -> Recognition:
         """Recognises a wav, flac, ogg or mp3 file of any sampling rate and number of channels.
 
-        Raises AudioError for a file that can't be read, or is too short for one frame.
+        One of the emotions is always given, also for music or noise: the model knows no "none of them".
+        Raises AudioError for a file that is missing, no audio, empty, silent, shorter than one frame, longer than
+        `max_seconds`, or that holds NaN or infinite samples.
         """
-        samples = read_audio(file)  # (S,)
+        samples = self._read(file)  # (S,)
         lengths = torch.tensor([len(samples)])
-        if int(self.model.frame_lengths(lengths)) < 1:
-            needed = self._samples_of_one_frame()
-            raise AudioError(file, f"{len(samples)} samples are too few: one frame takes {needed} at 16 kHz")
         waveform = torch.from_numpy(normalise_waveform(samples))[None]  # (1, S)
         emotion_logits, ctc_logits, _ = self.model(waveform.to(self.model.ctc_head.weight), lengths)
         probabilities = emotion_logits[0].softmax(dim=0).tolist()  # E
@@ -65,10 +88,47 @@ class Recognizer:
             num_frames=ctc_logits.shape[1],
             frame_seconds=self.frame_seconds,
             seconds=len(samples) / SAMPLE_RATE_HZ,
+            frames=self._frames(ctc_logits[0]),
         )
 
-    def _samples_of_one_frame(self) -> int:
-        num_samples, config = 1, self.model.config
-        for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
-            num_samples = (num_samples - 1) * stride + kernel
-        return num_samples
+    def _read(self, file: str | Path) -> np.ndarray:
+        """(S,) samples that can be recognised. Raises AudioError."""
+        self._check_seconds(file, audio_info(file).seconds)  # by the header, before anything is decoded
+        samples = read_audio(file)
+        self._check_seconds(file, len(samples) / SAMPLE_RATE_HZ)  # a header may say less than there is
+        if len(samples) < self.layout.window:
+            raise AudioError(
+                file,
+                f"{len(samples)} samples are too few: one frame takes {self.layout.window} at 16 kHz, "
+                f"{self.layout.window / SAMPLE_RATE_HZ:.3f} s",
+            )
+        if np.ptp(samples) < SILENCE:
+            raise AudioError(file, "is silent: there is nothing to recognise")
+        return samples
+
+    def _check_seconds(self, file: str | Path, seconds: float) -> None:
+        if seconds > self.max_seconds:
+            raise AudioError(
+                file,
+                f"lasts {seconds:.0f} s, and at most {self.max_seconds:g} s are recognised at once: cut it into single "
+                "utterances, one file each, and give all of them",
+            )
+
+    def _frames(self, ctc_logits: Tensor) -> Frames:
+        """Logits (T, V) → what each frame says."""
+        probabilities = ctc_logits.float().softmax(dim=-1)  # (T, V)
+        blanks = probabilities[:, BLANK]
+        others = probabilities[:, self._characters()]  # (T, characters)
+        best, places = others.max(dim=-1)
+        ids = torch.tensor(self._characters(), device=places.device)[places].tolist()
+        centre = self.layout.window / 2
+        return Frames(
+            seconds=tuple((frame * self.layout.stride + centre) / SAMPLE_RATE_HZ for frame in range(len(ids))),
+            characters=tuple(decode([id_]) for id_ in ids),
+            probabilities=tuple(best.tolist()),
+            blank_probabilities=tuple(blanks.tolist()),
+        )
+
+    def _characters(self) -> list[int]:
+        """Ids that stand for a character."""
+        return [id_ for id_ in range(self.model.config.vocab_size) if decode([id_])]

@@ -66,7 +66,9 @@ def players(sounds: Iterable[Sound], title: str, source: Any) -> Html:
         if not sound.label.strip():
             raise ValueError("a sound has no label: say in words what is heard")
         groups[sound.group] = groups.get(sound.group, "") + _player(sound)
-    body = "".join(f"<section><p><strong>{html.escape(g)}</strong></p>{players}</section>" for g, players in groups.items())
+    body = "".join(
+        f"<section><p><strong>{html.escape(g)}</strong></p>{players}</section>" for g, players in groups.items()
+    )
     caption = f"{title}. {provenance(source)}"
     return Html(
         f'<figure class="mtlser-sounds"><div>{body}</div>'
