@@ -80,6 +80,14 @@ def test_only_the_length_of_the_neighbour_counts(paddings, parts):
     assert (silent.loc[silent["seconds"] == 0, "features_change"] < 1e-5).all()
 
 
+def test_shortest_median_and_longest(tmp_path):
+    utterances = tiny_utterances(tmp_path, speakers=("Ses01F",))  # 0.5, 0.6, 0.7 s, twice each
+    lengths = [len(samples) / 16_000 for samples in anatomy.short_middle_long(utterances)]
+    assert lengths == [0.5, 0.6, 0.7]
+    rows = anatomy.middle_rows(utterances, 2)
+    assert (rows["end_seconds"] - rows["start_seconds"]).tolist() == pytest.approx([0.6, 0.7])
+
+
 def test_loss_inputs_are_what_the_loss_takes(backbone, tmp_path):
     utterances = tiny_utterances(tmp_path, speakers=("Ses01F",))
     inputs = anatomy.loss_inputs(from_backbone(backbone), utterances)

@@ -109,6 +109,7 @@ def kernel_environment(build: Path, extra: dict[str, str]) -> Iterator[None]:
         "IPYTHONDIR": str((build / "ipython").resolve()),  # no start-up files of the user
         "JUPYTER_RUNTIME_DIR": str((build / "runtime").resolve()),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the kernel would print a warning about frozen modules
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm, on a page that imports transformers without ipywidgets
         **extra,
     }
     profile = Path(own["IPYTHONDIR"]) / "profile_default"

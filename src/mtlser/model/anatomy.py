@@ -27,6 +27,23 @@ def waveform(path: str | Path) -> Tensor:
     return torch.from_numpy(normalise_waveform(read_audio(path)))
 
 
+def by_length(utterances: pd.DataFrame) -> pd.DataFrame:
+    """The same rows, shortest first."""
+    seconds = utterances["end_seconds"] - utterances["start_seconds"]
+    return utterances.loc[seconds.sort_values(kind="stable").index]
+
+
+def short_middle_long(utterances: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:
+    """Waveforms (S,) of the shortest, the median and the longest of a corpus."""
+    paths = by_length(utterances)["wav"]
+    return waveform(paths.iloc[0]), waveform(paths.iloc[len(paths) // 2]), waveform(paths.iloc[-1])
+
+
+def middle_rows(utterances: pd.DataFrame, count: int) -> pd.DataFrame:
+    """`count` rows of a corpus from the median length upwards."""
+    return by_length(utterances).iloc[len(utterances) // 2 :].head(count)
+
+
 def batch(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Waveforms (S,) each -> (B, S) with zeros after each end, and lengths (B,)."""
     return pad_sequence(list(waveforms), batch_first=True), torch.tensor([len(samples) for samples in waveforms])

@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtlser.config import ALPHAS
+from mtlser.config import ALPHAS, get_preset
 from mtlser.report import tables
-from mtlser.report.display import Markdown
+from mtlser.report.display import Markdown, corpus_name
 
 GRADIENT_COLUMNS = ("gradient_norm_ce", "gradient_norm_ctc", "pull", "gradient_cosine")
+
+
+def synthetic(preset: str) -> str:
+    """The preset whose corpus a lesson may show: nothing of IEMOCAP's audio or texts reaches a page."""
+    return "pocket" if get_preset(preset).corpus is None else preset
+
+
+def source(preset: str) -> str:
+    """Where a lesson's numbers come from, for captions."""
+    return f"{corpus_name(synthetic(preset))}, pretrained pocket backbone, fresh heads"
 
 
 def number(value: float) -> str:
@@ -85,6 +95,11 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({heading: frame[name].map(form) for name, (heading, form) in forms.items()})
 
 
+def symbols(probabilities: pd.DataFrame) -> pd.DataFrame:
+    """`ctc_by_hand.PROBABILITIES` with the frame as a column and the blank named."""
+    return probabilities.rename(columns={probabilities.columns[0]: "blank"}).reset_index()
+
+
 def frame_rate(name: str, receptive_field: pd.DataFrame) -> Markdown:
     """What `frames.receptive_field` ends with, in a sentence."""
     last = receptive_field.iloc[-1]
@@ -145,7 +160,7 @@ def batch_sizes(frame: pd.DataFrame) -> Markdown:
         f"{size} utterances: {alpha / one:g} times"
         for size, alpha in zip(frame["batch_size"][1:], frame["released_alpha"][1:], strict=True)
     )
-    return Markdown(f"The same α, the same utterances, and what it amounts to in the released code: {grown}.")
+    return Markdown(f"The same α amounts to a larger one in the released code. {grown[:1].upper()}{grown[1:]}.")
 
 
 def double_softmax(frame: pd.DataFrame) -> Markdown:
@@ -204,10 +219,11 @@ def gradients_reading(records: Any) -> Markdown:
         stronger = [f"{alpha:g}" for alpha in ALPHAS if alpha in pulls.index and pulls[alpha] > 1]
         words = f"for α = {_listed(stronger)}" if stronger else "for no α"
         lines.append(f"* {when.capitalize()}, CTC pulls harder than cross-entropy {words} (median over folds).")
-    cosine = ends["after the last"]["gradient_cosine"].astype(float)
+    low, middle, high = ends["after the last"]["gradient_cosine"].astype(float).quantile([0.25, 0.5, 0.75])
     lines.append(
-        f"* At the end the cosine of the two gradients lies between {cosine.min():.2f} and {cosine.max():.2f} over "
-        "all runs, α = 0 included; zero is a right angle."
+        f"* After the last epoch, the cosine of the two gradients has the median {middle:.2f} over all runs, α = 0 "
+        f"included, and half of the runs lie between {low:.2f} and {high:.2f}. Zero is a right angle: neither task "
+        "helps or hinders the other's next step."
     )
     return Markdown("\n".join(lines))
 
