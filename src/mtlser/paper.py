@@ -154,6 +154,10 @@ OTHERS: tuple[Reported, ...] = (
 )  # fmt: skip
 
 
+# EMO-SUPERB (arXiv 2402.13018), abstract: papers on speech emotion recognition whose results cannot be reproduced.
+SHARE_NOT_REPRODUCIBLE = 0.8077
+
+
 def others() -> pd.DataFrame:
     """`OTHERS` as a table: columns `system`, `figure`, `protocol`, `source`."""
     return pd.DataFrame([vars(row) for row in OTHERS])

@@ -87,6 +87,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
     from mtlser.runs.experiments import Settings, table4
     from mtlser_book.execute import NotebookError, execute_page, library_digest
     from mtlser_book.pages import book_pages
+    from mtlser_book.privacy import licensed_transcripts
     from mtlser_book.stage import BuildError, build_site
 
     set_environment(options, train)
@@ -111,7 +112,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
         if failures:
             raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
         try:
-            changed = build_site(ROOT, build)
+            changed = build_site(ROOT, build, transcripts=licensed_transcripts(settings))
         except BuildError as error:
             raise Stop(f"{error}\n\nThe previous site stays as it was.") from None
     say("The book is rendered." if changed else "Nothing changed: the book is up to date.")

@@ -10,6 +10,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from mtlser_book import api, notices
+
 STATIC = Path(__file__).parent / "static"
 REMOTE_SCRIPTS = ("thebe",)  # its configuration names a CDN, and no page of ours starts it
 
@@ -36,6 +38,15 @@ def copy_sounds(app: Sphinx, error: Exception | None) -> None:
             target = Path(app.outdir) / path.relative_to(app.srcdir)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+
+GENERATED = {api.PAGE, *notices.PAGES}  # pages that hold marks
+
+
+def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Handler of `source-read`: writes API reference, citation and licences into their pages."""
+    if docname in GENERATED:
+        source[0] = notices.expand(api.expand(source[0]))
 
 
 def without_remote(scripts: list[Any]) -> list[Any]:
@@ -66,6 +77,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(STATIC)))
     app.add_css_file("mtlser.css")
     app.add_js_file("mtlser.js", loading_method="defer")
+    app.connect("source-read", expand_marks)
+    app.connect("env-get-outdated", lambda app, env, *_: GENERATED & env.all_docs.keys())
     app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", copy_sounds)

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from mtlser.runs import records
 from mtlser.storage import digest, write_json
 from mtlser_book import provenance
+from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
@@ -60,19 +63,24 @@ def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
 
 def settings_digest(root: Path) -> str:
     """What every page depends on: configuration, table of contents, this package, and the packages that render."""
-    files = [root / "_config.yml", root / "_toc.yml", *sorted(Path(__file__).parent.rglob("*"))]
+    files = [
+        *(root / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "requirements.txt")),
+        *sorted(Path(__file__).parent.rglob("*")),
+    ]
     parts = [hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.is_file() and p.suffix != ".pyc"]
     return digest(*parts, *(f"{n}=={v}" for n, v in sorted(provenance.versions().items())))
 
 
-def build_site(root: Path, build: Path, *, quiet: bool = False) -> bool:
+def build_site(root: Path, build: Path, *, quiet: bool = False, transcripts: pd.DataFrame | None = None) -> bool:
     """Renders `<build>/html` from the project's pages and `<build>/notebooks`; returns whether anything changed.
 
-    Strict: a warning is an error. Raises BuildError and keeps the previous site.
+    Strict: a warning is an error, and so is one of the licensed `transcripts` (columns utterance, transcript), or a
+    sound or picture that could be of that corpus. Raises BuildError and keeps the previous site.
     """
     digests = stage(root, build / "notebooks", build / "staged")
     settings = settings_digest(root)
-    key = digest(settings, *(f"{name} {value}" for name, value in sorted(digests.items())))
+    licensed = [] if transcripts is None else sorted(transcripts["transcript"])
+    key = digest(settings, *(f"{name} {value}" for name, value in sorted(digests.items())), *licensed)
     record = build / "site.json"
     if (build / "html" / "index.html").exists() and recorded(record).get("key") == key:
         return False
@@ -82,10 +90,22 @@ def build_site(root: Path, build: Path, *, quiet: bool = False) -> bool:
         shutil.rmtree(output, ignore_errors=True)  # pages that are gone, or that the settings changed
     run_jupyter_book(root, build / "staged", output, quiet)
     write_json(output / "settings.json", {"settings": settings, "pages": sorted(digests)})
+    if licensed:
+        refuse_licensed(root, output / "_build" / "html", transcripts)
     record.unlink(missing_ok=True)
     swap(output / "_build" / "html", build / "html")
     write_json(record, {"key": key, "revision": records.revision()})
     return True
+
+
+def refuse_licensed(root: Path, site: Path, transcripts: pd.DataFrame) -> None:
+    """Raises BuildError, after removing the rendered site, where it holds what the corpus's licence keeps out."""
+    findings = search_site(site, transcripts, root)
+    if findings:
+        shutil.rmtree(site)
+        shutil.rmtree(site.parent / ".doctrees", ignore_errors=True)  # or an unchanged page would not be written again
+        lines = "\n".join(f"  {finding}" for finding in findings)
+        raise BuildError(f"the site holds what may not be published:\n{lines}")
 
 
 def recorded(path: Path) -> dict:

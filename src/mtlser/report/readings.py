@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from mtlser import paper
+from mtlser.config import get_preset
+from mtlser.corpus.iemocap import iemocap_counts
 from mtlser.report import claims, power, statistics, tables
 from mtlser.report.display import (
     Html,
@@ -199,10 +201,23 @@ def detectable(records: Any) -> Markdown:
     return Markdown(
         f"{provenance(records)}. {100 * row['discordance']:.0f}% of the {row['num_utterances']} test utterances are "
         f"right under only one of α = {BASELINE:g} and α = {BEST:g}. With that, a true difference of {least} is found "
-        f"four times in five, after Holm's correction. A gain as large as the paper's, {points(claimed)} points, {word} "
-        f"be counted on to show; the difference observed is {points(row['difference'])}. A difference below {least} "
-        "that is not significant here is *undecided*, not absent."
+        f"four times in five, after Holm's correction. A gain as large as the paper's, {points(claimed)} points, "
+        f"{word} be counted on to show; the difference observed is {points(row['difference'])}. A difference below "
+        f"{least} that is not significant here is *undecided*, not absent."
     )
+
+
+def release_fingerprint() -> Markdown:
+    """The known release's number of utterances and fingerprint, as `python -m mtlser corpus` prints them."""
+    counts = iemocap_counts()
+    printed = f"{counts['total']} utterances of {len(counts['by_speaker'])} speakers"
+    return Markdown(f"`{printed}`, and as the fingerprint\n\n`{counts['sha256_of_sorted_utterance_emotion_lines']}`")
+
+
+def backbone_name() -> str:
+    """Hub name and revision of the backbone of PRESET=iemocap."""
+    preset = get_preset("iemocap")
+    return f"{preset.backbone} at revision {preset.backbone_revision}"
 
 
 def departures() -> Html:

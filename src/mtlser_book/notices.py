@@ -1,0 +1,70 @@
+"""What the pages on citing and on licences take from the repository and from the installed packages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("book/cite", "book/notices")
+
+
+def expand(text: str) -> str:
+    """The page with each mark, such as `<!-- citation -->`, replaced by what it names."""
+    for mark, write in MARKS.items():
+        if mark in text:
+            text = text.replace(mark, write())
+    return text
+
+
+def citation(path: Path = ROOT / "CITATION.cff") -> str:
+    """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
+    book = yaml.safe_load(path.read_text(encoding="utf-8"))
+    paper = book["references"][0]
+    entries = [
+        _bibtex("misc", "mtlser", {
+            "author": _names(book["authors"]), "title": "{" + book["title"] + "}", "note": f"Version {book['version']}",
+        }),
+        _bibtex("inproceedings", "cai2021", {
+            "author": _names(paper["authors"]), "title": paper["title"], "booktitle": paper["collection-title"],
+            "year": paper["year"], "pages": f"{paper['start']}--{paper['end']}", "doi": paper["doi"],
+        }),
+    ]  # fmt: skip
+    return "```bibtex\n" + "\n\n".join(entries) + "\n```"
+
+
+def _names(authors: list[dict]) -> str:
+    return " and ".join(
+        f"{a['family-names']}, {a['given-names']}" if "family-names" in a else "{" + a["name"] + "}" for a in authors
+    )
+
+
+def _bibtex(kind: str, key: str, fields: dict) -> str:
+    return "\n".join([f"@{kind}{{{key},", *(f"  {name} = {{{value}}}," for name, value in fields.items()), "}"])
+
+
+def licences(requirements: Path = ROOT / "requirements.txt") -> str:
+    """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
+    direct = requirements.read_text(encoding="utf-8").split("# What they need")[0]
+    rows = [(name, pin, stated_licence(name)) for name, pin in re.findall(r"^([\w.-]+)==(\S+)", direct, re.MULTILINE)]
+    lines = ["| package | version | licence, as it states |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {pin} | {licence} |" for name, pin, licence in rows)])
+
+
+def stated_licence(package: str) -> str:
+    """The licence in a package's metadata, in a few words; "not stated" where there is none."""
+    try:
+        about = metadata(package)
+    except PackageNotFoundError:
+        return "not installed here"
+    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or () if c.startswith("License ::")]
+    short = (about.get("License") or "").strip()
+    given = about.get("License-Expression") or ", ".join(classifiers) or (short if len(short) < 60 else "")
+    return given.replace("|", "/") or "not stated"
+
+
+MARKS: dict[str, Callable[[], str]] = {"<!-- citation -->": citation, "<!-- licences -->": licences}
