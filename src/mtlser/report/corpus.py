@@ -91,7 +91,7 @@ def lengths(utterances: pd.DataFrame) -> pd.DataFrame:
     known, ours = iemocap_durations(), seconds_of(utterances)
     found = {"shortest": ours.min(), "median": ours.median(), "mean": ours.mean(), "95%": ours.quantile(0.95),
              "99%": ours.quantile(0.99), "longest": ours.max()}  # fmt: skip
-    rows = [(f"{name}, s", f"{known['seconds'][name]:.2f}", f"{value:.2f}") for name, value in found.items()]
+    rows = [(f"{name}, s", f"{known['seconds'][name]:g}", f"{value:.2f}") for name, value in found.items()]
     texts = utterances["transcript"]
     rows.append(("in all, h", f"{known['hours']:.2f}", f"{ours.sum() / 3600:.2f}"))
     rows.append(("transcripts without a word", known["num_empty_transcripts"], int((texts.map(normalise) == "").sum())))
@@ -140,17 +140,17 @@ def what_tells_reading(table: pd.DataFrame) -> Markdown:
     """The same in a sentence."""
     best = table.set_index("who knows")["best possible, by the settings"]
     return Markdown(
-        f"Who hears only *how* something is said can be right {best['prosody alone']} of the time; who reads only *what* "
-        f"is said, {best['words alone']}; who has both, {best['both']}. No model that is tested on new texts can be "
+        f"Who hears only *how* something is said can be right {best['prosody alone']} of the time; who reads only "
+        f"*what* is said, {best['words alone']}; who has both, {best['both']}. No model that is tested on new texts can be "
         "better than that on this corpus, whatever its α."
     )
 
 
 def differences(*numbers: int) -> pd.DataFrame:
-    """Rows of the audit by number: columns difference, as written, as released, this book."""
+    """Rows of the audit by number: columns topic, as written, as released, this book."""
     chosen = {row.number: row for row in paper.DEPARTURES}
     rows = [(f"{n}. {chosen[n].topic}", chosen[n].paper, chosen[n].released, chosen[n].ours) for n in numbers]
-    return pd.DataFrame(rows, columns=["difference", "as written", "as released", "this book"])
+    return pd.DataFrame(rows, columns=["topic", "as written", "as released", "this book"])
 
 
 def transcript_styles(transcripts: Sequence[str] = _TRANSCRIPTS) -> pd.DataFrame:

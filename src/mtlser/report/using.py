@@ -21,7 +21,10 @@ from mtlser.runs import kept
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
 
-HOW = "No trained model is here, so nothing below was run. `make reproduce` trains and keeps one; then build the book again."
+HOW = (
+    "No trained model is here, so the rest of this page is **not run**. `make reproduce` trains one, keeps it, and "
+    "renders this page again."
+)
 
 _FORMATS = (("speech.wav", 16_000, 1), ("speech.flac", 44_100, 2), ("speech.ogg", 22_050, 1), ("speech.mp3", 48_000, 2))
 _HOUR = 3600  # s
@@ -87,8 +90,8 @@ def write_bad_files(folder: Path) -> dict[str, Path]:
     half = np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
     paths = {name: folder / file for name, file in (
-        ("no such file", "missing.wav"), ("a text", "letter.wav"), ("no byte", "nothing.wav"), ("no sample", "empty.wav"),
-        ("silence", "silent.wav"), ("a hundredth of a second", "blink.wav"), ("an hour", "lecture.flac"),
+        ("no such file", "missing.wav"), ("a text", "letter.wav"), ("no byte", "nothing.wav"),
+        ("no sample", "empty.wav"), ("silence", "silent.wav"), ("a hundredth of a second", "blink.wav"), ("an hour", "lecture.flac"),
         ("not a number", "nan.wav"),
     )}  # fmt: skip
     paths["a text"].write_text("Dear reader,\n", encoding="utf-8")
@@ -142,8 +145,8 @@ def frames(demo: Demonstration, files: Mapping[str, Path], title: str) -> Html:
     name, path = next(iter(files.items()))
     found = demo.recognizer(path)
     alt = (
-        "Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar with "
-        f"that character. Read together they give: {found.transcript or 'nothing'}."
+        "Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar "
+        f"with that character. Read together they give: {found.transcript or 'nothing'}."
     )
     return figures.show(speech_figures.frames, frame_table(found.frames), f"{title}: {name}", alt, demo.source)
 
@@ -156,7 +159,6 @@ def card(demo: Demonstration) -> pd.DataFrame:
     final, corpus = run["final"], CORPUS_NAMES[config["preset"]]
     size = sum(parameter.numel() for parameter in demo.recognizer.model.parameters())
     unheard = {"speaker": "a speaker", "session": "two speakers"}.get(config["protocol"])
-    extreme = ", and a sum over frames makes them extreme" if config["pooling"] == "sum" else ""
     rows = {
         "what it is": f"wav2vec 2.0 architecture with an emotion head and a CTC head, {size:,} parameters, a frame "
         f"every {1000 * demo.recognizer.frame_seconds:.0f} ms",
@@ -168,10 +170,11 @@ def card(demo: Demonstration) -> pd.DataFrame:
         f"{unheard + ' whom training never heard' if unheard else 'speakers whom training heard too'}: accuracy "
         f"{percent(final['accuracy'])}, UA {percent(final['uar'])}, WER {final['wer']:.4f}",
         "meant for": "this book: to show what the experiment leaves behind, and as an example of the interface",
-        "not meant for": "speech of people. It never heard a person, knows about a hundred words of one synthesiser, and "
-        "answers with one of four emotions whatever it is given. No decision about anybody may rest on it",
-        "limits": "synthetic voices of one language, and a corpus whose settings decide how emotion shows: its errors say "
-        f"nothing about how people speak. Probabilities are not calibrated{extreme}",
-        "licence": "that of this repository's code. espeak-ng (GPL-3.0), which made the audio, is no part of the weights",
+        "not meant for": "speech of people. It never heard a person, knows about a hundred words of one synthesiser, "
+        "and answers with one of four emotions whatever it is given. No decision about anybody may rest on it",
+        "limits": "synthetic voices of one language, and a corpus whose settings decide how emotion shows: its errors "
+        "say nothing about how people speak. Probabilities are not calibrated",
+        "licence": "that of this repository's code. espeak-ng (GPL-3.0), which made the audio, is no part of the "
+        "weights",
     }
     return pd.DataFrame(rows.items(), columns=["question", "answer"])
