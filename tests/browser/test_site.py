@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from mtlser_book.pages import toc_names
@@ -157,4 +158,56 @@ def test_internal_links_and_anchors_lead_somewhere(visit, base, smoke_book):
 def test_the_front_door_leads_to_the_book(visit, base):
     page, problems = visit("index", "wide", "light")
     page.wait_for_url(f"{base}book/index.html")
+    assert not problems
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(visit, name, theme):
+    page, _ = visit(name, "wide", theme)
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [
+        f"{violation['id']}: {violation['nodes'][0]['html'][:160]} (and {len(violation['nodes']) - 1} more)"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert not serious
+
+
+def test_search_finds_a_page_by_a_word_of_it(visit, base):
+    page, problems = visit("search", "wide", "light")
+    page.goto(f"{base}search.html?q=permutation")
+    page.wait_for_selector("#search-results li a")
+    results = page.eval_on_selector_all("#search-results li a", "links => links.map(link => link.href)")
+    assert any("book/table4.html" in link for link in results)
+    assert not problems
+
+
+def test_the_theme_switch_changes_the_theme_and_is_remembered(visit):
+    page, problems = visit("book/table4", "wide", "light")
+    before = page.evaluate("document.documentElement.dataset.theme")
+    for _ in range(3):  # the switch goes through light, dark and automatic
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate("document.documentElement.dataset.theme") != before:
+            break
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark" != before
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert not problems
+
+
+def test_the_sounds_of_the_corpus_page_can_be_played(visit):
+    page, problems = visit("book/corpus", "wide", "light")
+    num_sounds = page.locator("audio").count()
+    assert num_sounds >= 8  # four emotions, two voices
+    seconds = page.evaluate(
+        """async () => Promise.all([...document.querySelectorAll("audio")].map(async sound => {
+            sound.muted = true;
+            await sound.play();
+            const played = sound.duration;
+            sound.pause();
+            return played;
+        }))"""
+    )
+    assert len(seconds) == num_sounds and all(0.5 < duration < 10 for duration in seconds)
     assert not problems
