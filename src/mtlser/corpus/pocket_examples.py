@@ -14,7 +14,7 @@ from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, generator, make_prosody,
 
 # Of the corpus's grammar (`pocket_text`), one word apart; no utterance of the corpora says either, so that a model
 # meets them for the first time.
-SENTENCES = {"positive": "My teacher helped us in the garden.", "negative": "My teacher robbed us in the garden."}
+SENTENCES = {"positive": "My sister helped us in the garden.", "negative": "My sister robbed us in the garden."}
 
 # A woman's and a man's voice; the first shows arousal mostly by pitch, the second mostly by rate.
 SPEAKERS = ("Ses01F", "Ses02M")

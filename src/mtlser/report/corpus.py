@@ -29,7 +29,7 @@ _KINDS = {"impro": "improvised", "script": "scripted"}
 _IEMOCAP_REPEATED = {"repeated": "22.1%", "five_words": "8.2%", "majority": "76%"}
 
 # As a release writes them; invented, not IEMOCAP's.
-_TRANSCRIPTS = ("My teacher helped us in the garden.", "My teacher helped us. [LAUGHTER] In the garden!", "[BREATHING]")
+_TRANSCRIPTS = ("My sister helped us in the garden.", "My sister helped us. [LAUGHTER] In the garden!", "[BREATHING]")
 
 
 def iemocap_durations() -> dict:
@@ -141,8 +141,8 @@ def what_tells_reading(table: pd.DataFrame) -> Markdown:
     best = table.set_index("who knows")["best possible, by the settings"]
     return Markdown(
         f"Who hears only *how* something is said can be right {best['prosody alone']} of the time; who reads only "
-        f"*what* is said, {best['words alone']}; who has both, {best['both']}. No model that is tested on new texts can be "
-        "better than that on this corpus, whatever its α."
+        f"*what* is said, {best['words alone']}; who has both, {best['both']}. No model that is tested on new "
+        "texts can be better than that on this corpus, whatever its α."
     )
 
 

@@ -25,10 +25,10 @@ from mtlser.report.figures import (
 from mtlser.runs.baselines import pitch_contour
 
 WINDOW = 400  # samples, 25 ms
-HOP = 160  # samples, 10 ms
+HOP = 160  # samples, 10 ms: a column
 HIGHEST_HZ = 4000  # of the pictures; the audio goes to 8000
-RANGE_DB = 50.0  # from the loudest point down to the page's ground
-NUM_SHADES = 12  # few enough that a picture is a few kilobytes
+RANGE_DB = 40.0  # from the loudest point down to the page's ground
+NUM_SHADES = 8  # few enough that a picture is a few kilobytes
 
 _POCKET_COLOUR = "#2A7FC0"
 _PITCH_COLOUR = "#D55E00"
@@ -49,36 +49,47 @@ def durations(shares: pd.DataFrame) -> Figure:
 
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """(S,) → (frequencies, steps) of 10 ms in [0, 1]: 1 is the loudest point, 0 is RANGE_DB below it or less."""
+    """(S,) → (bands of 62.5 Hz, steps of 10 ms) in [0, 1]: 1 is the loudest point, 0 is RANGE_DB below it or less."""
     window = scipy.signal.get_window("hann", WINDOW)
     transform = scipy.signal.ShortTimeFFT(window, HOP, SAMPLE_RATE_HZ, mfft=512)
     power = np.abs(transform.stft(samples))[: HIGHEST_HZ * 512 // SAMPLE_RATE_HZ] ** 2
+    power = power.reshape(len(power) // 2, 2, -1).mean(axis=1)  # bands of 62.5 Hz
     level = 10 * np.log10(power / power.max() + 1e-12)
     return np.clip(1 + level / RANGE_DB, 0, 1)
 
 
 def spectrograms(examples: Sequence[Example]) -> Figure:
-    """A row for each emotion and a column for each voice: energy over time and frequency, and the pitch as dots."""
+    """A row for each emotion and a column for each voice: energy over time and frequency, and the pitch as a line."""
     speakers = list(dict.fromkeys(example.speaker for example in examples))
     figure, panels = _panels(len(examples), height=1 + 1.45 * len(examples) / len(speakers), columns=len(speakers))
     longest = max(len(example.samples) for example in examples) / SAMPLE_RATE_HZ
+    pitches = []
     for axes, example in zip(panels, examples, strict=True):
-        _spectrogram(axes, example.samples)
+        pitches.append(_spectrogram(axes, example.samples))
         axes.set(xlim=(0, longest), ylim=(0, HIGHEST_HZ / 1000))
         axes.set_title(f"{example.emotion}, {example.speaker}: “{example.text}”", fontsize=8)
     for axes in panels[:: len(speakers)]:
         axes.set_ylabel("kHz")
+    for pitch in pitches[len(speakers) - 1 :: len(speakers)]:
+        pitch.spines["right"].set_visible(True)
+        pitch.set_yticks([100, 200, 300])
+        pitch.set_ylabel("pitch, Hz", color=_PITCH_COLOUR)
     for axes in panels[-len(speakers) :]:
         axes.set_xlabel("seconds")
     return figure
 
 
-def _spectrogram(axes: Axes, samples: np.ndarray) -> None:
+def _spectrogram(axes: Axes, samples: np.ndarray) -> Axes:
+    """Draws one, and the pitch on a scale of its own, which is returned."""
     shades = np.round(spectrogram(samples) * NUM_SHADES) / NUM_SHADES
     extent = (0, shades.shape[1] * HOP / SAMPLE_RATE_HZ, 0, HIGHEST_HZ / 1000)
     axes.imshow(shades, origin="lower", aspect="auto", interpolation="none", extent=extent, vmin=0, vmax=1)
     pitch = pitch_contour(samples, HOP)
-    axes.plot(np.arange(len(pitch)) * HOP / SAMPLE_RATE_HZ, pitch / 1000, ".", color=_PITCH_COLOUR, ms=2.5)
+    own = axes.twinx()
+    own.plot(np.arange(len(pitch)) * HOP / SAMPLE_RATE_HZ, pitch, color=_PITCH_COLOUR, lw=1.5)
+    own.set(ylim=(50, 350), yticks=[])
+    own.tick_params(colors=_PITCH_COLOUR)
+    return own
 
 
 def voices(prosody: pd.DataFrame) -> Figure:

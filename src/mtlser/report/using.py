@@ -91,7 +91,8 @@ def write_bad_files(folder: Path) -> dict[str, Path]:
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
     paths = {name: folder / file for name, file in (
         ("no such file", "missing.wav"), ("a text", "letter.wav"), ("no byte", "nothing.wav"),
-        ("no sample", "empty.wav"), ("silence", "silent.wav"), ("a hundredth of a second", "blink.wav"), ("an hour", "lecture.flac"),
+        ("no sample", "empty.wav"), ("silence", "silent.wav"), ("a hundredth of a second", "blink.wav"),
+        ("an hour", "lecture.flac"),
         ("not a number", "nan.wav"),
     )}  # fmt: skip
     paths["a text"].write_text("Dear reader,\n", encoding="utf-8")

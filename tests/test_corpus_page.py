@@ -1,0 +1,110 @@
+"""What the corpus chapter shows: counts beside the known ones, and what each cue tells against the exact bound."""
+
+from __future__ import annotations
+
+import dataclasses
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtlser.config import EMOTIONS, PRESETS, PocketCorpusConfig
+from mtlser.corpus import pocket
+from mtlser.corpus.audio import write_wav
+from mtlser.corpus.iemocap import ReleaseError, load_release
+from mtlser.paper import NUM_UTTERANCES, SPEAKER_TEST_SIZES
+from mtlser.report import corpus, display, figures, speech_figures
+from mtlser.runs import baselines
+
+TINY = PocketCorpusConfig(utterances_per_speaker=8)
+
+
+@pytest.fixture(scope="module")
+def utterances(tmp_path_factory):
+    return load_release(pocket.write_release(tmp_path_factory.mktemp("tiny"), TINY, workers=1))
+
+
+@pytest.fixture(scope="module")
+def prosody(utterances):
+    return baselines.measure_prosody(utterances)
+
+
+def test_counts_stand_beside_the_known_ones(utterances):
+    table = corpus.counts(utterances).set_index("utterances")
+    assert table.loc["all", "IEMOCAP"] == NUM_UTTERANCES and table.loc["all", "here"] == len(utterances)
+    assert table.loc[list(EMOTIONS), "here"].sum() == len(utterances)
+    assert table.loc[["improvised", "scripted"], "IEMOCAP"].sum() == NUM_UTTERANCES
+    by_speaker = corpus.speakers(utterances).set_index("speaker")
+    assert by_speaker["IEMOCAP"].to_dict() == SPEAKER_TEST_SIZES
+    assert by_speaker.loc["Ses04F", "IEMOCAP, fewest"] == "62 sad"
+    assert set(by_speaker["here"]) == {TINY.utterances_per_speaker}
+
+
+def test_durations_hold_the_known_points_and_the_corpus(utterances):
+    points = corpus.durations(utterances)
+    known = points[points["corpus"] == "IEMOCAP"].set_index("share")["seconds"]
+    assert (known[0.0], known[0.5], known[1.0]) == (0.585, 3.58, 34.139)
+    ours = points[points["corpus"] == "pocket"]["seconds"]
+    assert (ours.iloc[0], ours.iloc[-1]) == (corpus.seconds_of(utterances).min(), corpus.seconds_of(utterances).max())
+    lengths = corpus.lengths(utterances).set_index("measure")
+    assert lengths.loc["transcripts without a word", "IEMOCAP"] == 31
+    assert lengths.loc["transcripts without a word", "here"] >= 1
+
+
+def test_cues_are_those_that_the_generator_drew(utterances, tmp_path):
+    cues = baselines.read_cues(utterances)
+    assert list(cues["utterance"]) == list(utterances["utterance"])
+    assert list(cues["emotion"]) == list(utterances["emotion"])
+    wav = tmp_path / "a" / "b" / "c" / "d" / "e.wav"
+    with pytest.raises(ReleaseError, match="only a pocket corpus"):
+        baselines.read_cues(pd.DataFrame({"utterance": ["e"], "wav": [str(wav)]}))
+
+
+def test_the_drawn_cues_tell_what_the_bound_says():
+    for changes in ({}, {"arousal_cue_probability": 1.0, "valence_cue_probability": 0.5}):
+        settings = dataclasses.replace(PRESETS["pocket"].corpus, **changes)
+        drawn = baselines.cue_accuracy(pocket.plan_corpus(settings))
+        assert drawn == pytest.approx(pocket.bayes_accuracy(settings), abs=0.03)
+
+
+def test_pitch_and_rate_of_a_known_sound(tmp_path):
+    time = np.arange(32_000) / 16_000
+    write_wav(tmp_path / "a.wav", 0.3 * np.sign(np.sin(2 * np.pi * 125 * time)))
+    write_wav(tmp_path / "b.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 16_000))
+    table = pd.DataFrame(
+        {"utterance": ["a", "b"], "wav": [str(tmp_path / n) for n in ("a.wav", "b.wav")],
+         "transcript": ["Ten letters, eh", "[LAUGHTER]"]}
+    )  # fmt: skip
+    a, b = baselines.measure_prosody(table).itertuples()
+    assert a.pitch_hz == pytest.approx(125, rel=0.02) and a.pitch_range_semitones < 0.5
+    assert (a.seconds, a.letters_per_second) == (2.0, 6.0)
+    assert np.isnan(b.pitch_hz) and np.isnan(b.letters_per_second)
+
+
+def test_simple_features_tell_more_than_nothing_and_less_than_all(utterances, prosody):
+    shares = baselines.feature_accuracy(utterances, prosody)
+    assert shares["neither"] < shares["prosody"] < 1
+    told = corpus.what_tells(utterances, prosody, TINY)
+    assert list(told["who knows"])[1:] == ["prosody alone", "words alone", "both"]
+    assert told["best possible, by the settings"].iloc[3] in corpus.what_tells_reading(told).text
+
+
+def test_repeated_texts_and_differences(utterances):
+    assert list(corpus.repeated_text(utterances)["IEMOCAP"]) == ["22.1%", "8.2%", "76%"]
+    table = corpus.differences(16, 3)
+    assert list(table["topic"]) == ["16. Transcripts", "3. Repeated text"]
+    styles = corpus.transcript_styles()
+    assert list(styles.iloc[2])[1:] == ["(empty)", "BR␣"]
+
+
+def test_every_table_and_figure_of_the_page_is_drawn(utterances, prosody):
+    tables = [corpus.counts(utterances), corpus.speakers(utterances), corpus.lengths(utterances), corpus.cue_table(),
+              corpus.differences(16, 3), corpus.transcript_styles(), corpus.repeated_text(utterances)]  # fmt: skip
+    for table in tables:
+        assert "<th></th>" not in display.show(table, "Title", "Made for this test").html
+    shown = prosody.join(utterances[["speaker", "emotion"]])
+    for function, data in ((speech_figures.voices, shown), (speech_figures.durations, corpus.durations(utterances))):
+        svg = figures.draw(function, data, "dark")
+        ElementTree.fromstring(svg)
+        assert len(svg) < 150_000 and "<image" not in svg

@@ -1,0 +1,94 @@
+"""The examples that are heard and seen: of the grammar, new to the corpora, deterministic, as small files by a page."""
+
+from __future__ import annotations
+
+import html
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import soundfile
+
+from mtlser.config import EMOTIONS, PRESETS
+from mtlser.corpus.pocket import plan_corpus
+from mtlser.corpus.pocket_examples import SENTENCES, SPEAKERS, speak_examples
+from mtlser.corpus.pocket_text import VALENCE_WORDS, vocabulary
+from mtlser.corpus.text import normalise
+from mtlser.report import corpus, figures, speech_figures
+from mtlser.report.sounds import PAGE_FILES, Sound, players, write_sound
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return speak_examples(corpus.EXAMPLES)
+
+
+@pytest.mark.parametrize("preset", ["pocket", "smoke"])
+def test_no_utterance_of_a_corpus_says_the_sentences(preset):
+    said = {normalise(text) for text in plan_corpus(PRESETS[preset].corpus)["transcript"]}
+    assert not said & {normalise(sentence) for sentence in SENTENCES.values()}
+
+
+def test_the_sentences_are_of_the_grammar_and_one_pair_of_words_apart():
+    first, second = (sentence.strip(".").lower().split() for sentence in SENTENCES.values())
+    assert set(first + second) <= vocabulary()
+    [pair] = [(a, b) for a, b in zip(first, second, strict=True) if a != b]
+    assert pair in {pair for pairs in VALENCE_WORDS.values() for pair in pairs}
+
+
+def test_arousal_is_heard_and_valence_is_not(examples):
+    by = {(example.speaker, example.emotion): example for example in examples}
+    assert list(by) == [(speaker, emotion) for emotion in EMOTIONS for speaker in SPEAKERS]
+    for speaker in SPEAKERS:
+        neutral, happy, angry, sad = (by[speaker, emotion] for emotion in EMOTIONS)
+        assert len(happy.samples) < len(neutral.samples) and len(angry.samples) < len(sad.samples)
+        assert happy.text == neutral.text != angry.text == sad.text
+    again = speak_examples(corpus.EXAMPLES, speakers=SPEAKERS[:1], emotions=["sad"])
+    np.testing.assert_array_equal(again[0].samples, by[SPEAKERS[0], "sad"].samples)
+
+
+def test_sounds_are_small_files_beside_the_page(examples, tmp_path, monkeypatch):
+    monkeypatch.setenv(PAGE_FILES, str(tmp_path / "corpus_files"))
+    shown = players(corpus.sounds(examples), "Sentences", "Made for this test (synthetic)").html
+    addresses = re.findall(r'<audio controls preload="none" src="([^"]+)" aria-label="[^"]+"', shown)
+    assert len(set(addresses)) == len(examples)
+    for address in addresses:
+        path = tmp_path / address
+        assert path.parent.name == "corpus_files" and path.stat().st_size < 30_000
+        assert soundfile.info(path).samplerate == 16_000
+    assert "base64" not in shown and "synthetic" in shown and str(tmp_path) not in shown
+    assert html.escape(examples[0].text) in shown
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.mp3")}
+    players(corpus.sounds(examples), "Sentences", "Made for this test (synthetic)")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.mp3")} == before  # the same bytes: nothing is stale
+
+
+def test_other_samples_get_another_name_and_an_open_notebook_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").write_text("")
+    (tmp_path / "book").mkdir()
+    monkeypatch.chdir(tmp_path / "book")
+    first, second = (write_sound("a", np.full(800, value, dtype=np.float32), {}) for value in (0.1, 0.2))
+    assert first != second and first.startswith("../build/sounds/a-")
+    assert (tmp_path / "book" / first).resolve().is_file()
+
+
+def test_a_sound_without_a_label_is_refused():
+    with pytest.raises(ValueError, match="no label"):
+        players([Sound("voice", " ", np.zeros(100))], "Title", "source")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_spectrograms_are_small_with_text_as_text(examples, theme):
+    svg = figures.draw(speech_figures.spectrograms, examples, theme)
+    ElementTree.fromstring(svg)
+    assert len(svg) < 200_000 and svg.count("<image") == len(examples)
+    assert "angry, Ses02M" in svg
+
+
+def test_a_spectrogram_shows_a_tone_where_it_is():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
+    shades = speech_figures.spectrogram(tone)
+    assert shades.min() >= 0 and shades.max() == 1
+    assert shades[:, 50].argmax() == 1000 // 62.5
+    assert shades.shape[0] == 64 and abs(shades.shape[1] - 100) <= 4
