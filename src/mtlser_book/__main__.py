@@ -113,7 +113,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
             raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
         try:
             changed = build_site(ROOT, build, transcripts=licensed_transcripts(settings))
-        except BuildError as error:
+        except (BuildError, OSError, ValueError) as error:  # the last two: a release that cannot be read
             raise Stop(f"{error}\n\nThe previous site stays as it was.") from None
     say("The book is rendered." if changed else "Nothing changed: the book is up to date.")
     say(f"Open {build / 'html' / 'index.html'}, or type: make serve")

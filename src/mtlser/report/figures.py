@@ -207,7 +207,9 @@ def detectable(curves: pd.DataFrame) -> Figure:
     gain = 100 * (accuracy.max() - accuracy[0.0])
     axes.axhline(gain, color=PAPER_COLOUR, lw=1, label="the paper's gain")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ticks = [250, 500, 1000, 2000, 5000]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.set(xlabel="test utterances", ylabel="detectable, points", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=2)
     return figure

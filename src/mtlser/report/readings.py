@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from html import escape
 from importlib.util import find_spec
@@ -211,7 +212,7 @@ def release_fingerprint() -> Markdown:
     """The known release's number of utterances and fingerprint, as `python -m mtlser corpus` prints them."""
     counts = iemocap_counts()
     printed = f"{counts['total']} utterances of {len(counts['by_speaker'])} speakers"
-    return Markdown(f"`{printed}`, and as the fingerprint\n\n`{counts['sha256_of_sorted_utterance_emotion_lines']}`")
+    return Markdown(f"```text\n{printed}\nfingerprint {counts['sha256_of_sorted_utterance_emotion_lines']}\n```")
 
 
 def backbone_name() -> str:
@@ -248,8 +249,8 @@ def _link(code: str) -> str:
 
 
 def api_anchor(module: str, name: str) -> str:
-    """The anchor of an object on the book's API page: mtlser.config, RunConfig → api-mtlser-config-RunConfig."""
-    return f"api-{module}.{name}".replace(".", "-")
+    """The anchor of an object on the book's API page: in the characters that Sphinx leaves in an anchor."""
+    return re.sub(r"[^a-z0-9]+", "-", f"api-{module}.{name}".lower()).strip("-")
 
 
 @cache
