@@ -258,3 +258,36 @@ def test_departures_have_an_anchor_each():
 def test_settings_are_those_of_the_preset():
     table = tables.settings(get_preset("pocket").run).set_index("setting")["value"]
     assert table["pooling"] == "sum" and "alpha" not in table
+
+
+def test_table3_is_annotated_row_by_row_and_ours_stand_below():
+    table = tables.table3(fake_records(), NOTHING)
+    printed = table.iloc[:-2]
+    assert (
+        printed["method"].tolist() == paper.table3()["method"].tolist() == [n.method for n in paper.TABLE3_ANNOTATIONS]
+    )
+    assert printed["accuracy"].tolist() == paper.table3()["accuracy"].tolist()
+    assert (printed["status"] == "as printed").all() and printed["known"].str.len().min() > 10
+    assert all(word.startswith(("yes", "no", "unknown", "the claim")) for word in table["comparable"])
+    iemocap, pocket = table.iloc[-2], table.iloc[-1]
+    assert iemocap["status"] == "not run" and math.isnan(iemocap["accuracy"])
+    assert pocket["status"] == "10 of 10 folds" and pocket["comparable"].startswith("no: synthetic")
+    assert tables.table3(NOTHING, None)["status"].tolist()[-2:] == ["not run", "not run"]
+
+
+def test_iemocap_on_other_folds_is_not_comparable():
+    records = fake_records("iemocap", alphas=(0.1,))
+    assert tables.table3(NOTHING, records)["comparable"].iloc[-2].startswith("yes")
+    records.runs["protocol"] = "released"
+    assert tables.table3(NOTHING, records)["comparable"].iloc[-2] == "no: released folds"
+
+
+def test_what_iemocap_costs_is_computed_from_published_figures():
+    cost = tables.iemocap_cost().set_index("what")["amount"]
+    assert cost["runs"] == "50" and cost["audio to train on"] == "113 million seconds"
+    assert cost["time"] == "about 302 hours of one V100"  # the audit: about 300
+    release = tables.iemocap_release()
+    assert release["total"].iloc[-1] == release["total"].iloc[:-1].sum() == paper.NUM_UTTERANCES
+    assert tables.backbone_files()["bytes"].tolist() == ["–", "380,267,417"]
+    assert len(tables.annotation_sources()) == len(paper.table3())
+    assert set(paper.others().columns) == {"system", "figure", "protocol", "source"}

@@ -40,8 +40,8 @@ HEADERS = {
     "repeated_text_share_five_words": "same, five words or more", "undecided": "undecidable",
     "cross_validation": "cross-validation", "known": "what is known of it",
     "comparable": "comparable with the claim", "wider": "first interval is wider by",
-    "discordance": "utterances only one got right", "speaker_deviation": "deviation between speakers, points",
-    "detectable": "detectable difference, points", "detectable_holm": "detectable among four, points",
+    "discordance": "only one right", "speaker_deviation": "speakers deviate, points",
+    "detectable": "detectable, points", "detectable_holm": "among four, points",
     "bootstrap_held": "speakers drawn: held the truth", "wilson_held": "Wilson: held the truth",
     "from": "where it comes from",
 }  # fmt: skip
