@@ -141,8 +141,9 @@ def what_tells_reading(table: pd.DataFrame) -> Markdown:
     best = table.set_index("who knows")["best possible, by the settings"]
     return Markdown(
         f"Who hears only *how* something is said can be right {best['prosody alone']} of the time; who reads only "
-        f"*what* is said, {best['words alone']}; who has both, {best['both']}. No model that is tested on new "
-        "texts can be better than that on this corpus, whatever its α."
+        f"*what* is said, {best['words alone']}; who has both, {best['both']}. In the long run no model that is "
+        "tested on new texts can be better than that on this corpus, whatever its α; on so many utterances a few "
+        "tenths more are luck, or a remembered text."
     )
 
 

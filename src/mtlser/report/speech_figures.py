@@ -39,7 +39,7 @@ def durations(shares: pd.DataFrame) -> Figure:
     figure, (axes,) = _panels(1)
     for name, colour, style in (("IEMOCAP", PAPER_COLOUR, "D"), ("pocket", _POCKET_COLOUR, "-")):
         part = shares[shares["corpus"] == name]
-        axes.plot(part["seconds"], part["share"], style, color=colour, label=part["label"].iloc[0])
+        axes.plot(part["seconds"], part["share"], style, color=colour, label=part["label"].iloc[0], clip_on=False)
     axes.set(xscale="log", xlabel="seconds", ylabel="utterances not longer", ylim=(0, 1.02))
     axes.set_xticks(ticks := [0.5, 1, 2, 5, 10, 20, 35], [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()

@@ -149,7 +149,7 @@ def frames(demo: Demonstration, files: Mapping[str, Path], title: str) -> Html:
         "Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar "
         f"with that character. Read together they give: {found.transcript or 'nothing'}."
     )
-    return figures.show(speech_figures.frames, frame_table(found.frames), f"{title}: {name}", alt, demo.source)
+    return figures.show(speech_figures.frames, frame_table(found.frames), f"{title}, {name.split(':')[0]}", alt, demo.source)
 
 
 def card(demo: Demonstration) -> pd.DataFrame:
