@@ -47,6 +47,9 @@ class Demonstration:
             return NOT_RUN.capitalize()
         return f"Model: {self.model.description}; speech made for this page (synthetic)"
 
+    def __repr__(self) -> str:
+        return self._repr_markdown_()
+
     def _repr_markdown_(self) -> str:
         return HOW if self.model is None else f"Model here: {self.model.description}."
 
@@ -149,7 +152,9 @@ def frames(demo: Demonstration, files: Mapping[str, Path], title: str) -> Html:
         "Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar "
         f"with that character. Read together they give: {found.transcript or 'nothing'}."
     )
-    return figures.show(speech_figures.frames, frame_table(found.frames), f"{title}, {name.split(':')[0]}", alt, demo.source)
+    return figures.show(
+        speech_figures.frames, frame_table(found.frames), f"{title}, {name.split(':')[0]}", alt, demo.source
+    )
 
 
 def card(demo: Demonstration) -> pd.DataFrame:
