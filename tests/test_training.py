@@ -202,7 +202,8 @@ def test_training_arithmetic_is_that_of_the_recipe_version(inputs, tmp_path):
     train(replace(CONFIG, dropout=0.0, layerdrop=0.0), inputs, tmp_path)
     history = tables(tmp_path)[0]
     for name, values in GOLDEN[RECIPE_VERSION].items():
-        np.testing.assert_allclose(history[name], values, rtol=2e-3, err_msg=history[["loss_ce", "loss_ctc"]].to_string())
+        found = history[["loss_ce", "loss_ctc"]].to_string()
+        np.testing.assert_allclose(history[name], values, rtol=2e-3, err_msg=found)
 
 
 def test_a_checkpoint_of_another_run_names_its_file(inputs, tmp_path):

@@ -1,6 +1,6 @@
 """Figure 1 of the paper, redrawn with the book's letters: an SVG in the page's ink, light or dark.
 
-Drawn without matplotlib: boxes and arrows are a few lines of SVG, and its text stays text.
+Written as SVG, since it is boxes and arrows, and its text stays text.
 """
 
 from __future__ import annotations
