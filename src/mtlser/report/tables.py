@@ -46,16 +46,16 @@ def _result(records: Any, alpha: float) -> dict[str, Any]:
     """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs."""
     done = records.only(alpha=alpha, status="done")
     if done.runs.empty:
-        return {"accuracy": float("nan"), "interval": statistics.NO_INTERVAL, "wer": float("nan")}
+        return {"accuracy": float("nan"), "wer": float("nan"), "interval": statistics.NO_INTERVAL}
     return {
         "accuracy": metrics.pooled_accuracy(done),
-        "interval": statistics.accuracy_interval(done.predictions),
         "wer": metrics.mean_wer(done.runs["wer"]),
+        "interval": statistics.accuracy_interval(done.predictions),
     }
 
 
 def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
-    """Table 4: alpha, then accuracy, interval, difference from the paper, WER and folds of each corpus.
+    """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 
     Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
     Raises MixedRecordsError for records of more than one experiment.
@@ -68,7 +68,7 @@ def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
             continue
         check_one_experiment(records)
         results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
-        results.insert(2, "difference", results["accuracy"] - table["accuracy"])
+        results.insert(3, "difference", results["accuracy"] - table["accuracy"])
         results["folds"] = [completeness(records, alpha) for alpha in table["alpha"]]
         frame = frame.join(results.add_prefix(f"{name}_"))
     return frame
