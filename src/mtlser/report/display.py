@@ -116,6 +116,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "difference_interval": interval_points,
     "wer_difference": lambda value: f"{value:+.4f}".replace("-", "−"),
     "alpha": lambda value: f"{value:g}",
+    "folds": lambda words: str(words).replace(" folds", ""),
     "minutes": lambda value: f"{value:.1f}",
 }
 

@@ -1,7 +1,7 @@
 // Names for the theme's buttons that have only an icon, and keyboard access to boxes that scroll.
 document.addEventListener("DOMContentLoaded", () => {
   const named = (element) => element.textContent.trim() || element.getAttribute("aria-label");
-  document.querySelectorAll("button, label[role=button], a.btn, input:not([type=hidden])").forEach((element) => {
+  document.querySelectorAll("button, label[role=button], a.btn, summary, input:not([type=hidden])").forEach((element) => {
     if (!named(element)) {
       const title = element.title || element.dataset.bsOriginalTitle || element.dataset.tooltip || element.placeholder;
       element.setAttribute("aria-label", title || "Open or close");
