@@ -6,6 +6,7 @@ BOOK = .venv/bin/python -m mtlser_book
 # Options travel as environment variables, so that a path with spaces needs no quoting here.
 export MTLSER_PRESET := $(PRESET)
 export MTLSER_RELEASE := $(IEMOCAP)
+export MTLSER_ALLOW_DIFFERENT := $(ALLOW_DIFFERENT)
 export MTLSER_BACKBONE := $(BACKBONE)
 export MTLSER_ALPHAS := $(ALPHAS)
 export MTLSER_FOLDS := $(FOLDS)
@@ -29,6 +30,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #   options, for example `make reproduce PRESET=iemocap IEMOCAP=~/IEMOCAP_full_release`:
 #     PRESET=pocket       pocket (synthetic corpus, minutes), iemocap (the paper's experiment) or smoke (a test)
 #     IEMOCAP=            folder of the IEMOCAP release, for PRESET=iemocap
+#     ALLOW_DIFFERENT=1   use a release that differs from the known corpus; every result then says so
 #     BACKBONE=           local folder of the pretrained backbone, where the hub cannot be reached
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
 #     EPOCHS=             another number of epochs (labelled partial)

@@ -5,12 +5,14 @@ import pytest
 import soundfile
 
 from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
+from mtlser.corpus.iemocap import ReleaseDiffers
 from mtlser.runs import experiments
-from mtlser.runs.experiments import NoRelease, Settings, load_utterances, make_run_id, table4
+from mtlser.runs.experiments import NoRelease, Settings, complete, load_utterances, make_run_id, table4
 from mtlser.runs.records import Records, read_records, read_run, share
 from mtlser.storage import write_json
+from release_tree import write_turns
 from test_records import write_run
-from tiny import tiny_plan, tiny_utterances
+from tiny import tiny_backbone, tiny_plan, tiny_utterances
 
 
 @pytest.fixture
@@ -155,3 +157,29 @@ def test_shared_records_of_another_setting_are_another_experiment(tmp_path):
     assert table4("pocket", replace(settings, epochs=3)).records().runs["run_id"].tolist() == ["r1"]
     assert table4("pocket", replace(settings, alphas=(0.0,))).records().provenance == "not run"
     assert table4("smoke", settings).records().provenance == "not run"
+
+
+@pytest.fixture
+def small_release(tmp_path, known_tree):
+    """Every 60th turn of the release-shaped tree: the layout and its oddities, quickly trained on."""
+    return write_turns(tmp_path / "release", known_tree.turns[::60])
+
+
+def test_the_iemocap_preset_trains_on_a_release_with_the_paper_s_settings(tmp_path, small_release):
+    settings = Settings(
+        release=small_release, allow_different=True, backbone=str(tiny_backbone(tmp_path / "backbone")), epochs=1,
+        alphas=(0.1,), folds=("Ses05M",), artifacts=tmp_path / "artifacts", results=tmp_path, progress=tmp_path / "log",
+    )  # fmt: skip
+    found = complete(table4("iemocap", settings))
+    assert found.provenance == "IEMOCAP (a copy that differs from the known corpus)"
+    run = found.runs.iloc[0]
+    assert (run["status"], run["precision"], run["learning_rate"], run["fold"]) == ("done", "bf16", 5e-5, "Ses05M")
+    assert not run["freeze_convolutions"] and run["pooling"] == "sum" and run["batch_size"] == 8
+    assert set(found.predictions["speaker"]) == {"Ses05M"}
+
+
+def test_a_release_that_differs_is_refused_and_says_how_to_use_it(tmp_path, small_release):
+    plan = table4("iemocap", Settings(release=small_release, artifacts=tmp_path, results=tmp_path))
+    with pytest.raises(ReleaseDiffers, match="ALLOW_DIFFERENT=1"):
+        complete(plan)
+    assert not (tmp_path / "runs").exists()

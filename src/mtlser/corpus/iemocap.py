@@ -51,7 +51,8 @@ class ReleaseDiffers(ReleaseError):
         wavs = f"{wav_report}\nThese files are needed in any case.\n\n" if wav_report else ""
         super().__init__(
             f"{release} differs from {expected_from}:\n\n{format_table(table)}\n\n{wavs}"
-            "To use this copy all the same, pass allow_different=True; its results are then not about the known corpus."
+            "To use this copy all the same, pass allow_different=True (with make: ALLOW_DIFFERENT=1); its results are "
+            "then not about the known corpus, and say so."
         )
         self.table = table
 

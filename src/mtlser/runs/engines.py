@@ -62,7 +62,7 @@ def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
         "backbone": plan.settings.backbone or plan.preset.backbone,
         "backbone_revision": plan.preset.backbone_revision,
         "digests": run.digests,
-        "corpus": records.CORPUS_NAMES[plan.preset.name],
+        "corpus": plan.corpus_name,
         "folder": str(run.folder),
         "keep_weights": run.keep_weights,
         "launched_by": f"engine {plan.settings.engine}",

@@ -78,6 +78,12 @@ class Plan:
         """The corpus (`load_release`), made first if it is the pocket corpus and training is allowed."""
         return self.whole.utterances if self.whole else load_utterances(self.preset.name, self.settings)
 
+    @property
+    def corpus_name(self) -> str:
+        """The corpus in words, as every record of the plan's runs names it."""
+        differs = " (a copy that differs from the known corpus)" if self.utterances.attrs.get("differences") else ""
+        return records.CORPUS_NAMES[self.preset.name] + differs
+
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
         """Every run of the plan. Raises ConfigError for a fold that the protocol does not have."""
@@ -226,7 +232,7 @@ def load_utterances(preset: str = "pocket", settings: Settings | None = None, pr
                 "the iemocap preset needs an IEMOCAP release: make reproduce PRESET=iemocap IEMOCAP=<release folder>; "
                 "the licence is at https://sail.usc.edu/iemocap/"
             )
-        return load_release(settings.release)
+        return load_release(settings.release, allow_different=settings.allow_different)
     from mtlser.corpus import pocket
 
     folder = pocket_folder(chosen, settings)

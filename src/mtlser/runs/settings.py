@@ -15,6 +15,7 @@ class Settings:
     """How a plan is completed on this machine, beside what its preset says. Read from MTLSER_* variables."""
 
     release: Path | None = None  # IEMOCAP release folder
+    allow_different: bool = False  # use a release that differs from the known corpus; its records say so
     backbone: str | None = None  # local folder instead of the preset's backbone
     protocol: str | None = None
     alphas: tuple[float, ...] | None = None  # None: all of the preset
@@ -56,6 +57,7 @@ def _truth(text: str) -> bool:
 
 _CONVERTERS = {
     "release": Path,
+    "allow_different": _truth,
     "backbone": str,
     "protocol": str,
     "alphas": _numbers,
