@@ -170,7 +170,7 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     # tabindex and role let a keyboard scroll a table that is wider than the screen.
     body = (
         f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" aria-label="{label}">\n'
-        f'<table class="dataframe table"><caption>{html.escape(caption)}</caption>\n'
+        f'<table class="dataframe table"><caption><span>{html.escape(caption)}</span></caption>\n'
         f"<thead>{_head(list(frame.columns))}</thead>\n<tbody>\n{rows}</tbody></table></div>"
     )
     return Html(body, caption)

@@ -217,8 +217,8 @@ def gradients_reading(records: Any) -> Markdown:
     for when, rows in ends.items():
         pulls = rows.groupby("alpha")["pull"].median().dropna()
         stronger = [f"{alpha:g}" for alpha in ALPHAS if alpha in pulls.index and pulls[alpha] > 1]
-        words = f"for α = {_listed(stronger)}" if stronger else "for no α"
-        lines.append(f"* {when.capitalize()}, CTC pulls harder than cross-entropy {words} (median over folds).")
+        words = f"for α = {_listed(stronger)}" if stronger else "for none of the α"
+        lines.append(f"* {when.capitalize()}, CTC pulls harder than cross-entropy {words} (medians over folds).")
     low, middle, high = ends["after the last"]["gradient_cosine"].astype(float).quantile([0.25, 0.5, 0.75])
     lines.append(
         f"* After the last epoch, the cosine of the two gradients has the median {middle:.2f} over all runs, α = 0 "

@@ -7,6 +7,8 @@ document.addEventListener("DOMContentLoaded", () => {
       element.setAttribute("aria-label", title || "Open or close");
     }
   });
+  // A list of citations whose items say so: their own role is not one that a list may hold.
+  document.querySelectorAll('.citation-list[role="list"] > .citation').forEach((item) => item.setAttribute("role", "listitem"));
   document.querySelectorAll(".cell_output .output, .pst-scrollable-table-container, pre").forEach((box) => {
     if (box.scrollWidth > box.clientWidth && !box.hasAttribute("tabindex")) box.setAttribute("tabindex", "0");
   });
