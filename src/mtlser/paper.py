@@ -235,7 +235,7 @@ DEPARTURES: tuple[Departure, ...] = (
         "Folds follow the first six letters of the dialog's name (Ses01F), which name the actor who wore the "
         "motion-capture markers. Every dialog has both actors, so every test utterance comes from a speaker who is also in "
         "training; 50.3% of a fold's test utterances are spoken by the actor it is named after",
-        "As written (`speaker`); as released (`released`) and five sessions (`session`) stand beside it",
+        "As written (protocol speaker); as released (protocol released) and five sessions (protocol session) stand beside it",
         "mtlser.corpus.folds:make_folds", "protocol=released, protocol=session",
     ),
     Departure(
