@@ -42,11 +42,10 @@ def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
 
 
 def _build_dataset(plan: Plan, progress: Progress) -> Path:
-    from mtlser.corpus.audio import digest_audio
     from mtlser.corpus.dataset import build_dataset
 
     progress.say(f"reading the audio of {len(plan.utterances)} utterances")
-    sums = digest_audio(list(plan.utterances["wav"]))
+    sums = [plan.content.audio[utterance] for utterance in plan.utterances["utterance"]]
     cache = plan.settings.artifacts / "cache"
     return build_dataset(plan.utterances, sums, cache, plan.template.transcript_style).folder
 

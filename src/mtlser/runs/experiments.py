@@ -78,6 +78,11 @@ class Plan:
         """The corpus (`load_release`), made first if it is the pocket corpus and training is allowed."""
         return self.whole.utterances if self.whole else load_utterances(self.preset.name, self.settings)
 
+    @cached_property
+    def content(self) -> _Content:
+        """Digests of the corpus, from one pass over its files."""
+        return self.whole.content if self.whole else _Content(self.utterances, self.template.transcript_style)
+
     @property
     def corpus_name(self) -> str:
         """The corpus in words, as every record of the plan's runs names it."""
@@ -144,11 +149,10 @@ def _plan_runs(plan: Plan):
             f"no fold {', '.join(sorted(unknown))} in protocol {plan.template.protocol}: {', '.join(known)}"
         )
     chosen = [fold for fold in folds if plan.fold_names is None or fold.name in plan.fold_names][: preset.num_folds]
-    content = _Content(utterances, plan.template.transcript_style)
     weights = backbone_digest(settings.backbone or preset.backbone, preset.backbone_revision)
     for alpha in plan.alphas:
         for fold in chosen:
-            digests = content.digests(fold) | {"backbone": weights}
+            digests = plan.content.digests(fold) | {"backbone": weights}
             for seed in preset.seeds:
                 config = replace(plan.template, alpha=alpha, fold=fold.name, seed=seed)
                 run_id = make_run_id(config, digests)
