@@ -46,8 +46,9 @@ from mtlser.model.pretraining_targets import (
 
 SPEECH = SpeechConfig(num_training=24, num_probe=6)
 CONFIG = PretrainingConfig(
-    speech=SPEECH, steps=12, batch_size=4, num_phone_clusters=12, num_prosody_clusters=6, learning_rate=3e-3
-)
+    speech=SPEECH, steps=12, batch_size=4, num_phone_clusters=12, num_prosody_clusters=6, learning_rate=3e-3,
+    convolution_share=0.4, second_pass_layer=1,
+)  # fmt: skip
 
 
 def tiny_architecture() -> Wav2Vec2Config:
@@ -199,8 +200,9 @@ def test_a_few_steps_reduce_the_loss_of_both_streams(
     speech: SpeechCorpus, targets: Targets, layout: FrameLayout
 ) -> None:
     config = PretrainingConfig(
-        speech=SPEECH, steps=40, batch_size=8, num_phone_clusters=12, num_prosody_clusters=6, learning_rate=3e-3
-    )
+        speech=SPEECH, steps=40, batch_size=8, num_phone_clusters=12, num_prosody_clusters=6, learning_rate=3e-3,
+        second_pass_share=0.0,
+    )  # fmt: skip
     pretraining = Pretraining(config, Batches(config, speech, targets, layout), tiny_architecture())
     pretraining.run()
     assert pretraining.step == 40 and pretraining.curve[-1]["step"] == 40

@@ -199,10 +199,29 @@ def random_generator(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng([seed, *keys])
 
 
-def epoch_batches(train: np.ndarray, batch_size: int, seed: int, fold: str, epoch: int) -> list[np.ndarray]:
-    """Row numbers of one epoch's batches: shuffled by (seed, fold, epoch), never by alpha; the last may be short."""
-    order = random_generator(seed, fold, "order", epoch).permutation(train)
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+def epoch_batches(
+    train: np.ndarray,
+    batch_size: int,
+    seed: int,
+    fold: str,
+    epoch: int,
+    lengths: np.ndarray | None = None,
+    bucket: int = 1,
+) -> list[np.ndarray]:
+    """Row numbers of one epoch's batches: shuffled by (seed, fold, epoch), never by alpha; one may be short.
+
+    With a `bucket` of more than one, each run of so many batches is sorted by `lengths` (of every row) before it is
+    cut, and the batches are shuffled: less padding, and still another order in every epoch.
+    """
+    random = random_generator(seed, fold, "order", epoch)
+    order = random.permutation(train)
+    if bucket == 1:
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    size = batch_size * bucket
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [batches[n] for n in random.permutation(len(batches))]
 
 
 def micro_batches(indices: np.ndarray, seconds: Sequence[float], max_seconds: float) -> list[np.ndarray]:

@@ -76,12 +76,22 @@ def synthesise(
     nothing but the speech. `workers` processes (default: the cores there are) speak at the same time.
     Raises EspeakError where espeak-ng gives no samples.
     """
+    for samples, _ in synthesise_aligned(speeches, progress=progress, workers=workers):
+        yield samples
+
+
+def synthesise_aligned(
+    speeches: Sequence[Speech], *, progress: Progress | None = None, workers: int | None = None
+) -> Iterator[tuple[np.ndarray, list[tuple[float, str]]]]:
+    """As `synthesise`, with (start in seconds, phoneme in IPA) of each phoneme that espeak-ng spoke, "" for a pause."""
     num_workers = max(1, min(workers or os.cpu_count() or 1, len(speeches)))
     with ExitStack() as stack:
         processes = [_start(speeches[n::num_workers], stack) for n in range(num_workers)]
         for n, speech in enumerate(speeches):
-            samples, sample_rate = _read_answer(processes[n % num_workers], speech)
-            yield _resample(_trim(samples), sample_rate)
+            samples, sample_rate, phonemes = _read_answer(processes[n % num_workers], speech)
+            first, last = _ends(samples)
+            starts = [(max(0.0, (sample - first) / sample_rate), name) for sample, name in phonemes if sample < last]
+            yield _resample(samples[first:last], sample_rate), starts
             if progress:
                 progress(n + 1, len(speeches))
 
@@ -101,22 +111,23 @@ def _start(speeches: Sequence[Speech], stack: ExitStack) -> subprocess.Popen[byt
     return process
 
 
-def _read_answer(process: subprocess.Popen[bytes], speech: Speech) -> tuple[np.ndarray, int]:
-    """Samples (float64, in [-1, 1]) and sample rate that the process gives for its next request."""
+def _read_answer(process: subprocess.Popen[bytes], speech: Speech) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
+    """Samples (float64, in [-1, 1]), their rate, and (first sample, phoneme), for the process's next request."""
     header = process.stdout.read(espeak_process.HEADER.size)
     if len(header) < espeak_process.HEADER.size:
         raise EspeakError(f"espeak-ng's process ended early, at {speech.text!r} with voice {speech.voice!r}")
-    sample_rate, num_bytes = espeak_process.HEADER.unpack(header)
+    sample_rate, num_bytes, num_bytes_of_phonemes = espeak_process.HEADER.unpack(header)
     samples = np.frombuffer(process.stdout.read(num_bytes), dtype="<i2") / 32768.0
+    phonemes = json.loads(process.stdout.read(num_bytes_of_phonemes))
     if not samples.any():
         raise EspeakError(f"espeak-ng gave no sound for {speech.text!r} with voice {speech.voice!r}")
-    return samples, sample_rate
+    return samples, sample_rate, [(int(sample), str(name)) for sample, name in phonemes]
 
 
-def _trim(samples: np.ndarray) -> np.ndarray:
-    """Without the silence at both ends: espeak-ng ends each sentence with a pause of a length of its own."""
+def _ends(samples: np.ndarray) -> tuple[int, int]:
+    """Where speech begins and ends: espeak-ng ends each sentence with a pause of a length of its own."""
     loud = np.flatnonzero(np.abs(samples) > _SILENCE * np.abs(samples).max())
-    return samples[loud[0] : loud[-1] + 1]
+    return int(loud[0]), int(loud[-1]) + 1
 
 
 def _resample(samples: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -5,8 +5,8 @@ a parent that has never spoken gives the same samples in any order. Forking is s
 itself (`python -I -S espeak_process.py <library> <data folder>`), on the standard library alone, without threads.
 
 Input: one JSON request a line, with the fields of `mtlser.corpus.espeak.Speech`. Output for each, in order: sample rate
-and number of bytes as two little-endian unsigned 32-bit integers, then that many bytes of 16-bit samples, none where
-espeak-ng failed.
+and two numbers of bytes as little-endian unsigned 32-bit integers, then so many bytes of 16-bit samples, none where
+espeak-ng failed, and so many of JSON: which phoneme starts at which sample.
 """
 
 from __future__ import annotations
@@ -19,14 +19,31 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-HEADER = struct.Struct("<II")  # sample rate in Hz, number of bytes that follow
+HEADER = struct.Struct("<III")  # sample rate in Hz, bytes of samples, bytes of phonemes
 
 # Values of espeak-ng's public header speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _POSITION_IN_CHARACTERS = 1
 _TEXT_IS_UTF8 = 1
+_PHONEME_EVENTS_IN_IPA = 1 | 2  # told while it speaks; the samples stay the same
+_LIST_ENDS, _PHONEME = 0, 7
 _PARAMETERS = {"rate_wpm": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # milliseconds
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
+    ]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 def _initialise(library_path: str, data_path: str) -> tuple[ctypes.CDLL, int]:
@@ -36,36 +53,45 @@ def _initialise(library_path: str, data_path: str) -> tuple[ctypes.CDLL, int]:
         ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int,
         ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p,
     ]  # fmt: skip
-    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), 0)
+    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), _PHONEME_EVENTS_IN_IPA)
     if sample_rate <= 0:
         sys.exit(f"espeak-ng did not initialise with the data folder {data_path}")
     return library, sample_rate
 
 
-def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
-    """Samples of one request, b"" when espeak-ng refuses. Changes the library's state: call it in a fork only."""
-    pieces: list[bytes] = []
+def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[tuple[int, str]]]:
+    """Samples of one request, b"" when espeak-ng refuses, and (first sample, phoneme) of each phoneme.
 
-    def collect(samples: Any, num_samples: int, _events: Any) -> int:
+    Changes the library's state: call it in a fork only.
+    """
+    pieces: list[bytes] = []
+    phonemes: list[tuple[int, str]] = []
+
+    def collect(samples: Any, num_samples: int, events: Any) -> int:
         if samples and num_samples > 0:
             pieces.append(ctypes.string_at(samples, 2 * num_samples))
+        number = 0
+        while events and events[number].type != _LIST_ENDS:
+            if events[number].type == _PHONEME:
+                phonemes.append((events[number].sample, events[number].name.decode(errors="replace")))
+            number += 1
         return 0
 
     callback = _CALLBACK(collect)
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
-        return b""
+        return b"", []
     for name, number in _PARAMETERS.items():
         library.espeak_SetParameter(number, int(request[name]), 0)
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # a breathy voice's noise is else seeded by the clock
     text = request["text"].encode()
     library.espeak_Synth(text, len(text) + 1, 0, _POSITION_IN_CHARACTERS, 0, _TEXT_IS_UTF8, None, None)
     library.espeak_Synchronize()
-    return b"".join(pieces)
+    return b"".join(pieces), phonemes
 
 
-def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
-    """Samples of one request, spoken by a child that ends right after; b"" when the child failed."""
+def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], sample_rate: int) -> bytes:
+    """The answer to one request, from a child that ends right after; without samples when the child failed."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -73,24 +99,26 @@ def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
         try:
             os.close(reading)
             with open(writing, "wb") as pipe:
-                pipe.write(_speak(library, request))
+                samples, phonemes = _speak(library, request)
+                listed = json.dumps(phonemes).encode()
+                pipe.write(HEADER.pack(sample_rate, len(samples), len(listed)) + samples + listed)
             status = 0
         finally:
             os._exit(status)  # no clean-up of the parent's state
     os.close(writing)
     with open(reading, "rb") as pipe:
-        samples = pipe.read()
+        answer = pipe.read()
     _, status = os.waitpid(child, 0)
-    return samples if status == 0 else b""
+    return answer if status == 0 else HEADER.pack(sample_rate, 0, 2) + b"[]"
 
 
 def main(library_path: str, data_path: str, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer every request until the requests end or the reader of the answers has gone."""
     library, sample_rate = _initialise(library_path, data_path)
     for line in requests:
-        samples = _speak_in_fork(library, json.loads(line))
+        answer = _speak_in_fork(library, json.loads(line), sample_rate)
         try:
-            answers.write(HEADER.pack(sample_rate, len(samples)) + samples)
+            answers.write(answer)
             answers.flush()
         except BrokenPipeError:
             os._exit(1)

@@ -21,6 +21,10 @@ _OTHER = {"high": "low", "low": "high", "positive": "negative", "negative": "pos
 # espeak-ng's numbered variants of each sex. The pocket backbone is pretrained on other voices.
 VOICES = {f"Ses0{n}{sex}": f"en-us+{sex.lower()}{n}" for n in range(1, 6) for sex in "FM"}
 SPEAKERS = tuple(VOICES)
+# The pilot's voices are in neither set: what it tuned has not heard a voice that it is measured with.
+_PILOT_VARIANTS = ("steph2", "m6", "Gene2", "m7", "pedro", "m8", "steph3", "michel", "iven", "gustave")
+PILOT_VOICES = dict(zip(SPEAKERS, (f"en-us+{variant}" for variant in _PILOT_VARIANTS), strict=True))
+_VOICE_SETS = {"pocket": VOICES, "pilot": PILOT_VOICES}
 
 PITCH_STEPS_PER_SEMITONE = 50 / 12  # espeak-ng's pitch setting doubles the frequency in 50 steps
 
@@ -79,7 +83,7 @@ def make_voices(settings: PocketCorpusConfig) -> dict[str, Voice]:
         for n, speaker in enumerate(speakers):
             voices[speaker] = Voice(
                 speaker,
-                VOICES[speaker],
+                _VOICE_SETS[settings.voices][speaker],
                 50 + float(3 * PITCH_STEPS_PER_SEMITONE * pitches[n]),
                 settings.base_words_per_minute * float(np.exp(0.06 * rates[n])),
                 50 + float(12 * ranges[n]),
@@ -240,7 +244,7 @@ def _draw_group(free: dict[int, Any], size: int, keeps_emotion: Iterator[bool]) 
 def _add_prosody(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
     """espeak-ng's settings of each utterance: the voice's own, moved by the arousal it shows and by chance."""
     voices = make_voices(settings)
-    plan["voice"] = plan.speaker.map(VOICES)
+    plan["voice"] = plan.speaker.map(_VOICE_SETS[settings.voices])
     drawn = [_draw_prosody(settings, voices[u.speaker], u.utterance, u.arousal) for u in plan.itertuples()]
     plan[["rate_wpm", "pitch", "pitch_range"]] = np.array(drawn, dtype=int)
 

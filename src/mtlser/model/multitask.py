@@ -128,10 +128,11 @@ class MultitaskModel(nn.Module):
         encoder_padding: str = "exact",
         dropout: float | None = None,
         layerdrop: float | None = None,
+        pretrained: bool = True,
         seed: int,
         cache_folder: Path | None = None,
     ) -> MultitaskModel:
-        """A pretrained backbone with fresh heads, which depend on `seed` alone.
+        """A pretrained backbone with fresh heads, which depend on `seed` alone; all else too if not `pretrained`.
 
         `path_or_hub_name`: "pocket-backbone", a folder with config.json and weights, or a name on the hub with its
         `revision`. `dropout` sets every dropout, `layerdrop` LayerDrop; None keeps the backbone's own.
@@ -146,6 +147,10 @@ class MultitaskModel(nn.Module):
             config.update(dict.fromkeys(DROPOUTS, dropout))
         if layerdrop is not None:
             config.update({"layerdrop": layerdrop})
+        if not pretrained:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return cls(config)
         model = cls._without_weights(config)
         _load(model.wav2vec2, read_weights(backbone, cache_folder), str(backbone.weights))
         for head in (model.emotion_head, model.ctc_head):

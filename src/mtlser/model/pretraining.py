@@ -16,7 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +25,19 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config
 
 from mtlser.config import POCKET_BACKBONE
+from mtlser.model.pretraining_contrastive import ContrastivePredictor
 from mtlser.model.pretraining_corpus import SpeechCorpus, make_speech
 from mtlser.model.pretraining_objective import (
+    Batch,
     MaskedPredictor,
     PretrainingConfig,
     convolution_features,
     draw_mask,
-    masked_accuracy,
-    masked_loss,
+    layer_states,
     pocket_architecture,
 )
 from mtlser.model.pretraining_report import code_revision, write_backbone
-from mtlser.model.pretraining_targets import FrameLayout, Targets, make_targets
+from mtlser.model.pretraining_targets import FrameLayout, Targets, cluster, make_targets
 from mtlser.processes import keep_freed_memory
 from mtlser.storage import whole_file
 
@@ -45,17 +46,6 @@ PRETRAINING_FOLDER = Path("artifacts/pretraining")
 
 class PretrainingError(ValueError):
     """A checkpoint does not belong to this recipe; the message names the file and what to do."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Either waveforms (B, S) or convolution features (B, T, C), with mask, phones and prosody, each (B, T)."""
-
-    mask: Tensor
-    phones: Tensor
-    prosody: Tensor
-    waveforms: Tensor | None = None
-    features: Tensor | None = None
 
 
 class Batches:
@@ -94,6 +84,10 @@ class Batches:
         cut = [features[int(i)][start : start + frames] for i, start in zip(chosen, starts, strict=True)]
         return self._batch(random, chosen, starts, frames, features=torch.stack(cut))
 
+    def with_phones(self, phones: np.ndarray) -> Batches:
+        """The same batches with other phone clusters of every frame."""
+        return Batches(self.config, self.speech, replace(self.targets, phones=phones), self.layout)
+
     def _batch(
         self, random: np.random.Generator, chosen: np.ndarray, starts: list[int], frames: int, **inputs: Tensor
     ) -> Batch:
@@ -106,13 +100,30 @@ class Batches:
         return Batch(draw_mask(random, len(chosen), frames, self.config), phones, prosody, **inputs)
 
 
+def new_model(architecture: Wav2Vec2Config, config: PretrainingConfig) -> MaskedPredictor | ContrastivePredictor:
+    """The encoder with random weights, and what the objective adds to it."""
+    if config.objective == "contrastive":
+        return ContrastivePredictor(architecture)
+    return MaskedPredictor(architecture, config.num_phone_clusters, config.num_prosody_clusters)
+
+
+def own_clusters(model: MaskedPredictor, speech: SpeechCorpus, config: PretrainingConfig) -> np.ndarray:
+    """Cluster ids (all frames,) of a layer's output for the clean signal; k-means fitted on training utterances alone.
+
+    HuBERT's second pass (Hsu et al., 2021, section III.B); it starts a new model, this one goes on with the first's.
+    """
+    states = [layer_states(model, speech, i, config.second_pass_layer, clean=True) for i in range(len(speech))]
+    training = np.concatenate([np.full(len(s), i in speech.training_set) for i, s in enumerate(states)])
+    return cluster(np.concatenate(states), np.flatnonzero(training), config.num_phone_clusters, config.seed)
+
+
 class Pretraining:
     """One pretraining, resumable after any step: model, optimiser, how many steps are done, and the curve so far."""
 
     def __init__(self, config: PretrainingConfig, batches: Batches, architecture: Wav2Vec2Config) -> None:
         torch.manual_seed(config.seed)
         self.config, self.batches = config, batches
-        self.model = MaskedPredictor(architecture, config.num_phone_clusters, config.num_prosody_clusters)
+        self.model = new_model(architecture, config)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.learning_rate,
@@ -124,7 +135,7 @@ class Pretraining:
         self.step = 0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []  # means over the steps since the entry before
-        self._recent: list[list[float]] = []
+        self._recent: list[dict[str, float]] = []
         self._features: dict[int, Tensor] | None = None
 
     def run(self, steps: int | None = None, *, on_step: Callable[[Pretraining], None] | None = None) -> None:
@@ -139,37 +150,37 @@ class Pretraining:
 
     def _train_step(self) -> None:
         config = self.config
+        if self.step == config.first_pass_steps and config.objective == "masked prediction":
+            self._start_second_pass()
         if self.step < config.convolution_steps:
             batch = self.batches.crops(self.step)
             features = self.model.convolve(batch.waveforms)
         else:
             batch = self.batches.whole(self.step, self._frozen_features())
             features = batch.features
-        phones, prosody = self.model(features, batch.mask)
-        phone_loss = masked_loss(phones, batch.phones, batch.mask, config.unmasked_weight)
-        prosody_loss = masked_loss(prosody, batch.prosody, batch.mask, config.unmasked_weight)
+        loss, values = self.model.losses(features, batch, config)
         self.optimiser.zero_grad(set_to_none=True)
-        (phone_loss + config.prosody_weight * prosody_loss).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), config.max_gradient_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate_at(self.step)
         self.optimiser.step()
-        accuracies = (
-            masked_accuracy(phones, batch.phones, batch.mask),
-            masked_accuracy(prosody, batch.prosody, batch.mask),
-        )
-        self._remember(phone_loss.item(), prosody_loss.item(), *accuracies)
+        self._remember(values)
 
-    def _remember(self, *values: float) -> None:
+    def _remember(self, values: dict[str, float]) -> None:
         self.step += 1
-        self._recent.append(list(values))
+        self._recent.append(values)
         if self.step % max(1, self.config.steps // 90) == 0 or self.step == self.config.steps:
-            names = ("phone_loss", "prosody_loss", "phone_accuracy", "prosody_accuracy")
-            means = np.mean(self._recent, axis=0)
-            self.curve.append(
-                {"step": self.step} | {name: round(float(v), 4) for name, v in zip(names, means, strict=True)}
-            )
+            means = {name: np.mean([row[name] for row in self._recent]) for name in values}
+            self.curve.append({"step": self.step} | {name: round(float(mean), 4) for name, mean in means.items()})
             self._recent = []
+
+    def _start_second_pass(self) -> None:
+        """From here on, hidden frames are asked for clusters of what the model itself makes of the clean signal."""
+        config, batches = self.config, self.batches
+        phones = own_clusters(self.model, batches.speech, config)
+        self.batches = batches.with_phones(phones)
+        self.model.start_second_pass(config.seed)
 
     @torch.no_grad()
     def _frozen_features(self) -> dict[int, Tensor]:
@@ -189,6 +200,7 @@ class Pretraining:
             "seconds": self.seconds,
             "curve": self.curve,
             "recent": self._recent,
+            "phones": torch.from_numpy(self.batches.targets.phones),
         }
         with whole_file(path) as partial:
             torch.save(state, partial)
@@ -202,25 +214,34 @@ class Pretraining:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.curve, self._recent = state["curve"], state["recent"]
+        self.batches = self.batches.with_phones(state["phones"].numpy())
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Synthesises, trains (or goes on), probes, and writes weights, record and model card."""
     parser = argparse.ArgumentParser(prog="python -m mtlser.model.pretraining", description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=PretrainingConfig.steps)
+    defaults = PretrainingConfig()
+    parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--objective", choices=["masked prediction", "contrastive"], default=defaults.objective)
+    parser.add_argument("--second-pass-share", type=float, default=defaults.second_pass_share, help="0: one pass")
+    parser.add_argument("--convolution-share", type=float, default=defaults.convolution_share)
     parser.add_argument("--threads", type=int, default=1, help="another number of threads rounds differently")
-    parser.add_argument("--folder", type=Path, default=PRETRAINING_FOLDER, help="speech and checkpoint")
+    parser.add_argument("--folder", type=Path, default=PRETRAINING_FOLDER, help="of the speech, once synthesised")
+    parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint; default: that of the speech")
     parser.add_argument("--output", type=Path, default=POCKET_BACKBONE, help="weights, record and model card")
     options = parser.parse_args(arguments)
     revision = code_revision()  # of the code that runs, not of what lies there at the end
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    config = PretrainingConfig(steps=options.steps)
+    names = ("steps", "objective", "second_pass_share", "convolution_share")
+    config = PretrainingConfig(**{name: getattr(options, name) for name in names})
     layout = FrameLayout.of(pocket_architecture())
     speech = make_speech(config.speech, options.folder, progress=_print_progress("utterances spoken", 500))
     targets = make_targets(speech, layout, config.num_phone_clusters, config.num_prosody_clusters, config.seed)
+    np.random.seed(config.seed)  # transformers draws distractors from numpy's one generator
     pretraining = Pretraining(config, Batches(config, speech, targets, layout), pocket_architecture())
-    checkpoint = options.folder / "checkpoint.pt"
+    checkpoint = (options.checkpoint or options.folder) / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         pretraining.load(checkpoint)
         print(f"going on after step {pretraining.step} of {config.steps}", flush=True)

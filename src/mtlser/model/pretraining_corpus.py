@@ -154,6 +154,11 @@ class SpeechCorpus:
         """Positions of the utterances of "training" or "probe"."""
         return np.flatnonzero([draw.split == split for draw in self.draws])
 
+    @cached_property
+    def training_set(self) -> frozenset[int]:
+        """Positions of the training utterances, to ask whether one is among them."""
+        return frozenset(self.indices("training").tolist())
+
     @property
     def seconds(self) -> float:
         """Duration of all utterances together."""

@@ -6,6 +6,7 @@ Legend of shapes: B utterances, S samples, T frames, C convolution channels, H h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -48,19 +49,22 @@ def pocket_architecture() -> Wav2Vec2Config:
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """The recipe's numbers. Those without a source were chosen to fit 25 minutes of one thread."""
+    """The recipe's numbers. Those without a source were chosen in short trials, by probes on held-out voices."""
 
     speech: SpeechConfig = field(default_factory=SpeechConfig)
+    objective: Literal["masked prediction", "contrastive"] = "masked prediction"
     seed: int = 0
-    steps: int = 3000
-    convolution_share: float = 0.4  # of the steps, after which the convolutions are frozen
+    steps: int = 20_000
+    convolution_share: float = 0.6  # of the steps, after which the convolutions are frozen
+    second_pass_share: float = 0.0  # of the steps, the last ones, that predict clusters of the model's own features
+    second_pass_layer: int = 3  # whose output is clustered, of 4 (HuBERT: 6 of 12)
     batch_size: int = 16
     crop_frames: int = 40  # 1.6 s, while convolutions are trained
     longest_frames: int = 100  # 4 s, afterwards
     num_phone_clusters: int = 100  # HuBERT's first pass
     num_prosody_clusters: int = 32
     prosody_weight: float = 0.5  # of the second stream's loss
-    unmasked_weight: float = 0.2  # of visible frames' loss; HuBERT: 0, which gives the convolutions less to go by
+    unmasked_weight: float = 1.0  # of visible frames' loss; HuBERT: 0, which gives the convolutions less to go by
     mask_start_probability: float = 0.13  # with spans of 4 or 5: 46% hidden; HuBERT: 0.08, spans of 10 at 20 ms
     mask_lengths: tuple[int, int] = (4, 5)  # frames of 40 ms
     learning_rate: float = 1.5e-3
@@ -75,10 +79,26 @@ class PretrainingConfig:
         """Steps that train the convolutions too."""
         return round(self.steps * self.convolution_share)
 
+    @property
+    def first_pass_steps(self) -> int:
+        """Steps that predict clusters of MFCCs."""
+        return self.steps - round(self.steps * self.second_pass_share)
+
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then linear decay to 0."""
         warmup = max(1, round(self.steps * self.warmup_share))
         return self.learning_rate * min((step + 1) / warmup, (self.steps - step) / max(1, self.steps - warmup))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Either waveforms (B, S) or convolution features (B, T, C), with mask, phones and prosody, each (B, T)."""
+
+    mask: Tensor
+    phones: Tensor
+    prosody: Tensor
+    waveforms: Tensor | None = None
+    features: Tensor | None = None
 
 
 class MaskedPredictor(nn.Module):
@@ -95,6 +115,25 @@ class MaskedPredictor(nn.Module):
         hidden = self.encode(features, mask)  # (B, T, H)
         return self.phone_head(hidden), self.prosody_head(hidden)
 
+    def losses(self, features: Tensor, batch: Batch, config: PretrainingConfig) -> tuple[Tensor, dict[str, float]]:
+        """Convolution features (B, T, C) and what the batch asks → the loss, and what the curve keeps of it."""
+        phones, prosody = self(features, batch.mask)
+        phone_loss = masked_loss(phones, batch.phones, batch.mask, config.unmasked_weight)
+        prosody_loss = masked_loss(prosody, batch.prosody, batch.mask, config.unmasked_weight)
+        return phone_loss + config.prosody_weight * prosody_loss, {
+            "phone_loss": phone_loss.item(),
+            "prosody_loss": prosody_loss.item(),
+            "phone_accuracy": masked_accuracy(phones, batch.phones, batch.mask),
+            "prosody_accuracy": masked_accuracy(prosody, batch.prosody, batch.mask),
+        }
+
+    @torch.no_grad()
+    def start_second_pass(self, seed: int) -> None:
+        """Forgets what the first pass's phone clusters look like, and nothing else."""
+        generator = torch.Generator().manual_seed(seed)
+        self.phone_head.weight.normal_(0.0, self.encoder.config.initializer_range, generator=generator)
+        self.phone_head.bias.zero_()
+
     def convolve(self, waveforms: Tensor) -> Tensor:
         """Normalised waveforms (B, S) of one length → convolution features (B, T, C)."""
         return self.encoder.convolve(waveforms, torch.full((len(waveforms),), waveforms.shape[1]))[0]
@@ -105,11 +144,26 @@ class MaskedPredictor(nn.Module):
         return self.encoder.forward_features(features, frame_lengths, mask)
 
 
-def convolution_features(model: MaskedPredictor, speech: SpeechCorpus, index: int) -> Tensor:
+def convolution_features(model: MaskedPredictor, speech: SpeechCorpus, index: int, *, clean: bool = False) -> Tensor:
     """Convolution features (T, C) of one whole utterance."""
-    mean, deviation = speech.statistics[index]
-    waveform = torch.from_numpy((speech.waveform(index) - mean) / deviation)
-    return model.convolve(waveform[None])[0]
+    waveform = speech.waveform(index, clean=clean)
+    mean, deviation = (waveform.mean(), np.sqrt(waveform.var() + 1e-7)) if clean else speech.statistics[index]
+    return model.convolve(torch.from_numpy((waveform - mean) / deviation)[None])[0]
+
+
+@torch.no_grad()
+def layer_states(
+    model: MaskedPredictor, speech: SpeechCorpus, index: int, layer: int, *, clean: bool = False
+) -> np.ndarray:
+    """Output (T, H) of a transformer layer, counted from 1, for one whole utterance with nothing hidden."""
+    outputs: list[Tensor] = []
+    module = model.encoder.encoder.layers[layer - 1]
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        model.encode(convolution_features(model, speech, index, clean=clean)[None])
+    finally:
+        hook.remove()
+    return outputs[0][0].numpy()
 
 
 def draw_mask(random: np.random.Generator, batch_size: int, num_frames: int, config: PretrainingConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,21 @@ def feature_accuracy(utterances: pd.DataFrame, prosody: pd.DataFrame) -> dict[st
     labels, speakers = utterances["emotion"].to_numpy(), utterances["speaker"].to_numpy()
     shares = {"neither": float(max((labels == emotion).mean() for emotion in EMOTIONS))}
     return shares | {name: _speakers_out(values, labels, speakers) for name, values in features.items()}
+
+
+def ladder(utterances: pd.DataFrame, prosody: pd.DataFrame) -> dict[str, float]:
+    """`feature_accuracy`, and what should tell little: the duration alone, and how often each letter occurs."""
+    labels, speakers = utterances["emotion"].to_numpy(), utterances["speaker"].to_numpy()
+    seconds = np.log(prosody[["seconds"]])
+    texts = [normalise(transcript) for transcript in utterances["transcript"]]
+    letters = np.array([[text.count(letter) for letter in string.ascii_lowercase] for text in texts], dtype=float)
+    measured = feature_accuracy(utterances, prosody)
+    return {
+        "neither": measured["neither"],
+        "duration": _speakers_out(((seconds - seconds.mean()) / seconds.std()).to_numpy(), labels, speakers),
+        "letters": _speakers_out(letters, labels, speakers),
+        **{name: measured[name] for name in ("prosody", "words", "both")},
+    }
 
 
 def _standardised(utterances: pd.DataFrame, prosody: pd.DataFrame) -> np.ndarray:

@@ -76,7 +76,7 @@ class Plan:
     @cached_property
     def utterances(self) -> pd.DataFrame:
         """The corpus (`load_release`), made first if it is the pocket corpus and training is allowed."""
-        return self.whole.utterances if self.whole else load_utterances(self.preset.name, self.settings)
+        return self.whole.utterances if self.whole else load_utterances(self.preset, self.settings)
 
     @cached_property
     def content(self) -> _Content:
@@ -223,13 +223,13 @@ def has_corpus(preset: Preset, settings: Settings) -> bool:
     return pocket.is_complete(pocket_folder(preset, settings), preset.corpus)
 
 
-def load_utterances(preset: str = "pocket", settings: Settings | None = None, progress=None) -> pd.DataFrame:
+def load_utterances(preset: str | Preset = "pocket", settings: Settings | None = None, progress=None) -> pd.DataFrame:
     """The preset's corpus as `load_release` gives it; a synthetic one is made first where it is missing.
 
     Raises NoRelease for the iemocap preset without a release.
     """
     settings = settings or Settings.from_environment()
-    chosen = get_preset(preset)
+    chosen = get_preset(preset) if isinstance(preset, str) else preset
     if chosen.corpus is None:
         if settings.release is None:
             raise NoRelease(

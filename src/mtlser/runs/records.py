@@ -39,7 +39,12 @@ RUN_COLUMNS = (
     "launched_by", "revision", "started", "finished", "recipe_version",
 )  # fmt: skip
 
-CORPUS_NAMES = {"iemocap": "IEMOCAP", "pocket": "pocket corpus (synthetic)", "smoke": "smoke corpus (synthetic)"}
+CORPUS_NAMES = {
+    "iemocap": "IEMOCAP",
+    "pocket": "pocket corpus (synthetic)",
+    "smoke": "smoke corpus (synthetic)",
+    "pilot": "pilot corpus (synthetic)",
+}
 
 
 class RecordError(ValueError):

@@ -195,6 +195,7 @@ class _Trainer:
             encoder_padding=config.encoder_padding,
             dropout=config.dropout,
             layerdrop=config.layerdrop,
+            pretrained=config.initialisation == "pretrained",
             seed=seed,
         )
         self.features: Features | None = None
@@ -229,7 +230,10 @@ class _Trainer:
         """One pass over the training fold; mean losses per utterance and the last learning rate."""
         self.model.train()
         config, sums = self.config, np.zeros(3)
-        batches = epoch_batches(self.inputs.train, config.batch_size, config.seed, config.fold, epoch)
+        lengths = self.inputs.dataset.table["num_samples"].to_numpy()
+        batches = epoch_batches(
+            self.inputs.train, config.batch_size, config.seed, config.fold, epoch, lengths, config.length_bucket
+        )
         for number, indices in enumerate(batches):
             factor = learning_rate_factor(epoch * len(batches) + number, self.num_steps, config.warmup_ratio)
             for group in self.optimizer.param_groups:
