@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ("setup", "reproduce", "plan", "book", "test", "lint", "serve", "clean")
+TARGETS = ("setup", "reproduce", "plan", "book", "test", "backbone", "pilot", "lint", "serve", "clean")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 

@@ -45,13 +45,15 @@ def _parser() -> argparse.ArgumentParser:
         ("corpus", _corpus, "make or check the preset's corpus"),
         ("plan", _plan, "what would be trained, and what it would take; trains nothing"),
         ("run", _run, "complete an experiment's runs"),
+        ("pilot", _pilot, "what chose the pocket preset: backbones and settings, on voices of its own"),
         ("share", _share, "write this machine's records to the results folder, without transcripts"),
     ):
         command = add(name, function, summary)
         if name == "run":
-            command.add_argument("experiment", choices=["table4"])
-        if name == "share":
+            command.add_argument("experiment", choices=["table4", "ends"])
+        if name in ("share", "pilot"):
             command.add_argument("contributor", help="name of the folder under the results folder")
+        if name == "share":
             command.add_argument("--remarks", default="", help="anything a reader of the results should know")
         command.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket", choices=list(PRESETS))
     predict = add("predict", _predict, "emotion and transcript of audio files, as JSON lines")
@@ -138,21 +140,36 @@ def _expectation(plan, num_missing: int) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import complete, table4
+    from mtlser.runs.experiments import ENDS, complete, ends, table4
 
-    records = complete(table4(options.preset, _settings()))
-    print(records.runs.groupby(["alpha", "status"]).size().to_string())
+    settings = _settings()
+    plans = {"Table 4": table4(options.preset, settings)}
+    if options.experiment == "ends":
+        plans = {f"Table 4's ends, {name}": ends(name, options.preset, settings) for name in ENDS}
+    for name, plan in plans.items():
+        print(name)
+        print(complete(plan).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
+    return 0
+
+
+def _pilot(options: argparse.Namespace) -> int:
+    from mtlser.runs.pilot import RECORD, run_pilot
+
+    settings = _settings()
+    folder = settings.results / options.contributor
+    record = run_pilot(settings, folder, lambda line: print(line, file=sys.stderr, flush=True))
+    print(f"wrote {folder / RECORD}; chosen: {record['chosen']}")
     return 0
 
 
 def _share(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import table4
-    from mtlser.runs.records import share
+    from mtlser.runs.experiments import ENDS, ends, table4
+    from mtlser.runs.records import merge, share
 
-    settings = _settings()
-    plan = table4(options.preset, replace(settings, train=False))
+    settings = replace(_settings(), train=False)
+    plans = [table4(options.preset, settings), *(ends(name, options.preset, settings) for name in ENDS)]
     about = {"contributor": options.contributor, "remarks": options.remarks}
-    folder = share(plan.records(), settings.results / options.contributor, about)
+    folder = share(merge(plan.records() for plan in plans), settings.results / options.contributor, about)
     print(f"wrote {folder}; commit it to have the book show it")
     return 0
 

@@ -119,11 +119,11 @@ class PocketCorpusConfig:
 
     seed: int = 2021
     voices: Literal["pocket", "pilot"] = "pocket"  # the pilot tunes on ten voices that the pocket corpus does not have
-    utterances_per_speaker: int = 120  # of the four classes; for power, see the pilot
+    utterances_per_speaker: int = 160  # of the four classes; for power, see the pilot
     scripted_share: float = 0.47  # IEMOCAP: 2588 of 5531
     repeated_text_share: float = 0.22  # IEMOCAP, speaker folds: 22.1% of test transcripts occur verbatim in training
-    arousal_cue_probability: float = 0.9  # prosody shows the emotion's arousal (angry, happy / neutral, sad)
-    valence_cue_probability: float = 0.9  # words show the emotion's valence (happy, neutral / angry, sad)
+    arousal_cue_probability: float = 0.95  # prosody shows the emotion's arousal (angry, happy / neutral, sad)
+    valence_cue_probability: float = 0.95  # words show the emotion's valence (happy, neutral / angry, sad)
     speaker_deviation: float = 0.4  # how much voices differ in baseline and in how they show arousal; 0 is not at all
     pitch_shift_semitones: float = 4.0  # of high against low arousal, averaged over voices
     rate_ratio: float = 1.18  # speaking rate of high over low arousal, averaged over voices
@@ -187,7 +187,8 @@ class PilotConfig:
     """
 
     seed: int = 7  # of its corpus
-    folds: tuple[str, ...] = ("Ses01F", "Ses02M", "Ses04F")  # test voices
+    folds: tuple[str, ...] = ("Ses01F", "Ses02M")  # test voices of its trained models; simple features have all ten
+    cue_probabilities: tuple[float, ...] = (0.9, 0.95)  # of both cues, whose ladders of simple features are compared
     sizes: tuple[int, ...] = (120, 160)  # utterances per voice
     learning_rates: tuple[float, ...] = (1e-3, 2e-3, 3e-3)
     steps: int = 950  # about: epochs are what comes nearest; fifty runs in twenty minutes on two cores

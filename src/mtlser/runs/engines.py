@@ -27,6 +27,7 @@ from mtlser.model.backbone import find_backbone
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
+from mtlser.runs.instrument import instrument_name
 from mtlser.runs.progress import Progress
 
 
@@ -62,6 +63,7 @@ def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
         "backbone_revision": plan.preset.backbone_revision,
         "digests": run.digests,
         "corpus": plan.corpus_name,
+        "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
         "folder": str(run.folder),
         "keep_weights": run.keep_weights,
         "launched_by": f"engine {plan.settings.engine}",
@@ -91,6 +93,7 @@ def execute(task: dict, progress=None) -> str:
             backbone_revision=task["backbone_revision"],
             digests=task["digests"],
             corpus=task["corpus"],
+            instrument=task["instrument"],
             launched_by=task["launched_by"],
         )
         config = RunConfig.from_dict(task["config"])

@@ -208,6 +208,24 @@ def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:
     return Plan(chosen, settings, tuple(a for a in chosen.alphas if a in alphas), settings.folds, template)
 
 
+# Table 4's first and last row again, with one thing changed each. Everything else is the preset's.
+ENDS: dict[str, dict] = {
+    "random weights": {"initialisation": "random"},
+    "mean pooling": {"pooling": "mean"},
+}
+
+
+def ends(name: str, preset: str = "pocket", settings: Settings | None = None) -> Plan:
+    """Table 4's ends (its smallest and largest alpha) with the change that `ENDS` names, on every fold.
+
+    Raises ConfigError for a name that ENDS does not have.
+    """
+    if name not in ENDS:
+        raise ConfigError(f"no change {name!r}: {', '.join(ENDS)}")
+    plan = table4(preset, settings)
+    return replace(plan, alphas=(min(plan.alphas), max(plan.alphas)), template=replace(plan.template, **ENDS[name]))
+
+
 def pocket_folder(preset: Preset, settings: Settings) -> Path:
     """Where the preset's synthetic corpus is; its name holds a digest of the generator's settings."""
     name = digest(repr(preset.corpus))[:8]

@@ -19,7 +19,7 @@ import pandas as pd
 from mtlser.config import PRESETS, PilotConfig, Preset, RunConfig
 from mtlser.corpus.pocket import bayes_accuracy
 from mtlser.runs import baselines, engines, records
-from mtlser.runs.experiments import Plan, RunsFailed
+from mtlser.runs.experiments import Plan, RunsFailed, load_utterances
 from mtlser.runs.settings import Settings
 from mtlser.storage import write_json
 
@@ -77,11 +77,16 @@ def read_ceilings(plan: Plan) -> dict:
     return found
 
 
-def measure_ladder(pilot: PilotConfig, settings: Settings, size: int) -> dict[str, float]:
-    """Accuracy of simple features in the pilot's corpus, every voice left out in turn, and the generator's bounds."""
-    plan = pilot_plan(pilot, settings, size, (ALPHA_ZERO,))
-    rungs = baselines.ladder(plan.utterances, baselines.measure_prosody(plan.utterances))
-    rungs |= {f"bound: {cues}": value for cues, value in bayes_accuracy(plan.preset.corpus).items()}
+def measure_ladder(pilot: PilotConfig, settings: Settings, probability: float) -> dict[str, float]:
+    """Accuracy of simple features where both cues are right that often, and the generator's bounds.
+
+    Each of the ten voices is left out in turn.
+    """
+    preset = pilot_preset(pilot, max(pilot.sizes))
+    corpus = replace(preset.corpus, arousal_cue_probability=probability, valence_cue_probability=probability)
+    utterances = load_utterances(replace(preset, corpus=corpus), settings)
+    rungs = baselines.ladder(utterances, baselines.measure_prosody(utterances))
+    rungs |= {f"bound: {cues}": value for cues, value in bayes_accuracy(corpus).items()}
     return {name: round(value, 4) for name, value in rungs.items()}
 
 
@@ -146,17 +151,15 @@ def judge(row: dict, ladder_top: float, pilot: PilotConfig) -> dict[str, bool]:
     }
 
 
-def choose(rows: Sequence[dict], ladders: dict[str, dict], pilot: PilotConfig) -> dict:
+def choose(rows: Sequence[dict], ladder_top: float, pilot: PilotConfig) -> dict:
     """The setting with most of the wanted properties; of several, the one with the lowest WER at alpha 1."""
 
     def rank(row: dict) -> tuple[int, float]:
-        top = ladders[str(row["utterances_per_speaker"])]["both"]
-        return -sum(judge(row, top, pilot).values()), mean(row["wer_alpha_1"].values())
+        return -sum(judge(row, ladder_top, pilot).values()), mean(row["wer_alpha_1"].values())
 
     best = min(rows, key=rank)
-    top = ladders[str(best["utterances_per_speaker"])]["both"]
     names = ("utterances_per_speaker", "learning_rate", "epochs")
-    return {name: best[name] for name in names} | {"wanted": judge(best, top, pilot)}
+    return {name: best[name] for name in names} | {"wanted": judge(best, ladder_top, pilot)}
 
 
 def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig | None = None) -> dict:
@@ -166,7 +169,7 @@ def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig | N
     record |= {"run": pilot_preset(pilot, pilot.sizes[0]).run.to_dict(), "read": {f"{a:g}": m for a, m in READ.items()}}
     record |= {"versions": records.versions(), "hardware": records.hardware(), "revision": records.revision()}
     parts = {
-        "ladder": lambda: {str(size): measure_ladder(pilot, settings, size) for size in pilot.sizes},
+        "ladder": lambda: {f"{p:g}": measure_ladder(pilot, settings, p) for p in pilot.cue_probabilities},
         "candidates": lambda: compare_candidates(pilot, settings, pilot.sizes[0], say),
         "grid": lambda: search(pilot, settings, say),
     }
@@ -174,7 +177,8 @@ def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig | N
         say(f"pilot: {name}")
         record[name] = measure()
         write_json(folder / RECORD, record)
-    record["chosen"] = choose(record["grid"], record["ladder"], pilot)
+    used = f"{PRESETS['pocket'].corpus.arousal_cue_probability:g}"
+    record["chosen"] = choose(record["grid"], record["ladder"][used]["both"], pilot)
     write_json(folder / RECORD, record)
     return record
 

@@ -36,7 +36,7 @@ TRANSCRIPT_COLUMNS = ("reference", "hypothesis")  # never shared: IEMOCAP's tran
 RUN_COLUMNS = (
     "run_id", "status", *(f.name for f in fields(RunConfig)), "accuracy", "uar", "macro_f1", "wer", "cer",
     "num_train", "num_test", "num_correct", "num_infeasible", "collapsed", "corpus", "seconds", "device", "error",
-    "launched_by", "revision", "started", "finished", "recipe_version",
+    "launched_by", "revision", "started", "finished", "recipe_version", "instrument",
 )  # fmt: skip
 
 CORPUS_NAMES = {
@@ -200,6 +200,7 @@ def read_shared(folder: Path) -> Records:
         raise RecordError(
             f"{folder}/predictions.parquet holds {', '.join(sorted(forbidden))}: transcripts are not shared"
         )
+    runs = runs.reindex(columns=list(RUN_COLUMNS))  # a field newer than the records is unknown, and matches none
     return Records(runs, history, predictions, source=f"shared by {folder.name}")
 
 

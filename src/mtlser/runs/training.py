@@ -61,6 +61,7 @@ class RunInputs:
     backbone_revision: str | None
     digests: dict[str, str]
     corpus: str  # in words, e.g. "pocket corpus (synthetic)"
+    instrument: str | None = None  # name of the frozen instrument, where the run is measured with one
     launched_by: str = "mtlser"
 
 
@@ -129,6 +130,7 @@ def _describe(config: RunConfig, inputs: RunInputs) -> dict:
         "recipe_version": RECIPE_VERSION,
         "inputs": inputs.digests,
         "corpus": inputs.corpus,
+        "instrument": inputs.instrument,
         "num_train": len(inputs.train),
         "num_test": len(inputs.test),
         "versions": records.versions(),

@@ -1,0 +1,59 @@
+"""The frozen pocket instrument: corpus, backbone and recipe under one name, which every record of its runs carries.
+
+A result can be set beside another only where both were measured with the same instrument. The name's content is
+`data/pocket_instrument.json`; a test fails when code or data no longer match it. To freeze another one:
+
+    python -m mtlser.runs.instrument pocket-2
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from mtlser.config import DATA_FOLDER, PRESETS, RECIPE_VERSION, PocketCorpusConfig, Preset, RunConfig
+from mtlser.corpus.pocket import GENERATOR_VERSION
+from mtlser.model.backbone import backbone_digest
+from mtlser.storage import write_json
+
+FROZEN = DATA_FOLDER / "pocket_instrument.json"
+# What experiments with one instrument vary.
+VARIED = (
+    "preset", "alpha", "fold", "seed", "protocol", "pooling", "transcript_style", "encoder_padding", "initialisation",
+)  # fmt: skip
+
+
+def describe(run: RunConfig, corpus: PocketCorpusConfig | None, backbone: str) -> dict:
+    """What decides a measurement besides `VARIED`; `backbone` is the digest of its weights."""
+    recipe = {name: value for name, value in run.to_dict().items() if name not in VARIED}
+    return {
+        "corpus": {"generator_version": GENERATOR_VERSION, "settings": asdict(corpus) if corpus else None},
+        "backbone": backbone,
+        "recipe": {"version": RECIPE_VERSION, **recipe},
+    }
+
+
+@cache
+def frozen() -> dict:
+    """Name and description of the frozen instrument."""
+    return json.loads(FROZEN.read_text(encoding="utf-8"))
+
+
+def instrument_name(run: RunConfig, corpus: PocketCorpusConfig | None, backbone: str) -> str | None:
+    """The frozen instrument's name where a run was measured with exactly that, else None."""
+    return frozen()["name"] if describe(run, corpus, backbone) == frozen()["description"] else None
+
+
+def freeze(name: str, preset: Preset, path: Path = FROZEN) -> dict:
+    """Gives the preset as it is that name, and writes it down."""
+    description = describe(preset.run, preset.corpus, backbone_digest(preset.backbone, preset.backbone_revision))
+    record = {"name": name, "description": description}
+    write_json(path, record)
+    return record
+
+
+if __name__ == "__main__":
+    print(f"froze {freeze(sys.argv[1], PRESETS['pocket'])['name']} in {FROZEN}")
