@@ -14,17 +14,20 @@ export MTLSER_EPOCHS := $(EPOCHS)
 export MTLSER_ENGINE := $(ENGINE)
 export MTLSER_WORKERS := $(WORKERS)
 export MTLSER_TORCH := $(TORCH)
+export MTLSER_WHEELHOUSE := $(WHEELHOUSE)
 
-.PHONY: help setup reproduce plan book test backbone pilot lint serve clean
+.PHONY: help setup reproduce plan book workshop wheelhouse test backbone pilot lint serve clean
 help: ; @sed -n 's/^\([a-z]*\):[^#]*## */  make \1@/p; s/^#   //p' Makefile | tr '@' '\t' | expand -t 20
 setup: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py ## make .venv and install the tested packages into it
 reproduce: setup ; @$(BOOK) reproduce ## complete the missing runs of Table 4, then render the book into build/html
 plan: setup ; @.venv/bin/python -m mtlser plan ## what reproduce would do: runs done, missing, failed; time, memory and disk
 book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
+workshop: setup ; @$(BOOK) workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
+wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest $(ARGS) ## run the test suite
 backbone: setup ; @.venv/bin/python -m mtlser.model.pretraining ## pretrain the pocket backbone again, which its weights ship with
 pilot: setup ; @.venv/bin/python -m mtlser pilot $(or $(CONTRIBUTOR),pilot) ## repeat the pilot that chose the pocket preset
-lint: setup ; @.venv/bin/ruff check . && .venv/bin/nbstripout --verify book/*.ipynb book/*/*.ipynb ## check style, and that notebooks are committed without outputs
+lint: setup ; @.venv/bin/ruff check . && .venv/bin/nbstripout --verify book/*.ipynb book/*/*.ipynb workshop/*.ipynb ## check style, and that notebooks are committed without outputs
 serve: setup ; @$(BOOK) serve ## show build/html at http://127.0.0.1:8000
 clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and .venv stay
 # options:
@@ -39,4 +42,5 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
 #     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core
 #     TORCH=cpu           install PyTorch's CPU build, about 200 MB instead of about 3 GB on Linux
+#     WHEELHOUSE=         install from this folder, made by `make wheelhouse`, without any network
 #     PYTHON=python3      the Python that makes .venv: 3.11, 3.12 or 3.13

@@ -12,11 +12,15 @@ import pytest
 
 from mtlser.config import ALPHAS, get_preset
 from mtlser_book import __main__ as commands
+from mtlser_book import students
 from mtlser_book.pages import TEMPLATE, alpha_target, toc_names
 from smoke import ROOT
 
+LABS = students.labs(ROOT)
 EXECUTED = [alpha_target(alpha) for alpha in ALPHAS] + [
-    f"{name}.ipynb" for name in toc_names(ROOT) if (ROOT / f"{name}.ipynb").exists() and f"{name}.ipynb" != TEMPLATE
+    f"{name}.ipynb"
+    for name in toc_names(ROOT)
+    if (ROOT / f"{name}.ipynb").exists() and f"{name}.ipynb" not in (TEMPLATE, *(lab.source for lab in LABS))
 ]
 
 
@@ -28,6 +32,20 @@ def test_every_page_was_executed_whole(smoke_book, target):
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert notebook.metadata.mtlser.parameters["preset"] == "smoke"
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.stem)
+def test_a_lab_is_shown_as_it_is_and_its_solution_as_it_ran(smoke_book, lab):
+    view = nbformat.read(smoke_book.build / "notebooks" / lab.source, as_version=4)
+    solution = nbformat.read(smoke_book.build / "notebooks" / lab.solution, as_version=4)
+    assert not [cell for cell in view.cells if cell.cell_type == "code" and cell.outputs]
+    assert all(cell.execution_count for cell in solution.cells if cell.cell_type == "code")
+    pages = [
+        (smoke_book.site / name).with_suffix(".html").read_text(encoding="utf-8") for name in (lab.source, lab.solution)
+    ]
+    assert "your code here" in pages[0] and "✔ passed" not in pages[0]
+    assert "your code here" not in pages[1] and "✔ passed" in pages[1] and "✘" not in pages[1]
+    assert not any(students.BEGIN in page for page in pages)
 
 
 def test_the_runs_just_happened(smoke_book):

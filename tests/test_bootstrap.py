@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import sys
 import time
+import types
 from collections import namedtuple
 from pathlib import Path
 
@@ -165,3 +167,45 @@ def test_old_pythons_can_read_it_to_complain():
 
 def test_the_pin_of_torch_is_found():
     assert bootstrap.torch_requirement(ROOT).startswith("torch==")
+
+
+def test_windows_is_for_the_workshop_only():
+    bootstrap.check_system("Windows", "AMD64", "", workshop=True)
+    for machine, workshop in (("AMD64", False), ("ARM64", True)):
+        with pytest.raises(SetupError, match=r"bootstrap\.py workshop"):
+            bootstrap.check_system("Windows", machine, "", workshop)
+
+
+def test_the_paths_of_windows(project, monkeypatch):
+    root, _ = project
+    bootstrap.set_up(root, "", sys.executable)
+    monkeypatch.setattr(bootstrap, "WINDOWS", True)
+    assert bootstrap.inside(root / ".venv") == root / ".venv" / "Scripts" / "python.exe"
+    assert bootstrap.installed_key(root, root / ".venv", "") == "", "there is no Scripts/python.exe"
+
+
+def test_the_lock_of_windows_waits_on_a_file(tmp_path, monkeypatch):
+    """With a stand-in for Windows's own module, which gives up after ten seconds and is then called again."""
+    calls = []
+
+    def locking(descriptor, mode, length):
+        os.fstat(descriptor)  # raises unless it is an open file
+        calls.append((mode, length))
+        if len(calls) == 1:
+            raise OSError(errno.EDEADLK, "deadlock avoided")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_LOCK=1))
+    monkeypatch.setattr(bootstrap, "WINDOWS", True)
+    monkeypatch.setattr(bootstrap.tempfile, "gettempdir", lambda: str(tmp_path))
+    with bootstrap.one_at_a_time(tmp_path):
+        assert calls == [(1, 1)] * 2
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_one_command_sets_up_and_opens_the_workshop(monkeypatch):
+    done = []
+    monkeypatch.setattr(bootstrap, "set_up", lambda *_, workshop: done.append(workshop))
+    monkeypatch.setattr(bootstrap, "run", lambda command: done.append(command[1:]) or 3)
+    assert bootstrap.main(["workshop", "--no-browser"]) == 3
+    assert done == [True, ["-m", "mtlser_book", "workshop", "--no-browser"]]
+    assert bootstrap.main(["worksop"]) == 2

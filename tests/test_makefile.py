@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ("setup", "reproduce", "plan", "book", "test", "backbone", "pilot", "lint", "serve", "clean")
+TARGETS = ("setup", "reproduce", "plan", "book", "workshop", "wheelhouse", "test", "backbone", "pilot", "lint", "serve", "clean")
+OPTIONS = "PRESET IEMOCAP BACKBONE ALPHAS FOLDS EPOCHS ENGINE TORCH WHEELHOUSE PYTHON".split()
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -26,7 +27,7 @@ def test_make_alone_prints_every_target_and_option():
     shown = make()
     for target in TARGETS:
         assert re.search(rf"^  make {target}  +\w", shown, flags=re.MULTILINE), target
-    for option in ("PRESET", "IEMOCAP", "BACKBONE", "ALPHAS", "FOLDS", "EPOCHS", "ENGINE", "TORCH", "PYTHON"):
+    for option in OPTIONS:
         assert f"{option}=" in shown
         assert f"$({option})" in MAKEFILE, option
 
@@ -50,6 +51,7 @@ def test_targets_are_phony_and_one_line():
         ("ENGINE", "MTLSER_ENGINE", "ray"),
         ("PRESET", "MTLSER_PRESET", "smoke"),
         ("TORCH", "MTLSER_TORCH", "cpu"),
+        ("WHEELHOUSE", "MTLSER_WHEELHOUSE", "/media/USB stick/wheelhouse"),
     ],
 )
 def test_options_reach_python_whole(option, variable, value):

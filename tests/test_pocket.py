@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import espeakng_loader
 import numpy as np
 import pandas as pd
 import pytest
 
 from mtlser.config import EMOTIONS, PRESETS, ConfigError, PocketCorpusConfig
-from mtlser.corpus import espeak, pocket
+from mtlser.corpus import espeak, espeak_process, pocket
 from mtlser.corpus.audio import read_audio
 from mtlser.corpus.iemocap import MANIFEST, RELEASE_FOLDER, ReleaseError, count_utterances, load_release
 from mtlser.corpus.pocket_plan import AROUSAL, SPEAKERS, VALENCE, emotion_counts, make_voices
@@ -328,3 +329,19 @@ def test_speech_refuses_what_cannot_be_spoken():
 def test_the_corpus_is_made_without_torch():
     code = "import sys, mtlser.corpus.pocket; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_speaking_without_fork_gives_the_same_answers():
+    """What Windows does: a process that is started for each request."""
+    line = json.dumps(asdict(espeak.Speech("the same words", "en-us+m3"))).encode() + b"\n"
+    paths = str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())
+    code = "import os, runpy, sys; del os.fork, sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    started, forked = (
+        subprocess.run(
+            [sys.executable, "-I", "-S", *start, espeak_process.__file__, *paths],
+            input=line * 2, capture_output=True, check=True,
+        ).stdout
+        for start in (["-c", code], [])
+    )  # fmt: skip
+    assert started == forked
+    assert started[: len(started) // 2] * 2 == started and espeak_process.HEADER.unpack_from(started)[1] > 0

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import mtlser
 from mtlser.config import ALPHAS, PRESETS
-from mtlser_book import readme
+from mtlser_book import readme, students
 from mtlser_book.pages import TEMPLATE, alpha_target, toc_names
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +51,7 @@ def test_every_page_is_in_the_table_of_contents():
     pages = {n.rsplit(".", 1)[0] for n in TEXTS if n.startswith("book/") and n.endswith((".ipynb", ".md"))}
     pages = {name for name in pages if "/results/" not in name}
     made = {alpha_target(alpha).removesuffix(".ipynb") for alpha in ALPHAS}
+    made |= {lab.solution.removesuffix(".ipynb") for lab in students.labs(ROOT)}
     assert pages | made == set(toc_names(ROOT))
     assert TEMPLATE in TEXTS
 
@@ -130,8 +131,8 @@ def test_the_versions_agree():
     assert yaml.safe_load(TEXTS["CITATION.cff"])["version"] == mtlser.__version__
 
 
-def pins() -> dict[str, str]:
-    lines = [line.split("#")[0].strip() for line in TEXTS["requirements.txt"].splitlines()]
+def pins(name: str = "requirements.txt") -> dict[str, str]:
+    lines = [line.split("#")[0].strip() for line in TEXTS[name].splitlines()]
     return {canonicalize_name(name): number for name, number in (line.split("==") for line in lines if line)}
 
 
@@ -144,7 +145,23 @@ def test_the_pins_are_in_the_ranges_and_installed():
         assert version(requirement.name).split("+")[0] == pinned, f"{requirement.name}: run make setup"
 
 
+def test_the_workshop_adds_pins_and_changes_none():
+    added = pins("requirements-workshop.txt")
+    extras = tomllib.loads(TEXTS["pyproject.toml"])["project"]["optional-dependencies"]
+    for requirement in map(Requirement, extras["workshop"]):
+        assert requirement.specifier.contains(added[canonicalize_name(requirement.name)])
+    assert not set(added) & set(pins())
+
+
 def test_no_registry_or_private_host_is_named():
     known = r"https?://(?!doi\.org|creativecommons\.org|github\.com|sail\.usc\.edu|127\.0\.0\.1|download\.pytorch\.org"
-    for name in (".ci/run", "Makefile", "requirements.txt", "pyproject.toml", "README.md", "CONTRIBUTING.md"):
+    for name in (
+        ".ci/run",
+        "Makefile",
+        "requirements.txt",
+        "requirements-workshop.txt",
+        "pyproject.toml",
+        "README.md",
+        "CONTRIBUTING.md",
+    ):
         assert not re.findall(known + r")[^\s`)>]*", TEXTS[name]), name

@@ -1,4 +1,4 @@
-"""`python -m mtlser_book reproduce|book|serve|readme`: what the Makefile's targets call.
+"""`python -m mtlser_book reproduce|book|serve|readme|workshop|…`: what the Makefile's targets call.
 
 Options come from MTLSER_* variables, which the Makefile sets; --preset, --build and --artifacts override them.
 """
@@ -74,6 +74,7 @@ def only_one(build: Path) -> Iterator[None]:
 def set_environment(options: argparse.Namespace, train: bool) -> None:
     """Puts the options where the notebooks' kernels and workers read them."""
     given = {"PRESET": options.preset, "ARTIFACTS": options.artifacts, "TRAIN": "1" if train else "0"}
+    given["WORKSHOP_RESULTS"] = str((Path(options.build) / "workshop").resolve())  # what the solutions' checks record
     given["PROGRESS"] = str((Path(options.build) / "progress.log").resolve())
     os.environ.update({f"MTLSER_{name}": value for name, value in given.items()})
     for name in ("MTLSER_RELEASE", "MTLSER_BACKBONE"):  # `make IEMOCAP=~/x` leaves the tilde to us in some shells
@@ -155,6 +156,60 @@ def readme(options: argparse.Namespace) -> None:
     say("README.md: results block " + ("rewritten" if changed else "is up to date"))
 
 
+def workshop(options: argparse.Namespace) -> None:
+    """Opens the labs in JupyterLab. Raises Stop where it cannot."""
+    from mtlser_book.workshop import WorkshopError, open_labs
+
+    try:
+        status = open_labs(ROOT, Path(options.artifacts), options.arguments)
+    except WorkshopError as error:
+        raise Stop(str(error)) from None
+    if status:
+        raise Stop(f"JupyterLab ended with status {status}; its message is above")
+
+
+def wheelhouse(options: argparse.Namespace) -> None:
+    """Collects the packages for an installation without a network, and prints their size. Raises Stop."""
+    from mtlser_book.workshop import WHEELHOUSE, WorkshopError, make_wheelhouse
+
+    folder = Path(options.artifacts) / WHEELHOUSE
+    say(f"Collecting the packages in {folder} (some minutes)")
+    try:
+        size = make_wheelhouse(ROOT, folder, os.environ.get("MTLSER_TORCH", ""))
+    except WorkshopError as error:
+        raise Stop(str(error)) from None
+    say(
+        f"{folder}: {len(list(folder.glob('*.whl')))} packages, {size / 1e6:.0f} MB, for this kind of system and Python"
+    )
+    say("Copy it and this project to a USB stick. On each laptop, without a network:\n")
+    say("    make workshop WHEELHOUSE=<stick>/wheelhouse")
+
+
+def write_students(options: argparse.Namespace) -> None:
+    """Writes the students' copies of the labs from their sources. Raises Stop that lists what a source lacks."""
+    from mtlser_book.students import LabError, write_students
+
+    try:
+        changed = write_students(ROOT)
+    except LabError as error:
+        raise Stop(str(error)) from None
+    say("\n".join(changed) or "The students' copies are up to date.")
+
+
+def grades(options: argparse.Namespace) -> None:
+    """Prints the summary files of a folder as CSV. Raises Stop where there are none."""
+    import csv
+
+    from mtlser_book.checks import grades
+
+    rows = grades(Path(options.folder).expanduser())
+    if not rows:
+        raise Stop(f"{options.folder}: no summary files (results/lab-<number>.json) in it")
+    table = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m mtlser_book", description="Executes and renders the book.")
@@ -163,6 +218,10 @@ def parser() -> argparse.ArgumentParser:
         "reproduce": (partial(render, train=True), "complete missing runs by executing the pages, then build the site"),
         "book": (partial(render, train=False), "build the site from the records there are; train nothing"),
         "serve": (serve, "show the site at 127.0.0.1"),
+        "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
+        "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
+        "students": (write_students, "write the students' copies of the labs from their sources"),
+        "grades": (grades, "print the checks' summary files in a folder as CSV"),
         "readme": (readme, "rewrite the results block of README.md from book/results"),
     }
     for name, (action, words) in actions.items():
@@ -173,12 +232,17 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--artifacts", default=os.environ.get("MTLSER_ARTIFACTS") or "artifacts")
         if name == "serve":
             command.add_argument("--port", type=int, default=8000)
+        if name == "grades":
+            command.add_argument("folder")
     return top
 
 
 def main() -> int:
     """Exit status 0, or 1 after a message on standard error."""
-    options = parser().parse_args()
+    top = parser()
+    options, options.arguments = top.parse_known_args()
+    if options.arguments and options.command != "workshop":
+        top.error(f"unrecognized arguments: {' '.join(options.arguments)}")
     options.build, options.artifacts = (str(Path(p).expanduser()) for p in (options.build, options.artifacts))
     os.chdir(ROOT)  # relative folders are the project's, wherever the command was typed
     try:

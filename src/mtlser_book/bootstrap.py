@@ -1,10 +1,13 @@
 """Makes `.venv` with the tested packages; runs on any Python 3.8+ with the standard library alone.
 
+`python src/mtlser_book/bootstrap.py workshop` also opens the labs: the one command where there is no make, Windows too.
+
 The record that an installation is complete is written last, so that a killed one is finished by the next call.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,11 +15,16 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 STAMP = "mtlser-setup.json"
+WORKSHOP_STAMP = "mtlser-workshop.json"
+WORKSHOP_PINS = "requirements-workshop.txt"
+WHEELHOUSE = "MTLSER_WHEELHOUSE"  # environment: a folder of packages to install from, without any index
+WINDOWS = os.name == "nt"
 FREE_GIGABYTES = {"cpu": 4, "default": 12}  # the default Linux build of torch brings CUDA's libraries
 
 
@@ -24,12 +32,19 @@ class SetupError(Exception):
     """Why the environment cannot be made, and the command to type."""
 
 
-def check_system(system: str, machine: str, libc: str) -> None:
-    """Raises SetupError where PyTorch has no packages for this operating system, processor and C library."""
+def check_system(system: str, machine: str, libc: str, workshop: bool = False) -> None:
+    """Raises SetupError where PyTorch has no packages for this operating system, processor and C library.
+
+    Windows itself is for the `workshop` only.
+    """
+    if system == "Windows" and workshop and machine == "AMD64":
+        return
     if system == "Windows":
         raise SetupError(
             "Windows is supported through WSL2 only. In PowerShell as administrator type\n\n    wsl --install\n\n"
-            "then clone this repository inside the Linux that it installs, and run make there."
+            "then clone this repository inside the Linux that it installs, and run make there.\n"
+            "The labs of the workshop run on Windows itself, on x86-64:\n\n"
+            "    py src\\mtlser_book\\bootstrap.py workshop"
         )
     if system == "Darwin" and machine != "arm64":
         raise SetupError(
@@ -112,13 +127,18 @@ def missing_venv_message(facts: dict) -> str:
     )
 
 
+def inside(venv: Path) -> Path:
+    """The Python of an environment."""
+    return venv / "Scripts" / "python.exe" if WINDOWS else venv / "bin" / "python"
+
+
 def installed_key(root: Path, venv: Path, torch: str) -> str:
     """What an installation depends on, as one hash; '' where there is no working environment.
 
     The version is read from `pyvenv.cfg` rather than by starting Python: the second call takes milliseconds.
     """
     configuration = venv / "pyvenv.cfg"
-    if not (venv / "bin" / "python").exists() or not configuration.exists():
+    if not inside(venv).exists() or not configuration.exists():
         return ""
     lines = dict(line.split(" = ", 1) for line in configuration.read_text().splitlines() if " = " in line)
     text = [lines.get("version", ""), torch, str(root)]
@@ -126,10 +146,10 @@ def installed_key(root: Path, venv: Path, torch: str) -> str:
     return hashlib.sha256("\0".join(text).encode()).hexdigest()
 
 
-def recorded_key(venv: Path) -> str | None:
+def recorded_key(venv: Path, name: str = STAMP) -> str | None:
     """The key of the last installation that finished, None if none did."""
     try:
-        return json.loads((venv / STAMP).read_text())["key"]
+        return json.loads((venv / name).read_text())["key"]
     except (OSError, ValueError, KeyError):
         return None
 
@@ -142,19 +162,55 @@ def torch_requirement(root: Path) -> str:
 
 def install(root: Path, venv: Path, python: str, torch: str) -> None:
     """Creates or completes the environment. Raises SetupError when a step fails."""
-    (venv / STAMP).unlink() if (venv / STAMP).exists() else None
-    inside = str(venv / "bin" / "python")
-    if not is_environment(inside):
+    for name in (STAMP, WORKSHOP_STAMP):
+        (venv / name).unlink() if (venv / name).exists() else None
+    own = str(inside(venv))
+    if not is_environment(own):
         print(f"Making {venv.name} with {python}", flush=True)
         step([python, "-m", "venv", "--clear", str(venv)])
     small = torch == "cpu" or sys.platform == "darwin"
     size = "about 200 MB for torch" if small else "about 3 GB with torch's CUDA libraries"
     print(f"Installing the packages of requirements.txt ({size}; some minutes, once)", flush=True)
-    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check"] + ([] if sys.stdout.isatty() else ["--quiet"])
-    if torch == "cpu":
+    pip = pip_install(own)
+    if torch == "cpu" and not os.environ.get(WHEELHOUSE):
         step([*pip, "--no-deps", "--index-url", CPU_INDEX, torch_requirement(root)])
     step([*pip, "-r", str(root / "requirements.txt")])
     step([*pip, "--no-deps", "--no-build-isolation", "-e", str(root)])
+
+
+def pip_install(python: str) -> list:
+    """pip's command line up to the packages. Raises SetupError where the folder of packages is missing."""
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    folder = os.environ.get(WHEELHOUSE)
+    if folder:
+        if not any(Path(folder).expanduser().glob("*.whl")):
+            raise SetupError(
+                f"WHEELHOUSE={folder} holds no packages. Where there is a network, make it with\n\n    make wheelhouse"
+            )
+        command += ["--no-index", "--find-links", str(Path(folder).expanduser().resolve())]
+    return command + ([] if sys.stdout.isatty() else ["--quiet"])
+
+
+def set_up_workshop(root: Path, venv: Path) -> bool:
+    """Adds JupyterLab to a complete environment; returns whether anything had to be done. Raises SetupError."""
+    pins = root / WORKSHOP_PINS
+    key = hashlib.sha256(f"{recorded_key(venv)}\0{pins.read_text(encoding='utf-8')}".encode()).hexdigest()
+    if key == recorded_key(venv, WORKSHOP_STAMP):
+        return False
+    with one_at_a_time(root):
+        if key == recorded_key(venv, WORKSHOP_STAMP):  # another call did it while this one waited
+            return False
+        print("Installing JupyterLab (about 30 MB; a minute, once)", flush=True)
+        step([*pip_install(str(inside(venv))), "-r", str(pins)], retry="make workshop")
+        write_stamp(venv / WORKSHOP_STAMP, {"key": key})
+    return True
+
+
+def write_stamp(path: Path, stamp: dict) -> None:
+    """Writes the record of a finished installation, whole."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(stamp))
+    os.replace(str(partial), str(path))
 
 
 def is_environment(python: str) -> bool:
@@ -170,16 +226,16 @@ def run(command: list, quiet: bool = False) -> int:
     return subprocess.run(command, stdout=output, stderr=output).returncode
 
 
-def step(command: list) -> None:
+def step(command: list, retry: str = "make setup") -> None:
     """Runs a command that has to succeed. Raises SetupError."""
     if run(command):
         raise SetupError(
             "This step failed:\n\n    " + " ".join(command) + "\n\n"
-            "Its message is above. What was installed is kept; retry with\n\n    make setup"
+            f"Its message is above. What was installed is kept; retry with\n\n    {retry}"
         )
 
 
-def set_up(root: Path, torch: str, python: str) -> bool:
+def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
     """Brings `.venv` up to date; returns whether anything had to be done. Raises SetupError."""
     if torch not in ("", "cpu"):
         raise SetupError(f"TORCH={torch} is unknown: leave it out, or type\n\n    make setup TORCH=cpu")
@@ -187,7 +243,7 @@ def set_up(root: Path, torch: str, python: str) -> bool:
     key = installed_key(root, venv, torch or recorded_torch(venv))
     if key and key == recorded_key(venv):
         return False
-    check_system(platform.system(), platform.machine(), platform.libc_ver()[0])
+    check_system(platform.system(), platform.machine(), platform.libc_ver()[0], workshop)
     chosen = choose_python(python)
     check_disk(root, torch, platform.system())
     with one_at_a_time(root):
@@ -196,10 +252,7 @@ def set_up(root: Path, torch: str, python: str) -> bool:
         if key and key == recorded_key(venv):  # another call did it while this one waited
             return False
         install(root, venv, chosen, torch)
-        stamp = {"key": installed_key(root, venv, torch), "torch": torch}
-        partial = venv / (STAMP + ".partial")
-        partial.write_text(json.dumps(stamp))
-        os.replace(str(partial), str(venv / STAMP))
+        write_stamp(venv / STAMP, {"key": installed_key(root, venv, torch), "torch": torch})
     return True
 
 
@@ -212,13 +265,29 @@ def recorded_torch(venv: Path) -> str:
 
 
 class one_at_a_time:
-    """Holds a lock on the project folder itself, so that two calls of make do not install at once."""
+    """Holds a lock on the project folder itself, so that two calls of make do not install at once.
+
+    On Windows, where a folder cannot be locked, on a file among the temporary ones.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.descriptor = os.open(str(root), os.O_RDONLY)
+        if WINDOWS:
+            name = "mtlser-" + hashlib.sha256(str(root).encode()).hexdigest()[:16] + ".lock"
+            self.descriptor = os.open(os.path.join(tempfile.gettempdir(), name), os.O_RDWR | os.O_CREAT)
+        else:
+            self.descriptor = os.open(str(root), os.O_RDONLY)
 
     def __enter__(self) -> None:
-        import fcntl  # not on Windows, which check_system has refused by now
+        if WINDOWS:
+            import msvcrt
+
+            while True:
+                try:  # waits ten seconds, then raises
+                    return msvcrt.locking(self.descriptor, msvcrt.LK_LOCK, 1)
+                except OSError as error:
+                    if error.errno != errno.EDEADLK:
+                        raise
+        import fcntl
 
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
@@ -226,17 +295,20 @@ class one_at_a_time:
         os.close(self.descriptor)
 
 
-def main() -> int:
-    """Entry point of `make setup`."""
+def main(words: list) -> int:
+    """Entry point of `make setup`; with the word `workshop`, of the whole workshop. What follows goes to JupyterLab."""
     root = Path(__file__).resolve().parents[2]
+    if words[:1] not in ([], ["workshop"]):
+        print(f"unknown: {' '.join(words)}; nothing, or the word workshop", file=sys.stderr)
+        return 2
     try:
-        if set_up(root, os.environ.get("MTLSER_TORCH", ""), sys.executable):
+        if set_up(root, os.environ.get("MTLSER_TORCH", ""), sys.executable, workshop=bool(words)):
             print("Ready: .venv holds the tested packages.")
     except SetupError as error:
         print(f"\nCannot set up the book.\n\n{error}\n", file=sys.stderr)
         return 1
-    return 0
+    return run([str(inside(root / ".venv")), "-m", "mtlser_book", *words]) if words else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

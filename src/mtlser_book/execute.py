@@ -41,6 +41,8 @@ class Page:
     environment: dict[str, str] = field(default_factory=dict)  # for the kernel, beside what this process has
     # Digest of the records that the page reads. Called before and after, since a training page writes them itself.
     inputs_digest: Callable[[], str] = lambda: ""
+    make: Callable[[NotebookNode], NotebookNode] = lambda notebook: notebook  # of the source, what this page shows
+    executed: bool = True  # a lab's student view is shown as it is
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -127,15 +129,21 @@ def kernel_environment(build: Path, extra: dict[str, str]) -> Iterator[None]:
 
 
 def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None] = print) -> bool:
-    """Executes a page into `<build>/notebooks/<target>` unless it is current; returns whether it ran.
+    """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
     The notebook runs in `root`. A failure leaves the previous page in place. Raises NotebookError.
     """
-    notebook = read_notebook(root / page.source)
+    notebook = page.make(read_notebook(root / page.source))
     check_parameters(notebook, page)
     target = build / "notebooks" / page.target
     if is_current(target, content_key(notebook, page, library)):
         return False
+    if not page.executed:
+        notebook.metadata["mtlser"] = {"key": content_key(notebook, page, library), "source": page.source}
+        with whole_file(target) as partial:
+            nbformat.write(notebook, partial)
+        log(f"{page.target}: made from {page.source}")
+        return True
     log(f"{page.target}: executing {page.source}")
     started = time.perf_counter()
     build.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,8 @@ import yaml
 from mtlser.config import ALPHAS
 from mtlser.runs.experiments import Plan, Settings, has_corpus, table4
 from mtlser.storage import digest
-from mtlser_book.execute import Page, declared_parameters, read_notebook
+from mtlser_book import students
+from mtlser_book.execute import NotebookError, Page, declared_parameters, read_notebook
 
 TEMPLATE = "book/training/template.ipynb"
 RUN_FILES = ("run.json", "history.parquet", "predictions.parquet")
@@ -39,18 +41,37 @@ def toc_names(root: Path) -> list[str]:
 
 
 def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
-    """The executed pages: one per alpha first, since they train what the others read, then `_toc.yml`'s notebooks."""
+    """The executed pages: one per alpha first, since they train what the others read, then `_toc.yml`'s notebooks.
+
+    Raises NotebookError where a lab's source lacks something.
+    """
     named = toc_names(root)
     plan = table4(preset, settings)
     pages = [alpha_page(alpha, plan) for alpha in ALPHAS if alpha_target(alpha).removesuffix(".ipynb") in named]
     everything = records_digest(plan, "*")
     for name in named:
         source = f"{name}.ipynb"
-        if (root / source).exists() and source != TEMPLATE:
+        lab = students.lab_at(root, source)
+        if lab:
+            pages += lab_pages(root, lab)
+        elif (root / source).exists() and source != TEMPLATE:
             known = declared_parameters(read_notebook(root / source))
             given = {"preset": preset} if "preset" in known else {}
             pages.append(Page(source, source, given, inputs_digest=everything))
     return pages
+
+
+def lab_pages(root: Path, lab: students.Lab) -> list[Page]:
+    """A lab's two pages: the student view, which is not executed, and the solution. Raises NotebookError."""
+    try:
+        students.read_lab(root, lab)
+    except students.LabError as error:
+        raise NotebookError(str(error)) from None
+    checks = Path(__file__).parent / "checks"
+    texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
+    view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
+    solved = partial(students.solution_notebook, lab=lab)
+    return [view, Page(lab.source, lab.solution, make=solved, inputs_digest=lambda: digest(*texts))]
 
 
 def alpha_page(alpha: float, plan: Plan) -> Page:

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import struct
+import subprocess
 import sys
 from typing import Any, BinaryIO
 
@@ -90,6 +91,13 @@ def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[t
     return b"".join(pieces), phonemes
 
 
+def _answer(library: ctypes.CDLL, request: dict[str, Any], sample_rate: int) -> bytes:
+    """The answer to one request. Changes the library's state."""
+    samples, phonemes = _speak(library, request)
+    listed = json.dumps(phonemes).encode()
+    return HEADER.pack(sample_rate, len(samples), len(listed)) + samples + listed
+
+
 def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], sample_rate: int) -> bytes:
     """The answer to one request, from a child that ends right after; without samples when the child failed."""
     reading, writing = os.pipe()
@@ -99,9 +107,7 @@ def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], sample_rate: i
         try:
             os.close(reading)
             with open(writing, "wb") as pipe:
-                samples, phonemes = _speak(library, request)
-                listed = json.dumps(phonemes).encode()
-                pipe.write(HEADER.pack(sample_rate, len(samples), len(listed)) + samples + listed)
+                pipe.write(_answer(library, request, sample_rate))
             status = 0
         finally:
             os._exit(status)  # no clean-up of the parent's state
@@ -112,11 +118,21 @@ def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], sample_rate: i
     return answer if status == 0 else HEADER.pack(sample_rate, 0, 2) + b"[]"
 
 
+def _speak_in_process(library_path: str, data_path: str, line: bytes, sample_rate: int) -> bytes:
+    """The same without fork, for Windows: a process that is started for this request, and so has not spoken either."""
+    command = [sys.executable, "-I", "-S", __file__, library_path, data_path, "once"]
+    result = subprocess.run(command, input=line, stdout=subprocess.PIPE)
+    return result.stdout if result.returncode == 0 else HEADER.pack(sample_rate, 0, 2) + b"[]"
+
+
 def main(library_path: str, data_path: str, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer every request until the requests end or the reader of the answers has gone."""
     library, sample_rate = _initialise(library_path, data_path)
     for line in requests:
-        answer = _speak_in_fork(library, json.loads(line), sample_rate)
+        if hasattr(os, "fork"):
+            answer = _speak_in_fork(library, json.loads(line), sample_rate)
+        else:
+            answer = _speak_in_process(library_path, data_path, line, sample_rate)
         try:
             answers.write(answer)
             answers.flush()
@@ -126,4 +142,8 @@ def main(library_path: str, data_path: str, requests: BinaryIO, answers: BinaryI
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback of its own
-    main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)
+    if sys.argv[3:] == ["once"]:  # one request in, its answer out
+        loaded, rate_hz = _initialise(sys.argv[1], sys.argv[2])
+        sys.stdout.buffer.write(_answer(loaded, json.loads(sys.stdin.buffer.readline()), rate_hz))
+    else:
+        main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)
