@@ -11,7 +11,7 @@ import pytest
 
 BOOK = Path(__file__).parents[1] / "book"
 NOTEBOOKS = sorted(
-    path for path in BOOK.rglob("*.ipynb") if "workshop" not in path.parts and ".ipynb_checkpoints" not in path.parts
+    path for path in BOOK.rglob("*.ipynb") if not {"workshop", ".ipynb_checkpoints"} & set(path.relative_to(BOOK).parts)
 )
 MAX_LINES = 15
 

@@ -372,6 +372,8 @@ def student_text(root: Path, lab: Lab) -> str:
     """The bytes, as text, of the committed student copy. Raises LabError."""
     made = student_notebook(read_lab(root, lab), lab)
     made.nbformat_minor = 5
+    for position, cell in enumerate(made.cells):
+        cell["id"] = str(position)  # as nbstripout numbers them
     nbformat.validate(made)
     return nbformat.writes(made) + "\n"
 
