@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ("setup", "reproduce", "plan", "book", "workshop", "wheelhouse", "test", "backbone", "pilot", "lint", "serve", "clean")
+TARGETS = (
+    "setup",
+    "reproduce",
+    "plan",
+    "book",
+    "workshop",
+    "wheelhouse",
+    "test",
+    "backbone",
+    "pilot",
+    "lint",
+    "serve",
+    "clean",
+)
 OPTIONS = "PRESET IEMOCAP BACKBONE ALPHAS FOLDS EPOCHS ENGINE TORCH WHEELHOUSE PYTHON".split()
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 

@@ -14,7 +14,8 @@ BOOK = ROOT / "book"
 PAGES = sorted(
     path
     for path in BOOK.rglob("*")
-    if path.suffix in (".md", ".ipynb") and not {"results", "workshop", ".ipynb_checkpoints"} & set(path.relative_to(BOOK).parts)
+    if path.suffix in (".md", ".ipynb")
+    and not {"results", "workshop", ".ipynb_checkpoints"} & set(path.relative_to(BOOK).parts)
 )
 
 # The paper's tables, the audit and published figures; settings with their sources; the known counts; publications.
