@@ -105,11 +105,19 @@ def test_generators_of_different_names_differ():
     assert len(draws) == 5
 
 
-@given(st.lists(st.floats(0.5, 35.0), min_size=1, max_size=12), st.floats(1.0, 60.0))
-def test_micro_batches_partition_and_stay_under_the_limit(seconds, limit):
+@given(st.lists(st.floats(0.5, 35.0), min_size=1, max_size=12), st.floats(1.0, 60.0), st.floats(0.0, 20.0))
+def test_micro_batches_partition_and_stay_under_the_limits(seconds, limit, padding_limit):
     indices = np.arange(100, 100 + len(seconds))
-    parts = micro_batches(indices, seconds, limit)
+    parts = micro_batches(indices, seconds, limit, padding_limit)
     assert sorted(np.concatenate(parts)) == indices.tolist()
     for part in parts:
-        longest = max(seconds[i - 100] for i in part)
-        assert len(part) == 1 or longest * len(part) <= limit
+        lengths = [seconds[i - 100] for i in part]
+        padded = max(lengths) * len(part)
+        assert len(part) == 1 or padded <= limit and padded - sum(lengths) <= padding_limit + 1e-9
+
+
+def test_micro_batches_join_utterances_of_like_length():
+    seconds = [2.0, 9.0, 2.25, 34.0, 2.5, 8.75]
+    assert [p.tolist() for p in micro_batches(np.arange(6), seconds, 40.0)] == [[0, 2, 4, 5], [1], [3]]
+    assert [p.tolist() for p in micro_batches(np.arange(6), seconds, 40.0, 0.5)] == [[0, 2], [4], [5, 1], [3]]
+    assert [p.tolist() for p in micro_batches(np.arange(6), seconds, 40.0, 0.0)] == [[0], [2], [4], [5], [1], [3]]

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from mtlser.config import RECIPE_VERSION, RunConfig
@@ -137,20 +138,65 @@ def test_micro_batches_change_no_result(inputs, tmp_path):
         np.testing.assert_allclose(whole[name], parts[name], rtol=1e-3)
 
 
-def test_gradients_of_a_batch_equal_accumulated_batches_of_one(inputs, tmp_path):
-    config = replace(CONFIG, dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9)
-    gradients = {}
-    for seconds in (1000.0, 0.1):
-        trainer = training._Trainer(replace(config, micro_batch_seconds=seconds), inputs, tmp_path, lambda event: None)
-        trainer.optimizer.step = lambda: None
-        trainer.model.train()
-        trainer._step(inputs.train[:8], epoch=0)
-        gradients[seconds] = {
-            name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None
-        }
-    assert gradients[1000.0].keys() == gradients[0.1].keys() and gradients[0.1]
-    for name, gradient in gradients[1000.0].items():
-        torch.testing.assert_close(gradients[0.1][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+def gradients_and_parts(inputs, folder, indices, **changes):
+    """The gradients of one step on those rows, and the rows of its micro-batches."""
+    config = replace(CONFIG, dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9, **changes)
+    trainer, parts = training._Trainer(config, inputs, folder, lambda event: None), []
+    batch = trainer._batch
+    trainer._batch = lambda part: (parts.append(part.tolist()), batch(part))[1]
+    trainer.optimizer.step = lambda: None
+    trainer.model.train()
+    trainer._step(indices, epoch=0)
+    return {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}, parts
+
+
+def assert_close_gradients(one, other, rtol=1e-3, atol=1e-4):
+    assert one.keys() == other.keys() and one
+    for name, gradient in one.items():
+        torch.testing.assert_close(other[name], gradient, rtol=rtol, atol=atol, msg=name)
+
+
+@pytest.mark.parametrize("split", [{"micro_batch_seconds": 0.1}, {"micro_batch_padding_seconds": 0.15}])
+def test_gradients_of_a_batch_equal_those_of_any_split(inputs, tmp_path, split):
+    whole, parts = gradients_and_parts(inputs, tmp_path, inputs.train[:8])
+    assert len(parts) == 1
+    split, parts = gradients_and_parts(inputs, tmp_path, inputs.train[:8], **split)
+    assert len(parts) > 1
+    assert_close_gradients(whole, split)
+
+
+def test_in_bf16_the_weights_are_rounded_once_for_all_parts_of_a_step(inputs, tmp_path, monkeypatch):
+    chosen = inputs.train[:4]
+    together, parts = gradients_and_parts(inputs, tmp_path, chosen, precision="bf16", micro_batch_seconds=0.1)
+    assert len(parts) == 4
+    original = training._Trainer._loss
+
+    def clearing(self, *arguments):  # as if each part had its own autocast
+        torch.clear_autocast_cache()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(training._Trainer, "_loss", clearing)
+    apart, _ = gradients_and_parts(inputs, tmp_path, chosen, precision="bf16", micro_batch_seconds=0.1)
+    for name, gradient in together.items():
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(apart[name], gradient, rtol=0, atol=0, msg=name)
+    single, _ = gradients_and_parts(inputs, tmp_path, chosen, micro_batch_seconds=0.1)
+    assert_close_gradients(single, together, rtol=0.1, atol=0.05)
+
+
+def test_the_longest_utterance_of_iemocap_is_a_micro_batch_of_its_own(tmp_path):
+    """34.1 s among short ones: no part is padded to its length, and the gradients are those of the whole batch."""
+    utterances = tiny_utterances(tmp_path / "wav", per_speaker=2)
+    noise = np.random.default_rng(3).normal(0, 0.1, int(34.139 * 16_000)).astype(np.float32)
+    soundfile.write(utterances["wav"][5], noise, 16_000, subtype="PCM_16")
+    speech = build_dataset(utterances, digest_audio(utterances["wav"]), tmp_path / "cache")
+    inputs = RunInputs("a-run", speech, np.arange(8), np.arange(8), str(tiny_backbone(tmp_path / "b")), None, {}, "")
+    split, parts = gradients_and_parts(inputs, tmp_path, inputs.train)
+    assert [5] in parts and sorted(sum(parts, [])) == list(range(8)) and len(parts) == 2
+    no_limit = {"micro_batch_seconds": 999.0, "micro_batch_padding_seconds": 999.0}
+    whole, parts = gradients_and_parts(inputs, tmp_path, inputs.train, **no_limit)
+    assert len(parts) == 1
+    assert_close_gradients(whole, split)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(inputs, tmp_path, monkeypatch):

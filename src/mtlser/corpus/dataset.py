@@ -224,15 +224,22 @@ def epoch_batches(
     return [batches[n] for n in random.permutation(len(batches))]
 
 
-def micro_batches(indices: np.ndarray, seconds: Sequence[float], max_seconds: float) -> list[np.ndarray]:
-    """Splits a batch so that no part holds more than `max_seconds` of padded audio; one longer utterance stands alone.
+def micro_batches(
+    indices: np.ndarray, seconds: Sequence[float], max_seconds: float, max_padding_seconds: float = np.inf
+) -> list[np.ndarray]:
+    """Splits a batch so that no part holds more than `max_seconds` of padded audio or `max_padding_seconds` of padding.
 
-    The loss is normalised by the whole batch, so the split changes no gradient.
+    An utterance that is longer stands alone. Utterances of like length share a part. The loss is normalised by the
+    whole batch, so the split changes no gradient.
     """
     order = np.argsort(np.asarray(seconds), kind="stable")
     parts: list[list[int]] = [[]]
+    speech = 0.0  # seconds of the last part without padding
     for position in order:
-        if parts[-1] and seconds[position] * (len(parts[-1]) + 1) > max_seconds:
+        padded = seconds[position] * (len(parts[-1]) + 1)
+        speech += seconds[position]
+        if parts[-1] and (padded > max_seconds or padded - speech > max_padding_seconds):
             parts.append([])
+            speech = seconds[position]
         parts[-1].append(position)
     return [np.asarray(indices)[part] for part in parts]

@@ -247,16 +247,19 @@ class _Trainer:
     def _step(self, indices: np.ndarray, epoch: int) -> np.ndarray:
         """One optimiser step on one effective batch; returns (L, L_CE, L_CTC) averaged over its utterances."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = self._micro_batches(indices, self.config.micro_batch_seconds)
+        padding = self.config.micro_batch_padding_seconds if self.device.type == "cpu" else np.inf
+        parts = self._micro_batches(indices, self.config.micro_batch_seconds, padding)
         mine = parts[self.accelerator.process_index :: self.accelerator.num_processes]
         sums = torch.zeros(3, device=self.device)
-        for part in mine:
-            batch = self._batch(part)
-            loss = self._loss(batch, self._masks(part, epoch), self.config.alpha, len(indices))
-            loss.total.backward()
-            sums += torch.stack([loss.total.detach(), loss.ce.detach(), loss.ctc.detach()]).float()
-            if epoch == 0:
-                self.num_infeasible += int(loss.num_infeasible)
+        with self._autocast():  # around all parts: the weights are rounded to bfloat16 once a step
+            for part in mine:
+                batch = self._batch(part)
+                loss = self._loss(batch, self._masks(part, epoch), self.config.alpha, len(indices))
+                with self._autocast(False):
+                    loss.total.backward()
+                sums += torch.stack([loss.total.detach(), loss.ce.detach(), loss.ctc.detach()]).float()
+                if epoch == 0:
+                    self.num_infeasible += int(loss.num_infeasible)
         parameters = self.optimizer.param_groups[0]["params"]
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, "sum")
@@ -272,15 +275,18 @@ class _Trainer:
         self.optimizer.step()
         return sums.cpu().numpy().astype(float)
 
-    def _micro_batches(self, indices: np.ndarray, max_seconds: float) -> list[np.ndarray]:
-        return micro_batches(indices, [self.inputs.dataset.seconds(i) for i in indices], max_seconds)
+    def _micro_batches(self, indices: np.ndarray, max_seconds: float, padding: float = np.inf) -> list[np.ndarray]:
+        return micro_batches(indices, [self.inputs.dataset.seconds(i) for i in indices], max_seconds, padding)
+
+    def _autocast(self, enabled: bool = True) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled and self.config.precision == "bf16")
 
     def _batch(self, indices: np.ndarray) -> Batch:
         return make_batch(self.inputs.dataset, indices, self.features).to(self.device)
 
     def _forward(self, batch: Batch, mask: torch.Tensor | None):
         forward = self.model if self.features is None else self.model.forward_features
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with self._autocast():
             return forward(batch.inputs, batch.input_lengths, mask)
 
     def _loss(self, batch: Batch, mask: torch.Tensor | None, alpha: float, num_utterances: int):
