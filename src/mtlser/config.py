@@ -202,6 +202,8 @@ class PilotConfig:
     wer_alpha_one: float = 0.25  # at most
 
 
+PILOT = PilotConfig()
+
 PRESETS: dict[str, Preset] = {
     "pocket": Preset(
         name="pocket",

@@ -54,6 +54,16 @@ def _result(records: Any, alpha: float) -> dict[str, Any]:
     }
 
 
+def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
+    """One alpha of one pocket experiment, for a table of several: pocket_accuracy, _wer, _interval and _folds.
+
+    Raises MixedRecordsError for records of more than one experiment.
+    """
+    check_one_experiment(records)
+    row = _result(records, alpha) | {"folds": completeness(records, alpha)}
+    return {f"pocket_{name}": value for name, value in row.items()}
+
+
 def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 

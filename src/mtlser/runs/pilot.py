@@ -16,7 +16,7 @@ from statistics import mean
 
 import pandas as pd
 
-from mtlser.config import PRESETS, PilotConfig, Preset, RunConfig
+from mtlser.config import PILOT, PRESETS, PilotConfig, Preset, RunConfig
 from mtlser.corpus.pocket import bayes_accuracy
 from mtlser.runs import baselines, engines, records
 from mtlser.runs.experiments import Plan, RunsFailed, load_utterances
@@ -162,9 +162,8 @@ def choose(rows: Sequence[dict], ladder_top: float, pilot: PilotConfig) -> dict:
     return {name: best[name] for name in names} | {"wanted": judge(best, ladder_top, pilot)}
 
 
-def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig | None = None) -> dict:
+def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig = PILOT) -> dict:
     """Completes the pilot and writes `<folder>/pilot.json` after each part; returns the record."""
-    pilot = pilot or PilotConfig()
     record: dict = {"pilot": asdict(pilot), "corpus": asdict(pilot_preset(pilot, pilot.sizes[0]).corpus)}
     record |= {"run": pilot_preset(pilot, pilot.sizes[0]).run.to_dict(), "read": {f"{a:g}": m for a, m in READ.items()}}
     record |= {"versions": records.versions(), "hardware": records.hardware(), "revision": records.revision()}

@@ -1,0 +1,200 @@
+"""The pocket instrument in tables: what its backbone learnt, what the pilot chose, what each part buys."""
+
+from __future__ import annotations
+
+import json
+from statistics import mean
+from typing import Any
+
+import pandas as pd
+
+from mtlser.config import PILOT, POCKET_BACKBONE
+from mtlser.report import tables
+from mtlser.report.display import Markdown, percent, points
+from mtlser.runs.experiments import ENDS, Settings, ends, table4
+from mtlser.runs.instrument import frozen
+from mtlser.runs.pilot import grid_table, judge, read_pilot
+from mtlser.runs.records import RecordError
+
+PROBES = {
+    "phoneme_accuracy": "the phoneme spoken in a frame, accuracy",
+    "phone_accuracy": "a frame's MFCC cluster, accuracy",
+    "pitch_r2": "mean log-F0 of an utterance, R²",
+    "rate_r2": "letters per second, R² (mean over frames)",
+    "rate_from_sum_r2": "letters per second, R² (sum over frames)",
+}
+PURITIES = {
+    "phone_purity": "phone purity",
+    "cluster_purity": "cluster purity",
+    "pnmi": "mutual information, share of the phonemes' entropy",
+}
+RUNGS = {
+    "neither": "the commonest emotion",
+    "duration": "duration",
+    "letters": "how often each letter occurs",
+    "prosody": "pitch, its range, speaking rate",
+    "words": "which words occur (gold transcript)",
+    "both": "prosody and words",
+    "bound: prosody": "bound of the generator: arousal as shown",
+    "bound: words": "bound of the generator: valence as shown",
+    "bound: both": "bound of the generator: both",
+}
+
+
+def backbone_record() -> dict[str, Any]:
+    """What pretraining wrote beside the weights that ship."""
+    return json.loads((POCKET_BACKBONE / "record.json").read_text(encoding="utf-8"))
+
+
+def pilot_record(settings: Settings | None = None) -> dict[str, Any]:
+    """The committed record of the pilot. Raises RecordError where there is none."""
+    record = read_pilot((settings or Settings.from_environment()).results)
+    if record is None:
+        raise RecordError("no pilot.json in the results folder; `make pilot` writes it")
+    return record
+
+
+def backbone_source(record: dict[str, Any]) -> str:
+    """Where a number about the shipped backbone comes from, as captions say it."""
+    hardware, corpus, config = record["hardware"], record["corpus"], record["config"]
+    return (
+        f"Synthetic speech: {corpus['hours']} hours, {config['steps']:,} steps, seed {config['seed']}, "
+        f"{record['seconds'] / 60:.0f} minutes on {hardware['threads']} thread of {hardware['processor']}; "
+        f"measured on {corpus['num_held_out_utterances']} utterances of held-out voices"
+    )
+
+
+def probes(record: dict[str, Any]) -> pd.DataFrame:
+    """Linear probes of the shipped weights and of random ones: columns measure, pretrained, random weights."""
+    rows = [
+        {"what a linear function reads": words}
+        | {who: f"{values[name]:.3f}" for who, values in record["probes"].items()}
+        for name, words in PROBES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def purity(record: dict[str, Any]) -> pd.DataFrame:
+    """Clusters of frames against the phonemes spoken: one row a clustering, one column a measure."""
+    names = {"pretrained": "the backbone's own third layer", "random weights": "the same layer, random weights"}
+    rows = [
+        {"clusters of": names.get(name, name)} | {words: f"{values[key]:.3f}" for key, words in PURITIES.items()}
+        for name, values in record["purity"].items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def learning_curve(record: dict[str, Any]) -> pd.DataFrame:
+    """The curve of pretraining in long form: step, stream (phones, prosody), accuracy on hidden frames."""
+    curve = pd.DataFrame(record["curve"])
+    names = {"phone_accuracy": "phone clusters", "prosody_accuracy": "prosody clusters"}
+    return curve.melt("step", list(names), "stream", "accuracy").replace({"stream": names})
+
+
+def candidates(pilot: dict[str, Any]) -> pd.DataFrame:
+    """Objectives compared at equal steps: probes, purity and fine-tuned WER at alpha 1, mean over pilot voices."""
+    rows = []
+    for row in pilot["candidates"]:
+        read, own = row["probes"]["pretrained"], row["purity"]["pretrained"]
+        rows.append(
+            {
+                "objective": row["name"],
+                "steps": f"{row['steps']:,}",
+                "phoneme probe": f"{read['phoneme_accuracy']:.3f}",
+                "log-F0, R²": f"{read['pitch_r2']:.3f}",
+                "rate, R²": f"{read['rate_r2']:.3f}",
+                "mutual information": f"{own['pnmi']:.3f}",
+                "WER after fine-tuning, α = 1": f"{mean(row['wer_alpha_1'].values()):.3f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def ladder(pilot: dict[str, Any]) -> pd.DataFrame:
+    """Accuracy of simple features in the pilot's corpus: one row a feature, one column a strength of both cues."""
+    return pd.DataFrame(
+        [
+            {"told by": words}
+            | {f"cues right in {float(p):.0%}": percent(rungs[name]) for p, rungs in pilot["ladder"].items()}
+            for name, words in RUNGS.items()
+        ]
+    )
+
+
+def grid(pilot: dict[str, Any]) -> pd.DataFrame:
+    """Every setting that the pilot tried, means over its test voices; the chosen one is marked."""
+    table, chosen = grid_table(pilot), pilot["chosen"]
+    marks = [
+        all(row[name] == chosen[name] for name in ("utterances_per_speaker", "learning_rate", "epochs"))
+        for row in pilot["grid"]
+    ]
+    table.insert(0, "setting", ["chosen" if mark else "tried" for mark in marks])
+    for name in ("accuracy, α = 0",):
+        table[name] = table[name].map(percent)
+    for name in ("WER, α = 0", "WER, α = 1"):
+        table[name] = table[name].map("{:.3f}".format)
+    return table
+
+
+def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
+    """What was asked of the instrument, what the chosen setting gives in the pilot, and whether that is enough."""
+    chosen = pilot["chosen"]
+    row = next(r for r in pilot["grid"] if all(r[name] == chosen[name] for name in ("utterances_per_speaker",
+               "learning_rate", "epochs")))  # fmt: skip
+    top = used_ladder(pilot)["both"]
+    met = judge(row, top, PILOT)
+    accuracy = mean(row["accuracy_alpha_0"].values())
+    low, high = PILOT.accuracy_alpha_zero
+    found = {
+        "accuracy at alpha 0 in range": (f"accuracy at α = 0 between {low:g} and {high:g}", percent(accuracy)),
+        "accuracy at alpha 0 under the ladder's top": (
+            f"at least {100 * PILOT.below_the_ladder:.0f} points under the ladder's best features ({percent(top)})",
+            f"{points(accuracy - top)} points",
+        ),
+        "WER at alpha 0 high": (
+            f"WER at α = 0 at least {PILOT.wer_alpha_zero:g}", f"{mean(row['wer_alpha_0'].values()):.3f}",
+        ),
+        "WER at alpha 1 low": (
+            f"WER at α = 1 at most {PILOT.wer_alpha_one:g}", f"{mean(row['wer_alpha_1'].values()):.3f}",
+        ),
+        "no run collapsed": ("no run names one class for nearly everything", f"{sum(row['collapsed'].values())} did"),
+    }  # fmt: skip
+    rows = [
+        {"wanted": words, "found in the pilot": value, "met": "yes" if met[name] else "no"}
+        for name, (words, value) in found.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def used_ladder(pilot: dict[str, Any]) -> dict[str, float]:
+    """The ladder at the strength of cues that the frozen corpus has."""
+    strength = frozen()["description"]["corpus"]["settings"]["arousal_cue_probability"]
+    return pilot["ladder"][f"{strength:g}"]
+
+
+def ends_table(preset: str = "pocket", settings: Settings | None = None) -> pd.DataFrame:
+    """Table 4's first and last row as they are, and with one thing changed: accuracy, interval, WER, folds.
+
+    An experiment without a run has a row that says so.
+    """
+    plans = {"as in Table 4": table4(preset, settings)} | {name: ends(name, preset, settings) for name in ENDS}
+    rows = []
+    for name, plan in plans.items():
+        found = plan.records()
+        for alpha in (min(plan.alphas), max(plan.alphas)):
+            rows.append({"what": name, "alpha": alpha, **tables.pocket_row(found, alpha)})
+    return pd.DataFrame(rows)
+
+
+def reading_of_ends(preset: str = "pocket", settings: Settings | None = None) -> Markdown:
+    """What the backbone and the pooling are worth at each end, in a sentence with the numbers of the records."""
+    table = ends_table(preset, settings).set_index(["what", "alpha"])["pocket_accuracy"]
+    lines = []
+    for name in ENDS:
+        if table.loc[name].isna().any() or table.loc["as in Table 4"].isna().any():
+            lines.append(f"* {name}: not run.")
+            continue
+        differences = table.loc[name] - table.loc["as in Table 4"]
+        words = " and ".join(f"{points(value)} points at α = {alpha:g}" for alpha, value in differences.items())
+        lines.append(f"* {name} instead of what Table 4 uses: {words} of accuracy.")
+    return Markdown("\n".join(lines))
