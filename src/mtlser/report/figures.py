@@ -115,6 +115,17 @@ def _alpha_legend(figure: Figure, axes: Axes, alphas: list[float]) -> None:
     figure.legend(loc="outside upper center", ncols=len(alphas))
 
 
+def pretraining_curve(curve: pd.DataFrame) -> Figure:
+    """`instrument.learning_curve`: the share of hidden frames whose cluster is named, over the steps of pretraining."""
+    figure, (axes,) = _panels(1, width=6.0)
+    colours = dict(zip(curve["stream"].unique(), [ALPHA_COLOURS[0.1], PAPER_COLOUR], strict=True))
+    sns.lineplot(curve, x="step", y="accuracy", hue="stream", style="stream", palette=colours, ax=axes)
+    axes.set(xlabel="step", ylabel="hidden frames named right", ylim=(0, None))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(title=None)
+    return figure
+
+
 def figure2(records: Any) -> Figure:
     """Figure 2: test accuracy (left) and WER (right) against epoch, one colour for each alpha."""
     figure, panels = _panels(2, height=3.6)

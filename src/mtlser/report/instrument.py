@@ -10,8 +10,8 @@ import pandas as pd
 
 from mtlser.config import PILOT, POCKET_BACKBONE
 from mtlser.report import tables
-from mtlser.report.display import Markdown, percent, points
-from mtlser.runs.experiments import ENDS, Settings, ends, table4
+from mtlser.report.display import Markdown, percent, points, provenance
+from mtlser.runs.experiments import ENDS, Plan, Settings, ends, table4
 from mtlser.runs.instrument import frozen
 from mtlser.runs.pilot import grid_table, judge, read_pilot
 from mtlser.runs.records import RecordError
@@ -61,6 +61,26 @@ def backbone_source(record: dict[str, Any]) -> str:
         f"Synthetic speech: {corpus['hours']} hours, {config['steps']:,} steps, seed {config['seed']}, "
         f"{record['seconds'] / 60:.0f} minutes on {hardware['threads']} thread of {hardware['processor']}; "
         f"measured on {corpus['num_held_out_utterances']} utterances of held-out voices"
+    )
+
+
+def pilot_source(pilot: dict[str, Any]) -> str:
+    """Where a number of the pilot comes from, as captions say it."""
+    voices = ", ".join(pilot["pilot"]["folds"])
+    return (
+        f"Pilot corpus (synthetic), voices of its own: simple features, ten voices; trained models, seed 0, test "
+        f"voices {voices}, speaker folds, {pilot['run']['pooling']} pooling, on {pilot['hardware']['processor']}"
+    )
+
+
+def frozen_name(records: Any) -> Markdown:
+    """The frozen instrument's name, and how many of the records carry it."""
+    names = records.runs["instrument"] if len(records.runs) else pd.Series(dtype=object)
+    name = frozen()["name"]
+    if names.empty:
+        return Markdown(f"The instrument is called **{name}**. No run of it is here: not run.")
+    return Markdown(
+        f"The instrument is called **{name}**: {(names == name).sum()} of {len(names)} records carry the name."
     )
 
 
@@ -172,18 +192,27 @@ def used_ladder(pilot: dict[str, Any]) -> dict[str, float]:
     return pilot["ladder"][f"{strength:g}"]
 
 
+def _end_plans(preset: str, settings: Settings | None) -> dict[str, Plan]:
+    return {"as in Table 4": table4(preset, settings)} | {name: ends(name, preset, settings) for name in ENDS}
+
+
 def ends_table(preset: str = "pocket", settings: Settings | None = None) -> pd.DataFrame:
     """Table 4's first and last row as they are, and with one thing changed: accuracy, interval, WER, folds.
 
-    An experiment without a run has a row that says so.
+    An experiment without a run has rows that say so.
     """
-    plans = {"as in Table 4": table4(preset, settings)} | {name: ends(name, preset, settings) for name in ENDS}
     rows = []
-    for name, plan in plans.items():
+    for name, plan in _end_plans(preset, settings).items():
         found = plan.records()
         for alpha in (min(plan.alphas), max(plan.alphas)):
             rows.append({"what": name, "alpha": alpha, **tables.pocket_row(found, alpha)})
     return pd.DataFrame(rows)
+
+
+def ends_source(preset: str = "pocket", settings: Settings | None = None) -> str:
+    """Provenance of each experiment of `ends_table`, as its caption says it."""
+    plans = _end_plans(preset, settings)
+    return ". ".join(f"{name[:1].upper()}{name[1:]}: {provenance(plan.records())}" for name, plan in plans.items())
 
 
 def reading_of_ends(preset: str = "pocket", settings: Settings | None = None) -> Markdown:
