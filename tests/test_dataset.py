@@ -100,6 +100,25 @@ def test_order_depends_on_seed_fold_and_epoch_alone():
         assert (first != np.concatenate(epoch_batches(train, 8, *other))).any()
 
 
+def test_batches_of_like_length_hold_every_row_once_and_pad_less():
+    random = np.random.default_rng(0)
+    lengths, train = random.integers(10, 100, 300), np.arange(20, 290)
+
+    def padding(batches):
+        return sum(lengths[b].max() * len(b) - lengths[b].sum() for b in batches)
+
+    plain = epoch_batches(train, 8, 0, "Ses01F", 0)
+    alike = epoch_batches(train, 8, 0, "Ses01F", 0, lengths, bucket=16)
+    assert sorted(np.concatenate(alike)) == train.tolist() and max(map(len, alike)) == 8
+    assert padding(alike) < padding(plain) / 3
+    means = [lengths[b].mean() for b in alike]
+    assert means != sorted(means)  # the batches are shuffled
+    other = epoch_batches(train, 8, 0, "Ses01F", 1, lengths, bucket=16)
+    assert [b.tolist() for b in alike] != [b.tolist() for b in other]
+    again = epoch_batches(train, 8, 0, "Ses01F", 0, lengths, bucket=16)
+    assert [b.tolist() for b in alike] == [b.tolist() for b in again]
+
+
 def test_generators_of_different_names_differ():
     draws = {random_generator(0, *names).random() for names in (("a", "b"), ("ab",), ("b", "a"), ("a", 0), ("a", 1))}
     assert len(draws) == 5

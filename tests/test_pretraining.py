@@ -17,6 +17,7 @@ from mtlser.corpus.pocket_text import vocabulary
 from mtlser.corpus.text import normalise
 from mtlser.model import MultitaskModel
 from mtlser.model.pretraining import Batches, Pretraining, PretrainingError
+from mtlser.model.pretraining_contrastive import NUM_DISTRACTORS, draw_distractors, with_two_hidden
 from mtlser.model.pretraining_corpus import (
     ACCENTS,
     PROBE_VARIANTS,
@@ -253,6 +254,49 @@ def test_what_is_written_can_be_fine_tuned(pretraining: Pretraining, targets: Ta
     model = MultitaskModel.from_backbone(tmp_path, seed=0)
     for name, tensor in pretraining.model.encoder.state_dict().items():
         assert torch.equal(model.wav2vec2.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("objective", ["masked prediction", "contrastive"])
+def test_each_objective_trains_the_encoder_and_leaves_a_record(
+    objective: str, speech: SpeechCorpus, targets: Targets, layout: FrameLayout, tmp_path: Path
+) -> None:
+    config = PretrainingConfig(**{**vars(CONFIG), "objective": objective, "convolution_share": 1.0, "steps": 6})
+    pretraining = Pretraining(config, Batches(config, speech, targets, layout), tiny_architecture())
+    before = {name: tensor.clone() for name, tensor in pretraining.model.encoder.state_dict().items()}
+    pretraining.run()
+    after = pretraining.model.encoder.state_dict()
+    assert [name for name in after if torch.equal(before[name], after[name])] == []
+    record = write_backbone(pretraining, targets, tmp_path)
+    assert set(record["purity"]) == {"MFCC clusters", "pretrained", "random weights"}
+    assert 0 <= record["probes"]["pretrained"]["phoneme_accuracy"] <= 1
+    assert ("phone_accuracy" in record["held_out_voices"]) == (objective == "masked prediction")
+    assert "HuBERT" in record["name"] if objective == "masked prediction" else "contrastive" in record["name"]
+    assert "--objective" in model_card(record) if objective == "contrastive" else True
+
+
+def test_the_second_pass_asks_for_the_models_own_clusters(pretraining: Pretraining, targets: Targets) -> None:
+    config = pretraining.config
+    pretraining.run(config.first_pass_steps)
+    head = pretraining.model.phone_head.weight.detach().clone()
+    assert np.array_equal(pretraining.batches.targets.phones, targets.phones)
+    pretraining.run(config.first_pass_steps + 1)
+    own = pretraining.batches.targets
+    assert not np.array_equal(own.phones, targets.phones) and set(own.phones) <= set(range(config.num_phone_clusters))
+    assert np.array_equal(own.prosody, targets.prosody) and np.array_equal(own.starts, targets.starts)
+    assert not torch.allclose(pretraining.model.phone_head.weight, head, atol=1e-2)
+
+
+def test_distractors_are_other_hidden_frames_of_the_same_utterance() -> None:
+    np.random.seed(0)
+    mask = torch.tensor([[True, False, True, True], [False, True, True, False]])
+    drawn = draw_distractors(mask)
+    assert drawn.shape == (2, 4, NUM_DISTRACTORS)
+    for row, frame in mask.nonzero().tolist():
+        positions = set(drawn[row, frame].tolist())
+        hidden = {4 * row + t for t in mask[row].nonzero().flatten().tolist()}
+        assert positions <= hidden - {4 * row + frame}
+    assert with_two_hidden(torch.zeros(1, 4, dtype=torch.bool)).sum() == 2
+    assert torch.equal(with_two_hidden(mask), mask)
 
 
 def test_shipped_files_belong_together() -> None:

@@ -262,7 +262,7 @@ def model_card(record: dict[str, Any]) -> str:
     cells = [[name] + ["" if value is None else f"{value:.3f}" for value in values] for name, *values in rows]
     return _CARD.format(
         **{name: record[name] for name in ("name", "num_parameters", "sha256")},
-        objective=_OBJECTIVES[config["objective"]].format(**config),
+        objective=_OBJECTIVES[config["objective"]].format(**config) + _second_pass(config),
         command=_command(config, record["hardware"]["threads"]),
         **{name: config[name] for name in ("batch_size", "learning_rate")},
         **{name: corpus[name] for name in ("hours", "num_training_utterances", "num_held_out_utterances", "num_words")},
@@ -281,6 +281,13 @@ def model_card(record: dict[str, Any]) -> str:
     )
 
 
+def _second_pass(config: dict[str, Any]) -> str:
+    share, layer = config["second_pass_share"], config["second_pass_layer"]
+    if not share or config["objective"] == "contrastive":
+        return ""
+    return f"\nThe last {share:.0%} of the steps ask for clusters of the model's own layer {layer} instead of MFCCs'."
+
+
 def _command(config: dict[str, Any], threads: int) -> str:
     """What repeats this recipe: only the options that differ from its defaults."""
     defaults = asdict(PretrainingConfig())
@@ -293,11 +300,10 @@ def _command(config: dict[str, Any], threads: int) -> str:
 
 
 _OBJECTIVES = {
-    "masked prediction": """Masked prediction (Hsu et al., 2021) of two clusterings of each frame of the clean signal, while
-the model hears the noisy one: {num_phone_clusters} clusters of MFCCs and their deltas, normalised per utterance; and
-{num_prosody_clusters} clusters of voicing, log-F0, its change and relative energy, because MFCCs discard pitch, which
-emotion needs. Hidden and visible frames are both asked for. The last {second_pass_share:.0%} of the steps ask for
-clusters of the model's own layer {second_pass_layer} instead of MFCCs'.""",
+    "masked prediction": """Masked prediction (Hsu et al., 2021) of two clusterings of each frame of the clean signal,
+while the model hears the noisy one: {num_phone_clusters} clusters of MFCCs and their deltas, normalised per utterance;
+and {num_prosody_clusters} clusters of voicing, log-F0, its change and relative energy, because MFCCs discard pitch,
+which emotion needs. Hidden and visible frames are both asked for.""",
     "contrastive": "wav2vec 2.0's contrastive and diversity loss (Baevski et al., 2020), as transformers has it.",
 }
 
