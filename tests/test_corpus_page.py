@@ -90,6 +90,16 @@ def test_simple_features_tell_more_than_nothing_and_less_than_all(utterances, pr
     assert told["best possible, by the settings"].iloc[3] in corpus.what_tells_reading(told).text
 
 
+def test_a_ladder_on_some_voices_is_the_right_answers_there(utterances, prosody):
+    names = sorted(utterances["speaker"].unique())
+    whole = baselines.ladder(utterances, prosody)
+    assert set(whole) == {"neither", "duration", "letters", "prosody", "words", "both"}
+    size = utterances.groupby("speaker").size()
+    for rung in ("duration", "letters", "prosody", "words", "both"):
+        parts = [baselines.ladder(utterances, prosody, [name])[rung] * size[name] for name in names]
+        assert sum(parts) / size.sum() == pytest.approx(whole[rung])
+
+
 def test_repeated_texts_and_differences(utterances):
     assert list(corpus.repeated_text(utterances)["IEMOCAP"]) == ["22.1%", "8.2%", "76%"]
     table = corpus.differences(16, 3)

@@ -35,9 +35,6 @@ RUNGS = {
     "prosody": "pitch, its range, speaking rate",
     "words": "which words occur (gold transcript)",
     "both": "prosody and words",
-    "bound: prosody": "bound of the generator: arousal as shown",
-    "bound: words": "bound of the generator: valence as shown",
-    "bound: both": "bound of the generator: both",
 }
 
 
@@ -131,14 +128,18 @@ def candidates(pilot: dict[str, Any]) -> pd.DataFrame:
 
 
 def ladder(pilot: dict[str, Any]) -> pd.DataFrame:
-    """Accuracy of simple features in the pilot's corpus: one row a feature, one column a strength of both cues."""
-    return pd.DataFrame(
-        [
-            {"told by": words}
-            | {f"cues right in {float(p):.0%}": percent(rungs[name]) for p, rungs in pilot["ladder"].items()}
-            for name, words in RUNGS.items()
-        ]
-    )
+    """Accuracy of simple features in the pilot's corpus, and the generator's bound, for each strength of both cues."""
+    columns = {
+        f"cues right in {float(share):.0%}, {who}": found
+        for share, rungs in pilot["ladder"].items()
+        for who, found in rungs.items()
+    }
+    rows = [
+        {"told by": words}
+        | {column: percent(found[name]) if name in found else "–" for column, found in columns.items()}
+        for name, words in RUNGS.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def grid(pilot: dict[str, Any]) -> pd.DataFrame:
@@ -161,7 +162,7 @@ def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
     chosen = pilot["chosen"]
     row = next(r for r in pilot["grid"] if all(r[name] == chosen[name] for name in ("utterances_per_speaker",
                "learning_rate", "epochs")))  # fmt: skip
-    top = used_ladder(pilot)["both"]
+    top = used_ladder(pilot)["test voices"]["both"]
     met = judge(row, top, PILOT)
     accuracy = mean(row["accuracy_alpha_0"].values())
     low, high = PILOT.accuracy_alpha_zero
@@ -186,7 +187,7 @@ def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def used_ladder(pilot: dict[str, Any]) -> dict[str, float]:
+def used_ladder(pilot: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The ladder at the strength of cues that the frozen corpus has."""
     strength = frozen()["description"]["corpus"]["settings"]["arousal_cue_probability"]
     return pilot["ladder"][f"{strength:g}"]

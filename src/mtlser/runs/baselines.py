@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,32 +75,38 @@ def pitch_contour(samples: np.ndarray, stride: int = _FRAME_STRIDE) -> np.ndarra
     return np.exp(pitch_and_energy(samples, max(1, len(samples) // stride), stride)[0])
 
 
-def feature_accuracy(utterances: pd.DataFrame, prosody: pd.DataFrame) -> dict[str, float]:
-    """Accuracy of logistic regression on measured features, each speaker tested by a model of the other nine.
+def feature_accuracy(
+    utterances: pd.DataFrame, prosody: pd.DataFrame, tested: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Accuracy of logistic regression on measured features, each speaker tested by a model of all others.
 
     "prosody": the three of PROSODY; "words": which words occur; "both"; "neither": the commonest emotion. A measure of
-    what is easy to find, not a bound.
+    what is easy to find, not a bound. `tested` names the speakers who are tested, all unless given.
     """
     features = {"prosody": _standardised(utterances, prosody), "words": _word_counts(utterances)}
     features["both"] = np.concatenate(list(features.values()), axis=1)
-    labels, speakers = utterances["emotion"].to_numpy(), utterances["speaker"].to_numpy()
-    shares = {"neither": float(max((labels == emotion).mean() for emotion in EMOTIONS))}
-    return shares | {name: _speakers_out(values, labels, speakers) for name, values in features.items()}
+    return _accuracies(features, utterances, tested)
 
 
-def ladder(utterances: pd.DataFrame, prosody: pd.DataFrame) -> dict[str, float]:
+def ladder(utterances: pd.DataFrame, prosody: pd.DataFrame, tested: Sequence[str] | None = None) -> dict[str, float]:
     """`feature_accuracy`, and what should tell little: the duration alone, and how often each letter occurs."""
-    labels, speakers = utterances["emotion"].to_numpy(), utterances["speaker"].to_numpy()
     seconds = np.log(prosody[["seconds"]])
     texts = [normalise(transcript) for transcript in utterances["transcript"]]
-    letters = np.array([[text.count(letter) for letter in string.ascii_lowercase] for text in texts], dtype=float)
-    measured = feature_accuracy(utterances, prosody)
-    return {
-        "neither": measured["neither"],
-        "duration": _speakers_out(((seconds - seconds.mean()) / seconds.std()).to_numpy(), labels, speakers),
-        "letters": _speakers_out(letters, labels, speakers),
-        **{name: measured[name] for name in ("prosody", "words", "both")},
+    features = {
+        "duration": ((seconds - seconds.mean()) / seconds.std()).to_numpy(),
+        "letters": np.array([[text.count(letter) for letter in string.ascii_lowercase] for text in texts], dtype=float),
     }
+    return _accuracies(features, utterances, tested) | feature_accuracy(utterances, prosody, tested)
+
+
+def _accuracies(
+    features: dict[str, np.ndarray], utterances: pd.DataFrame, tested: Sequence[str] | None
+) -> dict[str, float]:
+    labels, speakers = utterances["emotion"].to_numpy(), utterances["speaker"].to_numpy()
+    chosen = np.unique(speakers) if tested is None else np.asarray(tested)
+    shown = labels[np.isin(speakers, chosen)]
+    shares = {"neither": float(max((shown == emotion).mean() for emotion in EMOTIONS))}
+    return shares | {name: _speakers_out(values, labels, speakers, chosen) for name, values in features.items()}
 
 
 def _standardised(utterances: pd.DataFrame, prosody: pd.DataFrame) -> np.ndarray:
@@ -116,12 +123,13 @@ def _word_counts(utterances: pd.DataFrame) -> np.ndarray:
     return np.array([[word in said for word in vocabulary] for said in words], dtype=float)
 
 
-def _speakers_out(features: np.ndarray, labels: np.ndarray, speakers: np.ndarray) -> float:
+def _speakers_out(features: np.ndarray, labels: np.ndarray, speakers: np.ndarray, tested: np.ndarray) -> float:
     from sklearn.linear_model import LogisticRegression
 
-    right = 0
-    for speaker in np.unique(speakers):
+    right = total = 0
+    for speaker in tested:
         test = speakers == speaker
         model = LogisticRegression(max_iter=1000).fit(features[~test], labels[~test])
         right += int((model.predict(features[test]) == labels[test]).sum())
-    return right / len(labels)
+        total += int(test.sum())
+    return right / total

@@ -77,17 +77,21 @@ def read_ceilings(plan: Plan) -> dict:
     return found
 
 
-def measure_ladder(pilot: PilotConfig, settings: Settings, probability: float) -> dict[str, float]:
+def measure_ladder(pilot: PilotConfig, settings: Settings, probability: float) -> dict[str, dict[str, float]]:
     """Accuracy of simple features where both cues are right that often, and the generator's bounds.
 
-    Each of the ten voices is left out in turn.
+    "ten voices": each left out in turn; "test voices": the same folds as the trained models.
     """
     preset = pilot_preset(pilot, max(pilot.sizes))
     corpus = replace(preset.corpus, arousal_cue_probability=probability, valence_cue_probability=probability)
     utterances = load_utterances(replace(preset, corpus=corpus), settings)
-    rungs = baselines.ladder(utterances, baselines.measure_prosody(utterances))
-    rungs |= {f"bound: {cues}": value for cues, value in bayes_accuracy(corpus).items()}
-    return {name: round(value, 4) for name, value in rungs.items()}
+    prosody = baselines.measure_prosody(utterances)
+    rungs = {
+        "ten voices": baselines.ladder(utterances, prosody),
+        "test voices": baselines.ladder(utterances, prosody, pilot.folds),
+        "bound": bayes_accuracy(corpus),
+    }
+    return {who: {name: round(value, 4) for name, value in found.items()} for who, found in rungs.items()}
 
 
 def pretrain_candidate(name: str, arguments: Sequence[str], pilot: PilotConfig, settings: Settings) -> Path:
@@ -177,7 +181,7 @@ def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig = P
         record[name] = measure()
         write_json(folder / RECORD, record)
     used = f"{PRESETS['pocket'].corpus.arousal_cue_probability:g}"
-    record["chosen"] = choose(record["grid"], record["ladder"][used]["both"], pilot)
+    record["chosen"] = choose(record["grid"], record["ladder"][used]["test voices"]["both"], pilot)
     write_json(folder / RECORD, record)
     return record
 
