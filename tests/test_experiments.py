@@ -6,11 +6,11 @@ import soundfile
 
 from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
 from mtlser.corpus.iemocap import ReleaseDiffers
+from mtlser.corpus.release_tree import write_turns
 from mtlser.runs import experiments
 from mtlser.runs.experiments import NoRelease, Settings, complete, load_utterances, make_run_id, table4
 from mtlser.runs.records import Records, read_records, read_run, share
 from mtlser.storage import write_json
-from release_tree import write_turns
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances
 

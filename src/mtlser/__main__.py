@@ -1,4 +1,4 @@
-"""`python -m mtlser corpus|plan|run|predict|share`: the library's commands."""
+"""`python -m mtlser corpus|plan|run|predict|share|bench`: the library's commands."""
 
 from __future__ import annotations
 
@@ -64,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--max-seconds", type=float, default=MAX_SECONDS, help="longer files are refused: memory grows with the square"
     )
+    bench = add("bench", _bench, "measure speed and memory; writes records that the book shows")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks; all but the longest by default")
+    bench.add_argument("--contributor", default="maintainers", help="name of the folder under the results folder")
+    bench.add_argument("--repeats", type=int, default=3, help="of which the median is taken")
+    bench.add_argument("--threads", type=int, help="of torch; one for each core by default")
+    bench.add_argument("--again", action="store_true", help="also what has a record of this code and machine")
+    bench.add_argument("--small", action="store_true", help="try it in seconds; the book leaves such records out")
     return parser
 
 
@@ -172,6 +179,28 @@ def _share(options: argparse.Namespace) -> int:
     folder = share(merge(plan.records() for plan in plans), settings.results / options.contributor, about)
     print(f"wrote {folder}; commit it to have the book show it")
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from mtlser.runs import benchmark
+    from mtlser.runs.engines import num_gpus
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    chosen = benchmark.find_benchmarks(options.names)
+    given = benchmark.Options(
+        repeats=options.repeats, threads=options.threads, device="cuda" if num_gpus() else "cpu", small=options.small,
+        say=say,
+    )  # fmt: skip
+    folder = _settings().results / options.contributor / benchmark.FOLDER
+    failed = benchmark.run_benchmarks(chosen, folder, given, options.again)
+    for one in benchmark.BENCHMARKS:
+        if not options.names and not one.by_default:
+            say(f"{one.name}: takes minutes, so it is measured when it is named: python -m mtlser bench {one.name}")
+    if failed:
+        print(f"error: {', '.join(failed)} failed; their messages are above, and the others are kept", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _predict(options: argparse.Namespace) -> int:
