@@ -18,6 +18,17 @@ hypothesis.settings.register_profile("book", deadline=None, derandomize=True, da
 hypothesis.settings.load_profile("book")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `make test`, which runs two processes: what shares a fixture stays in one, and the longest comes first.
+
+    All tests of the rendered smoke book are one group, every other file is a group of its own.
+    """
+    for item in items:
+        on_book = "smoke_book" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("smoke book" if on_book else item.path.name))
+    items.sort(key=lambda item: "smoke_book" not in item.fixturenames)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Two single-thread processes beat one of two threads on the tiny models that tests train."""

@@ -19,6 +19,7 @@ TARGETS = (
     "workshop",
     "wheelhouse",
     "test",
+    "bench",
     "backbone",
     "pilot",
     "lint",

@@ -226,6 +226,20 @@ def detectable(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def step_profile(profile: pd.DataFrame) -> Figure:
+    """The parts of a step (`cost.profile`) as two bars, before and after."""
+    figure, (axes,) = _panels(1, height=2.2)
+    parts = profile[profile["part"] != "step"].set_index("part")
+    colours = ["#7F7F7F", "#2A7FC0", "#C77C00", "#009E73", "#C0629B"]
+    left = pd.Series(0.0, index=["after", "before"])
+    for colour, (part, row) in zip(colours, parts.iterrows(), strict=True):
+        axes.barh(left.index, row[left.index], left=left, color=colour, label=part, height=0.6)
+        left += row[left.index]
+    axes.set(xlabel="milliseconds")
+    figure.legend(loc="outside upper center", ncols=len(parts))
+    return figure
+
+
 def gradients(records: Any) -> Figure:
     """Norms of both losses' gradients at the encoder, how hard α lets CTC pull, and the angle between; over epochs."""
     figure, panels = _panels(4, height=5.6, columns=2)

@@ -22,6 +22,7 @@ from mtlser.storage import digest, write_json
 
 FOLDER = "benchmarks"  # under a contributor's folder of the results
 RECORD_KEYS = ("benchmark", "device", "key", "threads", "repeats", "measured", "details", "versions", "hardware")
+STEP_PARTS = ("batch", "forward", "losses", "backward", "optimiser")  # of a training step, in `pocket-step`
 
 Say = Callable[[str], None]
 
@@ -96,6 +97,8 @@ FIGURES = (
            2.25, predicted=2.26, why=_TRIAL),
     Figure("training-step", "ratio_bf16", "training step in bf16, against the released code's in float32", "times",
            4.0, predicted=4.1, why=f"{_TRIAL}, 3.78 times, and weights rounded once a step"),
+    Figure("training-step", "split_ratio", "the same in bf16, against parts that may be padded without bound", "times",
+           predicted=2.0, why="zeros are half of a padded batch of 8 whose longest has 10 s and whose mean has 4.5 s"),
     Figure("training-step", "utilisation_float32", "share of the matrix-product rate in float32", "share",
            0.65, predicted=0.65, why=f"{_TRIAL}: 2.35 audio-seconds a second of 42 GFLOP each, at 151 GFLOP/s"),
     Figure("training-step", "gradient_difference", "gradient of a padded batch of 8 against 8 batches of one",

@@ -28,7 +28,7 @@ from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
 from mtlser.model.backbone import init_random_backbone
 from mtlser.processes import keep_freed_memory
-from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
+from mtlser.runs.benchmark import STEP_PARTS, Measured, Options, median_ratios, num_threads
 from mtlser.runs.released_step import ReleasedStep
 from mtlser.runs.training import RunInputs, _Trainer
 
@@ -125,6 +125,9 @@ def _step_measured(samples, products, flops, difference, options, seconds) -> Me
     for name, kind in (("float32", "float32"), ("bf16", "bfloat16")):
         found[f"product_gflops_{name}"] = products[kind] / 1e9
         found[f"utilisation_{name}"] = rates[f"ours_{name}"] * flops / products[kind]
+    if "padded_bf16" in samples:
+        gains = zip(samples["ours_bf16"], samples["padded_bf16"], strict=True)
+        found["split_ratio"] = statistics.median(ours / padded for ours, padded in gains)
     found |= {"gflop_per_audio_second": flops / 1e9, "gradient_difference": difference}
     found["table4_hours"] = table4_seconds(rates["ours_bf16"], rates["evaluation"]) / 3600
     details = {
@@ -161,6 +164,14 @@ def step_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[s
     float32.model.train()
     bf16.model.train()
     variants |= {"ours_float32": lambda rows: float32._step(rows, 1), "ours_bf16": lambda rows: bf16._step(rows, 1)}
+    if float32.device.type == "cpu":  # on a GPU the batch is not split
+
+        def one_padded_batch(rows: np.ndarray) -> None:
+            bf16.config = replace(config, precision="bf16", micro_batch_padding_seconds=config.micro_batch_seconds)
+            bf16._step(rows, 1)
+            bf16.config = replace(config, precision="bf16")
+
+        variants["padded_bf16"] = one_padded_batch
     return variants | {"evaluation": evaluate}
 
 
@@ -262,9 +273,6 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB on Linux
 
 
-PARTS = ("batch", "forward", "losses", "backward", "optimiser")
-
-
 def pocket_step(options: Options) -> Measured:
     """Milliseconds of the parts of a pocket step, before and after what was done for it, in turns, on one thread."""
     torch.set_num_threads(1)  # as each of the workers that train several runs at once
@@ -329,4 +337,4 @@ def step_parts(trainer: _Trainer, batch: np.ndarray) -> dict[str, float]:
     prepared = spent["_batch"] + spent["_masks"]
     rest = whole - prepared - spent["_loss"] - spent["step"]
     values = (prepared, spent["_forward"], spent["_loss"] - spent["_forward"], rest, spent["step"])
-    return dict(zip(PARTS, values, strict=True))
+    return dict(zip(STEP_PARTS, values, strict=True))

@@ -1,0 +1,234 @@
+"""Benchmark records → what the chapter on cost shows: promises beside measurements, rates, profile, machines.
+
+A record is the dictionary that `runs.benchmark` wrote. Of several contributors' records of one benchmark on one kind of
+device, the newest is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mtlser import paper
+from mtlser.config import get_preset
+from mtlser.report import figures
+from mtlser.report.display import NUM_FOLDS, Html, Markdown
+from mtlser.runs.benchmark import FIGURES, STEP_PARTS, Figure, read_benchmarks
+from mtlser.runs.settings import Settings
+
+NOT_MEASURED = "not measured"
+
+VARIANTS = {
+    "released": "released code's step, float32",
+    "released_fp16": "released code's step, fp16",
+    "float32": "this book's step, float32",
+    "bf16": "this book's step, bf16",
+    "padded_bf16": "the same, padding without bound",
+    "evaluation": "evaluation, bf16",
+}
+
+
+def read(results: Path | None = None) -> list[dict]:
+    """The newest record of each benchmark and device under the results folder, in the order of the benchmarks."""
+    found = read_benchmarks(results or Settings.from_environment().results)
+    newest = {(r["benchmark"], r["device"]): r for r in sorted(found, key=lambda record: record["finished"])}
+    order = list(dict.fromkeys((figure.benchmark, figure.device) for figure in FIGURES))
+    return [newest[key] for key in order if key in newest]
+
+
+def _record(records: Sequence[dict], benchmark: str, device: str = "cpu") -> dict | None:
+    return next((r for r in records if (r["benchmark"], r["device"]) == (benchmark, device)), None)
+
+
+def _value(records: Sequence[dict], figure: Figure) -> float | None:
+    record = _record(records, figure.benchmark, figure.device)
+    return None if record is None else record["measured"].get(figure.name)
+
+
+def number(value: float, unit: str) -> str:
+    """A value with three digits and its unit: 2.2567, "times" → "2.26 times"; a share as a percentage."""
+    if unit == "share":
+        return f"{100 * value:.0f}%"
+    text = f"{value:.1e}" if unit == "relative" else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return text if unit == "relative" else f"{text} {unit}"
+
+
+def _outcome(figure: Figure, value: float | None) -> str:
+    if value is None:
+        return NOT_MEASURED
+    if figure.target is None:
+        return "no target"
+    return "met" if figure.met(value) else "missed"
+
+
+def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
+    """Each promised figure of a device: columns what, predicted, target, measured, outcome, from."""
+    rows = []
+    for figure in FIGURES:
+        if figure.device == device:
+            value = _value(records, figure)
+            sign = "at most" if figure.at_most else "at least"
+            rows.append({
+                "what": figure.title,
+                "predicted": "–" if figure.predicted is None else number(figure.predicted, figure.unit),
+                "target": "–" if figure.target is None else f"{sign} {number(figure.target, figure.unit)}",
+                "measured": NOT_MEASURED if value is None else number(value, figure.unit),
+                "outcome": _outcome(figure, value),
+                "prediction_from": figure.why or "–",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdict(records: Sequence[dict]) -> Markdown:
+    """How many targets are met, which are missed, and what was not measured, in a sentence each."""
+    lines = []
+    for device, name in (("cpu", "a CPU"), ("cuda", "a GPU")):
+        outcomes = {f.title: _outcome(f, _value(records, f)) for f in FIGURES if f.device == device and f.target}
+        kinds = {kind: [title for title, outcome in outcomes.items() if outcome == kind]
+                 for kind in ("met", "missed", NOT_MEASURED)}  # fmt: skip
+        line = f"Of {len(outcomes)} targets on {name}, **{len(kinds['met'])} are met**."
+        lines.append(line + "".join(_named(kind, kinds[kind]) for kind in ("missed", NOT_MEASURED)))
+    return Markdown("\n\n".join(lines))
+
+
+def _named(kind: str, titles: list[str]) -> str:
+    return f" {kind.capitalize()}: {'; '.join(titles)}." if titles else f" None is {kind}."
+
+
+def source(records: Sequence[dict], benchmark: str, device: str = "cpu") -> str:
+    """The machine and the repeats of a benchmark's record, as a caption ends; "Not measured" without one."""
+    record = _record(records, benchmark, device)
+    if record is None:
+        return NOT_MEASURED.capitalize()
+    machine = record["hardware"]
+    threads = f"{record['threads']} thread" + ("" if record["threads"] == 1 else "s")
+    name = machine.get("gpu") or machine["processor"]
+    size = f"{machine['cores']} cores, {machine['memory_gib']:g} GiB"
+    return f"Measured on {name}, {size}, {threads}; medians of {record['repeats']}"
+
+
+def rates(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
+    """Training variants: columns variant, audio-seconds a second (median, lowest, highest), times the released one's.
+
+    No rows without a record.
+    """
+    record = _record(records, "training-step", device)
+    rows = []
+    for name, samples in (record["details"]["samples"] if record else {}).items():
+        short = name.removeprefix("ours_")
+        ratio = record["measured"].get(f"ratio_{short}")
+        rows.append({
+            "variant": VARIANTS[short],
+            "audio-seconds a second": f"{record['measured'][f'rate_{short}']:.3g}",
+            "lowest to highest": f"{min(samples):.3g} to {max(samples):.3g}",
+            "times the released step": "–" if ratio is None else f"{ratio:.2f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
+    """Operations of a step against the machine's own matrix product: one row for each precision; none unmeasured."""
+    record = _record(records, "training-step", device)
+    if record is None:
+        return pd.DataFrame()
+    found = record["measured"]
+    rows = [
+        {
+            "precision": name,
+            "GFLOP per audio-second": f"{found['gflop_per_audio_second']:.1f}",
+            "matrix product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
+            "training, GFLOP/s": f"{found['gflop_per_audio_second'] * found[f'rate_{name}']:.0f}",
+            "share": f"{100 * found[f'utilisation_{name}']:.0f}%",
+        }
+        for name in ("float32", "bf16")
+    ]
+    return pd.DataFrame(rows)
+
+
+def profile(records: Sequence[dict]) -> pd.DataFrame:
+    """Milliseconds of the parts of a pocket step: columns part, before, after; no rows where it was not measured."""
+    record = _record(records, "pocket-step")
+    if record is None:
+        return pd.DataFrame(columns=["part", "before", "after"])
+    found = record["measured"]
+    rows = [(part, found[f"{part}_ms_before"], found[f"{part}_ms_after"]) for part in (*STEP_PARTS, "step")]
+    return pd.DataFrame(rows, columns=["part", "before", "after"])
+
+
+def profile_table(records: Sequence[dict]) -> pd.DataFrame:
+    """`profile` as the book shows it, with the share of each part in a step as it is now."""
+    table = profile(records)
+    if table.empty:
+        return table
+    whole = table.set_index("part")["after"]["step"]
+    shares = [f"{100 * after / whole:.0f}%" for after in table["after"]]
+    shown = {name: [f"{value:.1f} ms" for value in table[name]] for name in ("before", "after")}
+    return pd.DataFrame({"part": table["part"].replace("step", "whole step"), **shown, "share after": shares})
+
+
+def profile_figure(records: Sequence[dict]) -> Html:
+    """The profile as bars; a line of text where it was not measured."""
+    title = "A pocket step, before and after"
+    table = profile(records)
+    if table.empty:
+        return Html(f'<p class="mtlser-caption">{title}: {NOT_MEASURED}</p>', f"{title}: {NOT_MEASURED}")
+    bars = "Two bars, before and after, made of the parts of a step; the one after is shorter."
+    return figures.show(figures.step_profile, table, title, alt=bars, source=source(records, "pocket-step"))
+
+
+def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
+    """What Table 4 in full takes: published practice, what was measured here as a projection, and the target."""
+    preset = get_preset("iemocap")
+    num_runs = len(preset.alphas) * NUM_FOLDS[preset.run.protocol] * len(preset.seeds)
+    share = 1 - 1 / NUM_FOLDS[preset.run.protocol]
+    audio = num_runs * preset.run.epochs * paper.IEMOCAP_HOURS * 3600 * share
+    speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
+    rows = [
+        ("one V100, published practice", f"about {audio / speed / 3600:.0f} hours",
+         f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone")
+    ]  # fmt: skip
+    for device, name in (("cpu", "this CPU, one run at a time"), ("cuda", "one H100, several runs at a time")):
+        record = _record(records, "training-step", device)
+        hours = record["measured"].get("table4_hours") if record else None
+        known = NOT_MEASURED if hours is None else f"about {hours:,.0f} hours"
+        how = "–" if hours is None else "projected from the measured step and evaluation; not run to its end"
+        rows.append((name, known, how))
+    return pd.DataFrame(rows, columns=["machine", "time", "from"])
+
+
+def pocket_time(records: Any) -> pd.DataFrame:
+    """What the finished pocket runs took, by their own clocks: columns what, amount. No rows without a run."""
+    done = records.only(status="done").runs
+    if done.empty:
+        return pd.DataFrame(columns=["what", "amount"])
+    seconds = done["seconds"].astype(float)
+    rows = [
+        ("finished runs", f"{len(done)}"),
+        ("one run, median", f"{seconds.median():.0f} s"),
+        ("longest run", f"{seconds.max():.0f} s"),
+        ("all, one after the other", f"{seconds.sum() / 60:.1f} minutes"),
+        ("all, two at a time", f"{seconds.sum() / 120:.1f} minutes, computed; the target of `make reproduce` is 20"),
+    ]
+    return pd.DataFrame(rows, columns=["what", "amount"])
+
+
+def machines(records: Sequence[dict]) -> pd.DataFrame:
+    """What measured each benchmark: machine, threads, repeats, packages, code and day."""
+    rows = [
+        {
+            "benchmark": record["title"],
+            "machine": f"{record['hardware'].get('gpu') or record['hardware']['processor']}, "
+            f"{record['hardware']['cores']} cores, {record['hardware']['memory_gib']:g} GiB",
+            "threads": str(record["threads"]),
+            "repeats": str(record["repeats"]),
+            "torch": record["versions"]["torch"],
+            "code": record["revision"],
+            "day": record["finished"][:10],
+            "by": record["contributor"],
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,129 @@
+"""What the cost chapter shows, over invented records: nothing in them was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from fake_records import fake_records
+from mtlser.report import cost, display, figures
+from mtlser.runs.benchmark import FIGURES, FOLDER, STEP_PARTS, record_path
+from mtlser.runs.records import RecordError, Records
+from mtlser.storage import write_json
+
+
+def record(benchmark: str, measured: dict, device: str = "cpu", finished: str = "2026-01-01", **more) -> dict:
+    machine = {"processor": "a processor", "cores": 4, "memory_gib": 8.0}
+    return {
+        "benchmark": benchmark, "title": benchmark, "device": device, "key": "k", "threads": 2, "repeats": 3,
+        "measured": measured, "details": {}, "versions": {"torch": "2"}, "hardware": machine, "revision": "abc",
+        "finished": finished, "contributor": "someone",
+    } | more  # fmt: skip
+
+
+STEP = record(
+    "training-step",
+    {
+        "ratio_float32": 2.5, "ratio_bf16": 3.5, "rate_released": 1.0, "rate_float32": 2.5, "rate_bf16": 3.5,
+        "gradient_difference": 2e-6, "gflop_per_audio_second": 40.0, "product_gflops_float32": 200.0,
+        "product_gflops_bf16": 400.0, "utilisation_float32": 0.5, "utilisation_bf16": 0.35, "table4_hours": 1234.5,
+    },
+    details={"samples": {"released": [0.9, 1.0, 1.1], "ours_float32": [2.5], "ours_bf16": [3.5]}},
+)  # fmt: skip
+POCKET = record(
+    "pocket-step",
+    {f"{part}_ms_{when}": ms for part in STEP_PARTS for when, ms in (("before", 20.0), ("after", 5.0))}
+    | {"step_ms_before": 100.0, "step_ms_after": 25.0},
+)
+
+
+def test_without_a_record_everything_is_not_measured():
+    for device in ("cpu", "cuda"):
+        table = cost.promises([], device)
+        assert set(table["measured"]) == set(table["outcome"]) == {"not measured"}
+        assert cost.rates([], device).empty and cost.utilisation([], device).empty
+    assert cost.profile_table([]).empty and cost.machines([]).empty
+    assert cost.profile_figure([]).text.endswith(": not measured")
+    assert cost.source([], "loader") == "Not measured"
+    assert set(cost.table4_costs([])["time"][1:]) == {"not measured"}
+    assert "0 are met" in cost.verdict([]).text
+
+
+def test_a_promise_is_met_or_missed_by_its_target():
+    table = cost.promises([STEP]).set_index("what")
+    float32 = table.loc["training step in float32, against the released code's"]
+    assert (float32["target"], float32["measured"], float32["outcome"]) == ("at least 2.25 times", "2.5 times", "met")
+    bf16 = table.loc["training step in bf16, against the released code's in float32"]
+    assert (bf16["measured"], bf16["outcome"]) == ("3.5 times", "missed")
+    assert table.loc["share of the matrix-product rate in float32", "measured"] == "50%"
+    gradient = table.loc["gradient of a padded batch of 8 against 8 batches of one"]
+    assert (gradient["target"], gradient["measured"], gradient["outcome"]) == ("at most 1.0e-04", "2.0e-06", "met")
+    assert set(cost.promises([STEP], "cuda")["outcome"]) == {"not measured"}
+
+
+def test_the_verdict_names_what_was_missed_and_what_was_not_measured():
+    cpu, gpu = cost.verdict([STEP]).text.split("\n\n")
+    assert "**2 are met**. Missed: training step in bf16, against the released code's in float32; share of" in cpu
+    assert "Not measured: release of full size" in cpu
+    assert "**0 are met**. None is missed. Not measured: training step in bf16" in gpu
+
+
+def test_a_ceiling_and_a_floor():
+    at_most = next(figure for figure in FIGURES if figure.benchmark == "loader")
+    assert at_most.met(20.0) and not at_most.met(20.1)
+    at_least = next(figure for figure in FIGURES if figure.name == "ratio_float32")
+    assert at_least.met(2.25) and not at_least.met(2.24)
+    with pytest.raises(ValueError, match="no target"):
+        next(figure for figure in FIGURES if figure.target is None).met(1.0)
+
+
+def test_rates_and_utilisation_are_the_record_s():
+    table = cost.rates([STEP])
+    assert table["audio-seconds a second"].tolist() == ["1", "2.5", "3.5"]
+    assert table["lowest to highest"][0] == "0.9 to 1.1"
+    assert table["times the released step"].tolist() == ["–", "2.50", "3.50"]
+    assert cost.utilisation([STEP])["training, GFLOP/s"].tolist() == ["100", "140"]
+
+
+def test_the_profile_in_numbers_and_as_a_picture():
+    table = cost.profile_table([POCKET])
+    assert table["part"].tolist() == [*STEP_PARTS, "whole step"]
+    assert table["share after"].tolist() == ["20%"] * 5 + ["100%"]
+    svg = figures.draw(figures.step_profile, cost.profile([POCKET]), "light")
+    assert all(part in svg for part in (*STEP_PARTS, "before", "after"))
+    assert "Measured on a processor, 4 cores, 8 GiB, 2 threads; medians of 3" in cost.profile_figure([POCKET]).text
+
+
+def test_the_cost_of_table_4_quotes_projects_or_says_not_measured():
+    table = cost.table4_costs([STEP]).set_index("machine")
+    assert table.iloc[0]["time"] == "about 302 hours" and table.iloc[0]["from"].startswith("quoted: 104 audio-seconds")
+    assert table.loc["this CPU, one run at a time", "time"] == "about 1,234 hours"
+    assert table.loc["one H100, several runs at a time", "time"] == "not measured"
+
+
+def test_the_time_of_pocket_runs_is_the_sum_of_their_clocks():
+    table = cost.pocket_time(fake_records()).set_index("what")["amount"]
+    assert table["finished runs"] == "50" and table["all, one after the other"] == "50.0 minutes"
+    assert table["all, two at a time"].startswith("25.0 minutes, computed")
+    assert cost.pocket_time(Records.empty()).empty
+
+
+def test_of_several_records_the_newest_is_shown_and_tries_are_not(tmp_path):
+    for contributor, day, small in (("a", "2026-01-02", False), ("b", "2026-01-01", False), ("c", "2026-01-03", True)):
+        path = record_path(tmp_path / contributor / FOLDER, "loader", "cpu")
+        write_json(path, record("loader", {"cold_seconds": 3.0}, finished=day, small=small))
+    [found] = cost.read(tmp_path)
+    assert (found["contributor"], found["finished"]) == ("a", "2026-01-02")
+    assert cost.machines([found])["by"].tolist() == ["a"]
+    path.write_text("{")
+    with pytest.raises(RecordError, match=r"loader-cpu\.json.*make bench"):
+        cost.read(tmp_path)
+    write_json(path, {"benchmark": "loader"})
+    with pytest.raises(RecordError, match="lacks device, key"):
+        cost.read(tmp_path)
+
+
+def test_every_table_can_be_shown():
+    records = [STEP, POCKET]
+    for table in (cost.promises(records), cost.rates(records), cost.utilisation(records), cost.profile_table(records),
+                  cost.table4_costs(records), cost.machines(records)):  # fmt: skip
+        assert "<table" in display.show(table, "A table", "somewhere").html
