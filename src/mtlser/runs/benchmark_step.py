@@ -12,7 +12,9 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,18 +100,19 @@ def training_step(options: Options) -> Measured:
         folder = Path(name)
         dataset = noise_dataset(seconds, folder)
         backbone = str(init_random_backbone(folder / "backbone", base_architecture(options.small), SEED))
-        variants = step_variants(dataset, backbone, folder)
-        for step in variants.values():  # warm up on the shortest two
-            step(np.argsort(seconds)[:2])
         samples, rates = defaultdict(list), defaultdict(list)
-        for repeat in range(options.repeats):
-            batch = np.arange(size) + size * repeat
-            for kind in ("float32", "bfloat16"):
-                rates[kind].append(matrix_rate(getattr(torch, kind), options.device))
-            for variant, step in variants.items():
-                rate = seconds[batch].sum() / timed(lambda step=step, batch=batch: step(batch))
-                samples[variant].append(rate)
-                options.say(f"  {repeat + 1} of {options.repeats}: {variant} {rate:.3g} audio-seconds a second")
+        with released_processes(seconds, backbone, options) as released:
+            variants = released | own_variants(dataset, backbone, folder)
+            for step in variants.values():  # warm up on the shortest two
+                step(np.argsort(seconds)[:2])
+            for repeat in range(options.repeats):
+                batch = np.arange(size) + size * repeat
+                for kind in ("float32", "bfloat16"):
+                    rates[kind].append(matrix_rate(getattr(torch, kind), options.device))
+                for variant, step in variants.items():
+                    samples[variant].append(seconds[batch].sum() / step(batch))
+                    rate = f"{variant} {samples[variant][-1]:.3g} audio-seconds a second"
+                    options.say(f"  {repeat + 1} of {options.repeats}: {rate}")
         products = {kind: statistics.median(values) for kind, values in rates.items()}
         flops = flops_per_audio_second(dataset, backbone, folder, int(np.argsort(seconds)[size // 2]))
         difference = gradient_difference(dataset, backbone, folder, np.arange(size))
@@ -147,44 +150,82 @@ def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
     return corpus * (num_folds - 1) / training_rate + corpus / evaluation_rate
 
 
-def step_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[str, Callable[[np.ndarray], None]]:
-    """Each variant's step on the utterances of those rows, and the evaluation of them."""
+def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[str, Callable[[np.ndarray], float]]:
+    """Our steps on the utterances of those rows, and their evaluation; each returns its seconds."""
     config = get_preset("iemocap").run
-    float32 = make_trainer(replace(config, precision="fp32"), dataset, backbone, folder)
-    bf16 = make_trainer(replace(config, precision="bf16"), dataset, backbone, folder)
-    variants = {"released": released_step(dataset, backbone, float32.device)}
-    if float32.device.type == "cuda":
-        variants["released_fp16"] = released_step(dataset, backbone, float32.device, fp16=True)
+    # A part of its own costs less in float32, where no gradient is converted, than padding does.
+    float32 = replace(config, precision="fp32", micro_batch_padding_seconds=config.micro_batch_padding_seconds / 5)
+    float32, bf16 = (make_trainer(c, dataset, backbone, folder) for c in (float32, replace(config, precision="bf16")))
+    unbounded = replace(bf16.config, micro_batch_padding_seconds=config.micro_batch_seconds)
 
-    def evaluate(rows: np.ndarray) -> None:
+    def evaluate(rows: np.ndarray) -> float:
         bf16.inputs = replace(bf16.inputs, test=rows)
-        bf16.evaluate()
+        seconds = timed(bf16.evaluate)
         bf16.model.train()
+        return seconds
+
+    def padded(rows: np.ndarray) -> float:
+        split, bf16.config = bf16.config, unbounded
+        seconds = timed(lambda: bf16._step(rows, 1))
+        bf16.config = split
+        return seconds
 
     float32.model.train()
     bf16.model.train()
-    variants |= {"ours_float32": lambda rows: float32._step(rows, 1), "ours_bf16": lambda rows: bf16._step(rows, 1)}
-    if float32.device.type == "cpu":  # on a GPU the batch is not split
-
-        def one_padded_batch(rows: np.ndarray) -> None:
-            bf16.config = replace(config, precision="bf16", micro_batch_padding_seconds=config.micro_batch_seconds)
-            bf16._step(rows, 1)
-            bf16.config = replace(config, precision="bf16")
-
-        variants["padded_bf16"] = one_padded_batch
+    variants = {
+        "ours_float32": lambda rows: timed(lambda: float32._step(rows, 1)),
+        "ours_bf16": lambda rows: timed(lambda: bf16._step(rows, 1)),
+    }
+    if bf16.device.type == "cpu":  # on a GPU padding is never bounded
+        variants["padded_bf16"] = padded
     return variants | {"evaluation": evaluate}
 
 
-def released_step(dataset: SpeechDataset, backbone: str, device: torch.device, fp16: bool = False):
-    """The released code's step on the utterances of those rows."""
-    released = ReleasedStep(backbone, get_preset("iemocap").run, device, fp16)
+@contextmanager
+def released_processes(seconds: np.ndarray, backbone: str, options: Options):
+    """The released code's step in a process of its own, with the system's memory settings and not a worker's.
 
-    def step(rows: np.ndarray) -> None:
+    Yields variant → function of rows that returns the seconds of a step. On a GPU there is a second variant in fp16.
+    """
+    code = "from mtlser.runs.benchmark_step import released_child as child; child()"
+    variants, processes = {}, []
+    for name in ("released", "released_fp16") if options.device == "cuda" else ("released",):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
+        processes.append(process)
+        given = {"threads": num_threads(options), "seconds": seconds.tolist(), "backbone": backbone}
+        process.stdin.write(json.dumps(given | {"fp16": name == "released_fp16"}) + "\n")
+        variants[name] = partial(_ask_child, process)
+    try:
+        yield variants
+    finally:
+        for process in processes:
+            process.communicate()
+
+
+def _ask_child(process: subprocess.Popen, rows: np.ndarray) -> float:
+    process.stdin.write(json.dumps(rows.tolist()) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise RuntimeError(f"the released code's step ended with code {process.wait()}; its message is above")
+    return float(answer)
+
+
+def released_child() -> None:
+    """Rows in, seconds of the released code's step out, a line each, until the input ends."""
+    given = json.loads(sys.stdin.readline())
+    disable_progress_bar()
+    torch.set_num_threads(given["threads"])
+    dataset = noise_dataset(given["seconds"], Path())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    released = ReleasedStep(given["backbone"], get_preset("iemocap").run, device, given["fp16"])
+    for line in sys.stdin:
+        rows = json.loads(line)
         waveforms = [torch.from_numpy(dataset.waveform(row)) for row in rows]
         labels = torch.tensor(dataset.table["label"].to_numpy()[rows])
-        released.step(waveforms, labels, [torch.tensor(encode(dataset.table["text"].iat[row])) for row in rows])
-
-    return step
+        targets = [torch.tensor(encode(dataset.table["text"].iat[row])) for row in rows]
+        print(timed(lambda w=waveforms, x=labels, y=targets: released.step(w, x, y)), flush=True)
 
 
 def matrix_rate(dtype: torch.dtype, device: str) -> float:
