@@ -54,13 +54,22 @@ def speaker_of(function: Any) -> str:
     return "the last part says who speaks, whatever the dialog is called"
 
 
+def _two_lists(pair: Any, what: str) -> tuple[list[str], list[str]]:
+    """Two lists of names. Raises Wrong; a set would pass here and fail later, in `.loc` of pandas."""
+    try:
+        first, second = pair
+        parts = [list(part) for part in (first, second)]
+        set(parts[0]), set(parts[1])
+    except (TypeError, ValueError):
+        raise Wrong(f"{what} of lists; it is {show(pair)}") from None
+    if isinstance(first, (set, dict, str)) or isinstance(second, (set, dict, str)):
+        raise Wrong(f"{what} of lists, which keep an order; one of them is a {type(first).__name__}")
+    return parts[0], parts[1]
+
+
 def _parts(key: Any, value: Any) -> tuple[list[str], list[str]]:
     """(train, test) of one fold as lists of names. Raises Wrong."""
-    try:
-        train, test = (list(part) for part in value)
-        set(train), set(test)
-    except (TypeError, ValueError):
-        raise Wrong(f"the value of {key!r} should be a pair (train, test) of lists; it is {show(value)}") from None
+    train, test = _two_lists(value, f"the value of {key!r} should be a pair (train, test)")
     strangers = (set(train) | set(test)) - set(NAMES)
     if strangers:
         raise Wrong(
@@ -96,7 +105,10 @@ def leave_one_speaker_out(function: Any) -> str:
                 "too. Use your speaker_of"
             )
         if set(test) != said:
-            raise Wrong(f"fold {speaker!r} tests {_few(test) or 'nothing'}; {speaker} says {_few(said)}")
+            raise Wrong(
+                f"the test part of fold {speaker!r} holds {len(test)} utterance(s), {len(set(test) & said)} of them by "
+                f"{speaker}, who says {len(said)}: {', '.join(sorted(said))}"
+            )
         lost = set(NAMES) - said - set(train)
         if lost and {name[:5] for name in lost} == {speaker[:5]}:
             raise Wrong(
@@ -209,12 +221,13 @@ def right_answers(function: Any) -> str:
     _check_fits(table, folds)
     if np.ndim(found) == 0 and not isinstance(found, dict):
         raise Wrong(f"one value for each utterance is asked for, to be averaged later; this is {show(found)}")
-    if isinstance(found, (list, tuple, np.ndarray)) or len(found) == len(folds):
+    if isinstance(found, dict) and len(found) > len(folds):
+        raise Wrong("a dictionary has no mean, which is wanted next: make a Series of it, pd.Series(…)")
+    if not isinstance(found, pd.Series) or len(found) == len(folds):
         raise Wrong(
-            f"a Series with the utterances' names as its index is asked for; this is {show(found)}. (The mean over "
-            "folds of their accuracies is not the accuracy where folds differ in size.)"
+            f"a pandas Series with the utterances' names as its index is asked for; this is {show(found)}. (The mean "
+            "over folds of their accuracies is not the accuracy where folds differ in size.)"
         )
-    found = pd.Series(found)
     if set(found.index) != set(expected.index) or len(found) != len(expected):
         raise Wrong(
             f"{len(expected)} utterances are tested, each once; this has {len(found)} values, with names such as "
@@ -262,10 +275,7 @@ def fair_control(function: Any) -> str:
     drawn = []
     for seed in (0, 1):
         pair = ask(function, list(train), list(test), seed)
-        try:
-            without, as_many = (list(part) for part in pair)
-        except (TypeError, ValueError):
-            raise Wrong(f"a pair (without, as_many) of lists is asked for; this is {show(pair)}") from None
+        without, as_many = _two_lists(pair, "the answer should be a pair (without, as_many)")
         voices = {_speaker(name) for name in test}
         kept = [name for name in train if _speaker(name) not in voices]
         if set(without) - set(kept):
