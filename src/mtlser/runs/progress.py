@@ -18,7 +18,7 @@ class Progress:
     def __init__(self, plan: Plan, missing: Sequence[PlannedRun]) -> None:
         whole = (plan.whole or plan).runs
         self.path = plan.settings.progress
-        self.total = len(whole)
+        self.total = len({run.run_id for run in (*whole, *missing)})  # the pilot completes several plans together
         self.ended = sum(run.status in ("done", "diverged") for run in whole)
         self.names = {r.run_id: f"α={r.config.alpha:g} {r.config.fold}" for r in missing}
         self.epochs = plan.template.epochs
