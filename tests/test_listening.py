@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -71,6 +73,14 @@ def test_other_samples_get_another_name_and_an_open_notebook_a_folder(tmp_path, 
     first, second = (write_sound("a", np.full(800, value, dtype=np.float32), {}) for value in (0.1, 0.2))
     assert first != second and first.startswith("../build/sounds/a-")
     assert (tmp_path / "book" / first).resolve().is_file()
+
+
+def test_embedded_sounds_need_no_file(examples, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = players(corpus.sounds(examples[:1]), "Sentences", "Made for this test (synthetic)", embedded=True).html
+    (content,) = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', shown)
+    assert soundfile.info(io.BytesIO(base64.b64decode(content))).samplerate == 16_000
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sound_without_a_label_is_refused():

@@ -1,10 +1,12 @@
-"""Sounds that a page plays: small mp3 files beside it, with a caption that says what they are."""
+"""Sounds that a page plays, with a caption that says what they are: small mp3 files beside it, or inside of it."""
 
 from __future__ import annotations
 
 import hashlib
 import html
+import io
 import os
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,23 +51,30 @@ def write_sound(name: str, samples: np.ndarray, environment: Mapping[str, str] =
     return Path(os.path.relpath(path)).as_posix()
 
 
+def embed_sound(samples: np.ndarray) -> str:
+    """The mp3 itself as an address: for a lab, which is opened where no file beside it may be served, as in Colab."""
+    content = io.BytesIO()
+    soundfile.write(content, samples, SAMPLE_RATE_HZ, **_ENCODING)
+    return f"data:audio/mpeg;base64,{b64encode(content.getvalue()).decode()}"
+
+
 def _project() -> Path:
     """The folder with `book/`, from which or from within which a notebook runs."""
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), here)
 
 
-def players(sounds: Iterable[Sound], title: str, source: Any) -> Html:
+def players(sounds: Iterable[Sound], title: str, source: Any, embedded: bool = False) -> Html:
     """A player for each sound, grouped in their order under headings, with `title` and provenance below.
 
-    Nothing is loaded before somebody plays it. Raises ValueError for a sound without a label, which a screen reader
-    would announce as nothing.
+    Nothing is loaded before somebody plays it, unless the sounds are `embedded` in the page. Raises ValueError for a
+    sound without a label, which a screen reader would announce as nothing.
     """
     groups: dict[str, str] = {}
     for sound in sounds:
         if not sound.label.strip():
             raise ValueError("a sound has no label: say in words what is heard")
-        groups[sound.group] = groups.get(sound.group, "") + _player(sound)
+        groups[sound.group] = groups.get(sound.group, "") + _player(sound, embedded)
     body = "".join(
         f"<section><p><strong>{html.escape(g)}</strong></p>{players}</section>" for g, players in groups.items()
     )
@@ -77,8 +86,8 @@ def players(sounds: Iterable[Sound], title: str, source: Any) -> Html:
     )
 
 
-def _player(sound: Sound) -> str:
+def _player(sound: Sound, embedded: bool) -> str:
     name = "-".join("".join(c if c.isalnum() else " " for c in f"{sound.group} {sound.label}".lower()).split()[:6])
-    label, address = html.escape(sound.label), html.escape(write_sound(name, sound.samples))
-    spoken = html.escape(f"{sound.group}: {sound.label}")
-    return f'<p>{label}<audio controls preload="none" src="{address}" aria-label="{spoken}"></audio></p>'
+    address = embed_sound(sound.samples) if embedded else write_sound(name, sound.samples)
+    label, spoken = html.escape(sound.label), html.escape(f"{sound.group}: {sound.label}")
+    return f'<p>{label}<audio controls preload="none" src="{html.escape(address)}" aria-label="{spoken}"></audio></p>'

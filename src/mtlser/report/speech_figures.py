@@ -5,7 +5,7 @@ Drawn by `figures.show`, in the same colours and both themes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ HOP = 160  # samples, 10 ms: a column
 HIGHEST_HZ = 4000  # of the pictures; the audio goes to 8000
 RANGE_DB = 40.0  # from the loudest point down to the page's ground
 NUM_SHADES = 8  # few enough that a picture is a few kilobytes
+
+VOICE_COLUMNS = {"pitch_hz": "pitch, Hz", "letters_per_second": "letters per second"}
 
 _POCKET_COLOUR = "#2A7FC0"
 _PITCH_COLOUR = "#D55E00"
@@ -92,19 +94,18 @@ def _spectrogram(axes: Axes, samples: np.ndarray) -> Axes:
     return own
 
 
-def voices(prosody: pd.DataFrame) -> Figure:
-    """For each speaker and emotion the median pitch and speaking rate; columns speaker, emotion and these two."""
+def voices(prosody: pd.DataFrame, columns: Mapping[str, str] = VOICE_COLUMNS) -> Figure:
+    """For each speaker and emotion the median of each of `columns` (name -> label); the others: speaker, emotion."""
     speakers = sorted(prosody["speaker"].unique())
-    figure, panels = _panels(2, height=1.2 + 0.28 * len(speakers))
-    columns = {"pitch_hz": "pitch, Hz", "letters_per_second": "letters per second"}
-    for axes, (column, label) in zip(panels, columns.items(), strict=True):
+    figure, panels = _panels(len(columns), height=1.2 + 0.28 * len(speakers))
+    for panel, (axes, (column, label)) in enumerate(zip(panels, columns.items(), strict=True)):
         medians = prosody.groupby(["emotion", "speaker"])[column].median()
         for place, emotion in enumerate(EMOTIONS):
             values = medians.get(emotion, pd.Series(dtype=float))
             rows = values.index.map(speakers.index) + 0.16 * (place - 1.5)  # apart, so that equal ones stay visible
             axes.plot(values, rows, EMOTION_MARKERS[emotion], ms=5, mew=0, color=EMOTION_COLOURS[emotion],
-                      label=emotion if column == "pitch_hz" else None)  # fmt: skip
-        axes.set_yticks(range(len(speakers)), speakers if column == "pitch_hz" else [""] * len(speakers))
+                      label=None if panel else emotion)  # fmt: skip
+        axes.set_yticks(range(len(speakers)), [""] * len(speakers) if panel else speakers)
         axes.set_xlabel(label)
         axes.invert_yaxis()
         axes.grid(axis="y", lw=0.4, color="#7F7F7F55")
