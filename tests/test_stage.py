@@ -142,3 +142,18 @@ def test_sounds_beside_an_executed_page_reach_the_site_and_leave_it(project):
     sound.unlink()
     assert stage.build_site(project, project / "build", quiet=True)
     assert not shown.exists()
+
+
+def test_the_guide_and_the_slides_reach_the_site(project):
+    source = stage.Path(__file__).parents[1] / "book" / "workshop"
+    for name in ("teachers-guide.md", "slides.md"):
+        write(project / "book" / "workshop" / name, (source / name).read_text(encoding="utf-8"))
+    write(project / "_config.yml", CONFIG + "only_build_toc_files: true\n")
+    write(project / "book" / "workshop" / "index.md", "# Workshop\n\n[Guide](teachers-guide.md)\n")
+    pages = "".join(f"- file: book/workshop/{name}\n" for name in ("index", "teachers-guide"))
+    write(project / "_toc.yml", f"format: jb-book\nroot: book/index\nchapters:\n- file: book/page\n{pages}")
+    assert stage.build_site(project, project / "build", quiet=True)
+    site = project / "build" / "html" / "book" / "workshop"
+    guide = (site / "teachers-guide.html").read_text(encoding="utf-8")
+    assert "0:00" in guide and "Each solution from top to bottom" in guide and 'href="slides.html"' in guide
+    assert (site / "slides.html").read_text(encoding="utf-8").count("<section") > 8

@@ -196,6 +196,34 @@ def write_students(options: argparse.Namespace) -> None:
     say("\n".join(changed) or "The students' copies are up to date.")
 
 
+def rehearse(options: argparse.Namespace) -> None:
+    """Runs each lab's solution, or installs from the wheelhouse without an index, and records it. Raises Stop."""
+    from mtlser_book import rehearsal
+    from mtlser_book.workshop import WHEELHOUSE
+
+    record = ROOT / rehearsal.RECORD
+    try:
+        if options.what == "labs":
+            rehearsal.rehearse_labs(ROOT, record, log=say)
+        else:
+            rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, record, log=say)
+    except rehearsal.RehearsalError as error:
+        raise Stop(str(error)) from None
+    say(f"Recorded in {rehearsal.RECORD}")
+
+
+def slides(options: argparse.Namespace) -> None:
+    """Writes the workshop's slides beside the site, for a look without rendering the book. Raises Stop."""
+    from mtlser_book.deck import DeckError, write_deck
+
+    target = Path(options.build) / "slides.html"
+    try:
+        write_deck(ROOT, target)
+    except (DeckError, LookupError) as error:
+        raise Stop(str(error)) from None
+    say(f"Open {target}; it needs no file beside it")
+
+
 def grades(options: argparse.Namespace) -> None:
     """Prints the summary files of a folder as CSV. Raises Stop where there are none."""
     import csv
@@ -221,6 +249,8 @@ def parser() -> argparse.ArgumentParser:
         "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
         "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
         "students": (write_students, "write the students' copies of the labs from their sources"),
+        "rehearse": (rehearse, "run the labs' solutions, or an installation from the wheelhouse, and record it"),
+        "slides": (slides, "write the workshop's slides to build/slides.html"),
         "grades": (grades, "print the checks' summary files in a folder as CSV"),
         "readme": (readme, "rewrite the results block of README.md from book/results"),
     }
@@ -232,6 +262,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--artifacts", default=os.environ.get("MTLSER_ARTIFACTS") or "artifacts")
         if name == "serve":
             command.add_argument("--port", type=int, default=8000)
+        if name == "rehearse":
+            command.add_argument("what", nargs="?", choices=["labs", "wheelhouse"], default="labs")
         if name == "grades":
             command.add_argument("folder")
     return top

@@ -10,7 +10,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from mtlser_book import api, notices
+from mtlser_book import api, deck, notices, teaching
 
 STATIC = Path(__file__).parent / "static"
 REMOTE_SCRIPTS = ("thebe",)  # its configuration names a CDN, and no page of ours starts it
@@ -40,12 +40,20 @@ def copy_sounds(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(path, target)
 
 
-GENERATED = {api.PAGE, *notices.PAGES}  # pages that hold marks
+def write_slides(app: Sphinx, error: Exception | None) -> None:
+    """Makes the slides of their source, which Sphinx does not read, in the site."""
+    if error is None and app.builder.format == "html" and (Path(app.srcdir) / deck.SOURCE).exists():
+        deck.write_deck(notices.ROOT, Path(app.outdir) / deck.PAGE)
+
+
+GENERATED = {api.PAGE, *notices.PAGES, *teaching.PAGES}  # pages that hold marks
 
 
 def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Handler of `source-read`: writes API reference, citation and licences into their pages."""
-    if docname in GENERATED:
+    """Handler of `source-read`: writes API reference, citation, licences and the guide's tables into their pages."""
+    if docname in teaching.PAGES:
+        source[0] = teaching.expand(source[0], notices.ROOT)
+    elif docname in GENERATED:
         source[0] = notices.expand(api.expand(source[0]))
 
 
@@ -82,4 +90,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", copy_sounds)
+    app.connect("build-finished", write_slides)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,129 @@
+"""The workshop's slides: one Markdown source → one HTML page that needs no file beside it, and prints.
+
+In `book/workshop/slides.md` a line `---` ends a slide, and a line `Notes:` begins what the speaker says. A slide's
+heading is `## …`; `# …` is the title of a part. A part whose title names a lab, `# Lab 3: …`, is left out where there
+is no such lab. Marks are those of `teaching`; `$…$` is mathematics.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from docutils.utils.math.latex2mathml import tex2mathml
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+from mtlser.storage import whole_file
+from mtlser_book import students, teaching
+
+SOURCE = "book/workshop/slides.md"
+PAGE = "book/workshop/slides.html"
+PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
+NOTES = "\nNotes:\n"
+
+
+class DeckError(ValueError):
+    """The source is no deck; the message names the slide."""
+
+
+@dataclass(frozen=True)
+class Slide:
+    """One slide: its address within the page, title, and the Markdown of what is shown and of what is said."""
+
+    name: str  # "lab-2" for the title of a part, then "lab-2-2", …
+    title: str
+    opens_part: bool
+    shown: str  # without the heading
+    notes: str
+
+
+def read_slides(text: str) -> list[Slide]:
+    """The slides of a source. Raises DeckError for one without a heading or notes, or with two headings."""
+    slides: list[Slide] = []
+    part, number = "", 0
+    for position, block in enumerate(re.split(r"^---$", text, flags=re.MULTILINE), 1):
+        headings = re.findall(r"^(#{1,2}) (.+)$", block, flags=re.MULTILINE)
+        if len(headings) != 1 or block.count(NOTES) != 1:
+            raise DeckError(f'{SOURCE}, slide {position}: one heading "# …" or "## …", and one line "Notes:"')
+        level, title = headings[0]
+        if level == "#":
+            part, number = part_name(title) if slides else "opening", 0
+        if not part:
+            raise DeckError(f'{SOURCE}: the first slide is the title of a part, "# …"')
+        number += 1
+        shown, notes = block.replace(f"{level} {title}\n", "", 1).split(NOTES)
+        name = part if number == 1 else f"{part}-{number}"
+        slides.append(Slide(name, title, level == "#", shown.strip(), notes.strip()))
+    return slides
+
+
+def part_name(title: str) -> str:
+    """The title up to a colon, as an address: "Lab 2: CTC by hand" → "lab-2"."""
+    return re.sub(r"\W+", "-", title.lower().partition(":")[0]).strip("-")
+
+
+def existing(slides: list[Slide], root: Path) -> list[Slide]:
+    """The slides without those of labs that do not exist."""
+    numbers = {lab.number for lab in students.labs(root)}
+
+    def missing(slide: Slide) -> bool:
+        match = re.match(r"lab-(\d+)", slide.name)
+        return bool(match) and int(match[1]) not in numbers
+
+    return [slide for slide in slides if not missing(slide)]
+
+
+def markdown() -> MarkdownIt:
+    """Markdown with tables, and with mathematics as MathML, which a browser draws without a script."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser.use(dollarmath_plugin, renderer=lambda tex, given: mathematics(tex, given["display_mode"]))
+    parser.add_render_rule("table_open", lambda *_: '<div class="table" role="group" tabindex="0"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    return parser
+
+
+def mathematics(tex: str, block: bool) -> str:
+    """TeX as MathML. Raises DeckError for TeX that cannot be read."""
+    try:
+        return tex2mathml(tex.strip(), as_block=block)
+    except Exception as error:  # docutils raises several kinds, one of which derives from Exception alone
+        raise DeckError(f"{SOURCE}: ${tex}$: {error}") from None
+
+
+def deck(text: str, root: Path) -> str:
+    """The whole page. Raises DeckError, and LookupError for a mark that names nothing."""
+    slides, parser = existing(read_slides(text), root), markdown()
+    sections = [section(slide, position, len(slides), parser, root) for position, slide in enumerate(slides, 1)]
+    page = (PARTS / "deck.html").read_text(encoding="utf-8")
+    parts = {
+        "TITLE": html.escape(slides[0].title),
+        "STYLE": (PARTS / "deck.css").read_text(encoding="utf-8"),
+        "SCRIPT": (PARTS / "deck.js").read_text(encoding="utf-8"),
+        "CONTENTS": "\n".join(f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in slides),
+        "SLIDES": "\n".join(sections),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
+
+
+def section(slide: Slide, position: int, of: int, parser: MarkdownIt, root: Path) -> str:
+    """One slide as HTML. The first title is the page's."""
+    tag = "h1" if position == 1 else "h2"
+    title = parser.renderInline(teaching.expand(slide.title, root))
+    shown, notes = (parser.render(teaching.expand(part, root)) for part in (slide.shown, slide.notes))
+    return (
+        f'<section class="slide{" part" if slide.opens_part else ""}" id="{slide.name}" '
+        f'aria-labelledby="{slide.name}-title">\n<div class="shown">\n'
+        f'<{tag} id="{slide.name}-title">{title}</{tag}>\n{shown}</div>\n'
+        f'<aside class="notes" aria-label="Notes for slide {position}">\n{notes}</aside>\n'
+        f'<p class="number">{position} / {of}</p>\n</section>'
+    )
+
+
+def write_deck(root: Path, target: Path) -> None:
+    """Writes the page of the project's slides. Raises DeckError or LookupError."""
+    page = deck((root / SOURCE).read_text(encoding="utf-8"), root)
+    with whole_file(target) as partial:
+        partial.write_text(page, encoding="utf-8")

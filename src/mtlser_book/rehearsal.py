@@ -1,0 +1,236 @@
+"""Runs what a workshop will run, and records it: each lab's solution, and an installation without any index.
+
+`rehearsal.json` is committed; the teacher's guide shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+import pandas as pd
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from mtlser.report.display import NOT_RUN, Html, show
+from mtlser.runs import records
+from mtlser.storage import digest, write_json
+from mtlser_book import bootstrap, checks, students
+from mtlser_book.execute import kernel_environment
+
+RECORD = "book/results/maintainers/workshop/rehearsal.json"
+LIMIT_SECONDS = 300  # a solution takes at most five minutes on two cores
+OPENED = 2  # the lab that is opened after an installation without an index
+
+
+class RehearsalError(Exception):
+    """Something that a workshop needs does not work; the message says what."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The record: {"labs": {"1": …}, "wheelhouse": {…}}; empty parts where nothing was rehearsed."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {"labs": {}, "wheelhouse": {}} | found
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+
+
+def conditions() -> dict[str, Any]:
+    """When, where and with what a rehearsal happens."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": records.hardware() | {"usable_cores": usable_cores()},
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "torch": version("torch"),
+        "revision": records.revision(),
+    }
+
+
+# The labs.
+
+
+def lab_key(root: Path, lab: students.Lab) -> str:
+    """What a lab's rehearsal depends on: its source and its checks, as one hash."""
+    files = (lab.source, f"src/mtlser_book/checks/lab{lab.number}.py")
+    return digest(*((root / name).read_text(encoding="utf-8") for name in files))
+
+
+def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> tuple[nbformat.NotebookNode, float]:
+    """The notebook, run from top to bottom in `folder`, and the seconds it took. Raises CellExecutionError."""
+    started = time.perf_counter()
+    with kernel_environment(folder / "kernel", {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}):
+        client = NotebookClient(
+            notebook, timeout=LIMIT_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        )
+        return client.execute(), time.perf_counter() - started
+
+
+def rehearse_lab(root: Path, lab: students.Lab) -> dict[str, Any]:
+    """Runs a lab's solution in an empty folder; what was measured. Raises RehearsalError."""
+    notebook = students.solution_notebook(students.read_lab(root, lab), lab)
+    with TemporaryDirectory() as folder:
+        try:
+            _, seconds = run_notebook(notebook, Path(folder))
+        except CellExecutionError as error:
+            raise RehearsalError(f"{lab.source}: {error.ename}: {error.evalue}") from None
+        found = checks.read_summary(Path(folder) / "results" / f"lab-{lab.number}.json")
+    passed, of = found.get("passed", 0), found.get("of", 0)
+    if not of or passed < of:
+        raise RehearsalError(f"{lab.source}: its own solution passes {passed} of {of} checks")
+    if seconds > LIMIT_SECONDS:
+        raise RehearsalError(f"{lab.source}: {seconds:.0f} s, and a room waits {LIMIT_SECONDS} s at most")
+    measured = {"seconds": round(seconds, 1), "passed": passed, "of": of}
+    return {"key": lab_key(root, lab), "lab": lab.stem, **measured, **conditions()}
+
+
+def rehearse_labs(root: Path, path: Path, log: Callable[[str], None] = print) -> None:
+    """Rehearses the labs whose record is of another version, and writes the record after each.
+
+    Raises RehearsalError that lists the labs which failed, after the others.
+    """
+    failures = []
+    for lab in students.labs(root):
+        record = read(path)
+        known = record["labs"].get(str(lab.number), {})
+        if known.get("key") == lab_key(root, lab):
+            log(f"{lab.stem}: rehearsed on {known['date']} in {known['seconds']:.0f} s, unchanged since")
+            continue
+        try:
+            record["labs"][str(lab.number)] = made = rehearse_lab(root, lab)
+        except RehearsalError as error:
+            failures.append(str(error))
+            log(f"{lab.stem}: FAILED")
+            continue
+        record["labs"] = dict(sorted(record["labs"].items(), key=lambda entry: int(entry[0])))
+        write_json(path, record)
+        log(f"{lab.stem}: {made['passed']} of {made['of']} checks passed, {made['seconds']:.0f} s")
+    if failures:
+        raise RehearsalError("\n".join(failures))
+
+
+# The stick.
+
+
+def offline_environment(folder: Path) -> dict[str, str]:
+    """This process's environment without any setting of pip, project or Python, and with no index to install from."""
+    ours = ("PIP_", "MTLSER_", "PYTHON", "VIRTUAL_ENV", "JUPYTER", "IPYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    none = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
+    return kept | none | {bootstrap.WHEELHOUSE: str(folder.resolve()), "PYTHONUTF8": "1"}
+
+
+def copy_project(root: Path, target: Path) -> None:
+    """Copies what a clone would hold, and changes that are not committed yet. Raises RehearsalError."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    result = subprocess.run(listed, cwd=root, capture_output=True, text=True)
+    if result.returncode:
+        raise RehearsalError(f"the project is no git checkout: {result.stderr.strip()}")
+    for name in filter(None, result.stdout.split("\0")):
+        if (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, target / name)
+
+
+def timed(command: list[str], folder: Path, environment: dict[str, str]) -> float:
+    """Seconds of a command. Raises RehearsalError with the end of what it said."""
+    started = time.perf_counter()
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        said = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
+        raise RehearsalError(f"without an index, this failed: {' '.join(command[1:])}\n{said}")
+    return time.perf_counter() - started
+
+
+def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str], None] = print) -> None:
+    """Installs a copy of the project from `folder` alone, opens a lab as a student does, and writes the record.
+
+    Raises RehearsalError.
+    """
+    packages = list(folder.glob("*.whl"))
+    if not packages:
+        raise RehearsalError(f"{folder} holds no packages; collect them with\n\n    make wheelhouse")
+    lab = next(lab for lab in students.labs(root) if lab.number == OPENED)
+    with TemporaryDirectory() as away:
+        project, environment = Path(away) / "project", offline_environment(folder)
+        copy_project(root, project)
+        log(f"Installing {len(packages)} packages without an index (some minutes)")
+        # The one command for a laptop without make; --version goes to JupyterLab, which then ends at once.
+        command = [sys.executable, "src/mtlser_book/bootstrap.py", "workshop", "--version"]
+        installing = timed(command, project, environment)
+        opened = project / "artifacts" / "workshop"
+        python = str(bootstrap.inside(project / ".venv"))
+        command = [python, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", f"{lab.stem}.ipynb"]
+        executing = timed(command, opened, environment)
+        found = checks.read_summary(opened / "results" / f"lab-{lab.number}.json")
+        if not found or {entry["status"] for entry in found["exercises"].values()} != {checks.MISSING}:
+            raise RehearsalError(f"{lab.student}: not every check said that its exercise is to do")
+        installed = sum(file.stat().st_size for file in (project / ".venv").rglob("*") if file.is_file())
+    measured = {
+        "packages": len(packages),
+        "size_bytes": sum(file.stat().st_size for file in packages),
+        "installed_bytes": installed,
+        "install_seconds": round(installing, 1),
+        "opened": lab.stem,
+        "open_seconds": round(executing, 1),
+    }
+    torch = next((file.name.split("-")[1] for file in packages if file.name.startswith("torch-")), "")
+    write_json(path, read(path) | {"wheelhouse": {**measured, **conditions(), "torch": torch}})
+    log(wheelhouse_sentence(root, path))
+
+
+# What the guide shows.
+
+
+def machine(entry: dict[str, Any]) -> str:
+    """The machine of a record in words."""
+    given = entry["hardware"]
+    return f"{given['processor']}, {given['usable_cores']} of {given['cores']} cores, {given['system']}"
+
+
+def labs_table(root: Path, path: Path | None = None) -> Html:
+    """One row for each lab: minutes for a student, and what executing its solution took."""
+    known, rows = read(path or root / RECORD)["labs"], []
+    for lab in students.labs(root):
+        entry = known.get(str(lab.number))
+        row = {"lab": f"{lab.number}", "minutes for a student": students.total_minutes(students.read_lab(root, lab))}
+        current = entry and entry["key"] == lab_key(root, lab)
+        row["solution executed"] = f"{entry['seconds']:.0f} s" if current else NOT_RUN
+        row["checks passed"] = f"{entry['passed']} of {entry['of']}" if current else "–"
+        row["on"] = entry["date"] if current else "–"
+        rows.append(row)
+    machines = sorted({f"{machine(entry)}, Python {entry['python']}" for entry in known.values()})
+    return show(pd.DataFrame(rows), "Each solution from top to bottom", "; ".join(machines) or NOT_RUN.capitalize())
+
+
+def wheelhouse_sentence(root: Path, path: Path | None = None) -> str:
+    """What a stick takes, as measured; says so where nobody has tried."""
+    entry = read(path or root / RECORD)["wheelhouse"]
+    if not entry:
+        return "An installation from it has not been run."
+    return (
+        f"Rehearsed on {entry['date']} ({machine(entry)}, Python {entry['python']}, torch {entry['torch']}): "
+        f"{entry['packages']} packages, {entry['size_bytes'] / 1e9:.1f} GB on the stick, "
+        f"{entry['installed_bytes'] / 1e9:.1f} GB once installed, {minutes(entry['install_seconds'])} to install "
+        f"without any index; lab {entry['opened'].split('-')[1]}'s student copy then ran from top to bottom."
+    )
+
+
+def minutes(seconds: float) -> str:
+    """130 → "3 minutes": rounded up, as a schedule needs."""
+    whole = max(1, -int(-seconds // 60))
+    return "1 minute" if whole == 1 else f"{whole} minutes"

@@ -1,0 +1,121 @@
+"""The slides: one source, one page that asks for nothing, with numbers from the paper and the records only."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mtlser_book import deck, students, teaching
+from mtlser_book.deck import DeckError
+from test_prose import NUMBER, SMALL, prose
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / deck.SOURCE).read_text(encoding="utf-8")
+SMALL_DECK = (
+    "# Day\n\nHello\n\nNotes:\n\nSay it.\n---\n## Next\n\n$a_1$\n\nNotes:\n\n---\n# Lab 2: CTC\n\nNotes:\n\nGo.\n"
+)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return deck.deck(TEXT, ROOT)
+
+
+class Reader(HTMLParser):
+    """Collects what a page would fetch, its ids, and where its links lead."""
+
+    def __init__(self):
+        super().__init__()
+        self.fetched, self.ids, self.links = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.fetched += [found[name] for name in ("src", "srcset", "data", "poster") if name in found]
+        self.fetched += [found["href"]] if tag == "link" else []
+        self.links += [found["href"]] if tag == "a" else []
+        self.ids += [found["id"]] if "id" in found else []
+
+
+def test_slides_are_named_by_their_part():
+    slides = deck.read_slides(SMALL_DECK)
+    assert [(slide.name, slide.title, slide.opens_part) for slide in slides] == [
+        ("opening", "Day", True),
+        ("opening-2", "Next", False),
+        ("lab-2", "Lab 2: CTC", True),
+    ]
+    assert slides[0].shown == "Hello" and slides[0].notes == "Say it."
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("## Next", "Next"), "slide 2: one heading"),
+        (("## Next", "## Next\n\n## Again"), "slide 2: one heading"),
+        (("Say it.", "Notes:\n"), "slide 1: one heading"),
+        (("\nNotes:\n\nGo.", ""), "slide 3"),
+        (("# Day", "## Day"), "the first slide is the title of a part"),
+    ],
+)
+def test_a_slide_that_lacks_something_is_named(change, says):
+    with pytest.raises(DeckError, match=says):
+        deck.read_slides(SMALL_DECK.replace(*change))
+
+
+def test_a_lab_that_does_not_exist_is_left_out(tmp_path):
+    slides = deck.read_slides(SMALL_DECK)
+    assert [slide.name for slide in deck.existing(slides, tmp_path)] == ["opening", "opening-2"]
+    (tmp_path / students.SOURCES).mkdir(parents=True)
+    (tmp_path / students.SOURCES / "lab-2-ctc.ipynb").touch()
+    assert deck.existing(slides, tmp_path) == slides
+
+
+def test_mathematics_needs_no_script():
+    assert "<msub>" in deck.markdown().render("$a_1$") and "$" not in deck.markdown().render("$a_1$")
+    assert 'display="block"' in deck.markdown().render("$$\na_1\n$$")
+    with pytest.raises(DeckError, match="nosuchcommand"):
+        deck.markdown().render(r"$\nosuchcommand$")
+
+
+def test_an_unknown_mark_is_an_error(tmp_path):
+    with pytest.raises(LookupError, match="unknown; there are labs"):
+        deck.deck(SMALL_DECK.replace("Hello", "<!-- accuracy -->"), tmp_path)
+
+
+def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page):
+    reader = Reader()
+    reader.feed(page)
+    assert reader.fetched == [] and "@import" not in page and "url(" not in page and "fetch(" not in page
+    assert reader.links and {link.removeprefix("#") for link in reader.links} <= set(reader.ids)
+    assert len(reader.ids) == len(set(reader.ids))
+    assert "<!-- " not in page and "{{" not in page
+
+
+def test_the_source_introduces_all_five_labs_and_the_page_those_there_are(page):
+    parts = [slide.name for slide in deck.read_slides(TEXT) if slide.opens_part]
+    assert parts == ["opening", "lab-1", "lab-2", "lab-3", "lab-4", "lab-5", "take-home"]
+    for number, about in teaching.about_labs(ROOT).items():
+        assert f'id="lab-{number}"' in page and f"Lab {number}: {about.title}" in page
+        assert f"{about.minutes} minutes" in page
+        assert re.search(r"\* (\w+ \w+)", about.goals)[1] in page
+
+
+def test_every_slide_has_something_to_say():
+    assert not [slide.name for slide in deck.read_slides(TEXT) if len(slide.notes.split()) < 5]
+
+
+def test_numbers_come_from_the_paper_and_the_records(page, tmp_path):
+    source = tmp_path / "slides.md"
+    source.write_text(TEXT.replace("0.05", ""), encoding="utf-8")  # the notes name the convention
+    numbers = {number for number in NUMBER.findall(prose(source)) if "." in number or float(number) > SMALL}
+    assert numbers <= {"0.1", "2021"}, "write a mark: it takes the number from the paper or from a record"
+    assert "71.66%" in page and "78.15%" in page and "Table 4" in page
+    assert "pocket corpus (synthetic)" in page and "section 4.5" in page
+
+
+def test_the_page_is_written_whole(tmp_path):
+    deck.write_deck(ROOT, tmp_path / "slides.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["slides.html"]
+    assert (tmp_path / "slides.html").read_text(encoding="utf-8").rstrip().endswith("</html>")

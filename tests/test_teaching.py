@@ -1,0 +1,112 @@
+"""The teacher's guide: schedules that add up, messages that exist, and nothing that a lab contradicts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mtlser_book import students, teaching
+from mtlser_book.pages import toc_names
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "book" / "workshop" / "teachers-guide.md").read_text(encoding="utf-8")
+LABS = {lab.number: lab for lab in students.labs(ROOT)}
+
+
+def minutes_of(number: int) -> int:
+    """A lab's minutes, added from its headings."""
+    cells = json.loads((ROOT / LABS[number].source).read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return sum(int(found) for found in re.findall(r"^## .*\((\d+) minutes?\)$", text, flags=re.MULTILINE))
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize("name", list(teaching.SCHEDULES))
+def test_a_schedule_adds_up_and_fits(name):
+    *lines, end = rows(teaching.schedule(ROOT, name))
+    clock = 0
+    for start, what, length in lines:
+        assert start == f"{clock // 60}:{clock % 60:02d}"
+        clock += sum(map(int, length.split("+")))
+        lab = re.search(r"lab (\d+):", what)
+        if lab and what.startswith("Slides"):
+            assert length == f"{teaching.SLIDES_MINUTES} + {minutes_of(int(lab[1]))}"
+    assert end == [f"{clock // 60}:{clock % 60:02d}", "End", f"{clock} in all"]
+    assert clock <= teaching.LONGEST[name]
+
+
+def test_half_a_day_holds_every_lab():
+    planned = [item.lab for item in teaching.SCHEDULES["half a day"] if item.lab]
+    assert planned == [1, 2, 3, 4, 5] and set(LABS) <= set(planned)
+
+
+def test_a_lab_that_does_not_exist_is_left_out(monkeypatch):
+    only = {2: teaching.about_labs(ROOT)[2]}
+    monkeypatch.setattr(teaching, "about_labs", lambda root: only)
+    labs = [what for _, what, _ in rows(teaching.schedule(ROOT, "half a day")) if what.startswith("Slides")]
+    assert labs == [f"Slides, then lab 2: {only[2].title}"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "says"),
+    [
+        ("lab 77: title", "lab 77"),
+        ("lab 2: colour", "neither title, minutes nor goals"),
+        ("paper accuracy: 0.3", "no such alpha"),
+        ("anything", "unknown; there are"),
+    ],
+)
+def test_a_mark_that_names_nothing_is_an_error(mark, says):
+    with pytest.raises(LookupError, match=says):
+        teaching.expand(f"Text <!-- {mark} --> text", ROOT)
+
+
+def test_marks_name_what_is_computed():
+    assert teaching.expand("<!-- paper accuracy: 0.1 -->!", ROOT) == "78.15%!"
+    assert teaching.expand("<!-- lab 2: title -->", ROOT) == "CTC by hand"
+    assert "| happy | high | positive |" in teaching.expand("<!-- cues -->", ROOT)
+    assert "synthetic" in teaching.expand("<!-- results -->", ROOT)
+
+
+def test_the_guide_expands_and_is_listed_before_the_labs():
+    text = teaching.expand(GUIDE, ROOT)
+    assert "<!--" not in text and "<table" in text
+    names = toc_names(ROOT)
+    assert names.index(teaching.PAGES[0]) == names.index("book/workshop/index") + 1
+
+
+def section(title: str) -> str:
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", GUIDE, flags=re.DOTALL | re.MULTILINE)[1]
+
+
+# Symptoms that Python, pip or Jupyter print; the others have to be words of this project.
+OTHERS = {"No matching distribution found", "No module named 'mtlser'", "NameError"}
+
+
+def test_the_messages_in_the_guide_are_printed_by_the_code():
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "mtlser_book").rglob("*.py"))
+    code = re.sub(r"[`\"]|\bf(?=\")", "", code)
+    quoted = [
+        found for symptom, _ in rows(section("What goes wrong").strip()) for found in re.findall("`(.*?)`", symptom)
+    ]
+    assert len(quoted) >= 8
+    for message in set(quoted) - OTHERS - {"return"}:
+        for part in filter(None, (part.strip() for part in message.split("…"))):
+            assert part in code, message
+
+
+def test_every_lab_has_misconceptions():
+    labs = [int(number) for number, *_ in rows(section("What people believe").strip())]
+    assert all(labs.count(number) >= 3 for number in (1, 2, 3, 4, 5)) and labs == sorted(labs)
+
+
+def test_the_guide_is_one_page_that_names_the_commands():
+    assert len(GUIDE.split()) < 1700
+    for command in ("make workshop", "make wheelhouse", "make book", "bootstrap.py workshop", "mtlser_book grades"):
+        assert command in GUIDE
