@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -76,13 +76,27 @@ def existing(slides: list[Slide], root: Path) -> list[Slide]:
     return [slide for slide in slides if not missing(slide)]
 
 
+def expanded(slide: Slide, root: Path) -> Slide:
+    """The slide with each mark replaced. Raises LookupError for a mark that names nothing."""
+    texts = {name: teaching.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
+    return replace(slide, **texts)
+
+
 def markdown() -> MarkdownIt:
     """Markdown with tables, and with mathematics as MathML, which a browser draws without a script."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
-    parser.use(dollarmath_plugin, renderer=lambda tex, given: mathematics(tex, given["display_mode"]))
-    parser.add_render_rule("table_open", lambda *_: '<div class="table" role="group" tabindex="0"><table>\n')
+    parser.use(dollarmath_plugin, renderer=lambda tex, given: mathematics(tex, block=False))
+    # What can be wider than a phone scrolls in a box of its own, by keyboard too.
+    scrolls = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
+    parser.add_render_rule("table_open", lambda *_: f"{scrolls('Table')}<table>\n")
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    parser.add_render_rule("math_block", lambda self, tokens, at, *_: formula(tokens[at].content, scrolls("Formula")))
     return parser
+
+
+def formula(tex: str, opening: str) -> str:
+    """Displayed mathematics in a box."""
+    return f"{opening}{mathematics(tex, block=True)}</div>\n"
 
 
 def mathematics(tex: str, block: bool) -> str:
@@ -95,8 +109,9 @@ def mathematics(tex: str, block: bool) -> str:
 
 def deck(text: str, root: Path) -> str:
     """The whole page. Raises DeckError, and LookupError for a mark that names nothing."""
-    slides, parser = existing(read_slides(text), root), markdown()
-    sections = [section(slide, position, len(slides), parser, root) for position, slide in enumerate(slides, 1)]
+    slides = [expanded(slide, root) for slide in existing(read_slides(text), root)]
+    parser = markdown()
+    sections = [section(slide, position, len(slides), parser) for position, slide in enumerate(slides, 1)]
     page = (PARTS / "deck.html").read_text(encoding="utf-8")
     parts = {
         "TITLE": html.escape(slides[0].title),
@@ -108,11 +123,10 @@ def deck(text: str, root: Path) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
 
 
-def section(slide: Slide, position: int, of: int, parser: MarkdownIt, root: Path) -> str:
+def section(slide: Slide, position: int, of: int, parser: MarkdownIt) -> str:
     """One slide as HTML. The first title is the page's."""
     tag = "h1" if position == 1 else "h2"
-    title = parser.renderInline(teaching.expand(slide.title, root))
-    shown, notes = (parser.render(teaching.expand(part, root)) for part in (slide.shown, slide.notes))
+    title, shown, notes = parser.renderInline(slide.title), parser.render(slide.shown), parser.render(slide.notes)
     return (
         f'<section class="slide{" part" if slide.opens_part else ""}" id="{slide.name}" '
         f'aria-labelledby="{slide.name}-title">\n<div class="shown">\n'

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from mtlser_book.pages import toc_names
 from smoke import ROOT
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SIZES = {"phone": (390, 844), "wide": (1280, 900)}
 PAGES = toc_names(ROOT)
 
@@ -29,25 +24,6 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Nothing."""
-
-
-@pytest.fixture(scope="session")
-def executable() -> str:
-    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if found is None:
-        message = "no Chromium: sudo apt install chromium"
-        pytest.fail(message) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(message)
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser(executable):
-    arguments = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +70,7 @@ def visit(browser, base, request):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_clean(visit, name, size, theme):
+def test_a_page_is_clean(visit, serious_violations, name, size, theme):
     page, problems = visit(name, size, theme)
     assert not problems
     assert page.evaluate("document.documentElement.dataset.theme") == theme
@@ -108,16 +84,6 @@ def test_a_page_is_clean(visit, name, size, theme):
     assert not broken
     if size == "wide":
         assert not serious_violations(page)
-
-
-def serious_violations(page) -> list[str]:
-    """What axe-core calls serious or critical, with the first element of each."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        f"{violation['id']}: {violation['nodes'][0]['html'][:160]} (and {len(violation['nodes']) - 1} more)"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("name", PAGES)
