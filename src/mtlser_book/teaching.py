@@ -27,22 +27,29 @@ class Item:
     words: str = ""
     minutes: int = 0
     lab: int = 0
+    quiz: bool = True  # with the lab's quiz; in a short time it is for later
 
 
 _BREAK = Item("Break", 15)
 SCHEDULES: dict[str, tuple[Item, ...]] = {
     "half a day": (
-        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK,
-        Item(lab=3), Item(lab=4), Item(lab=5), Item("What to take home; collect the results", 5),
+        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK, Item(lab=4), Item(lab=5),
+        Item("What to take home; collect the results", 10),
+    ),
+    "five labs": (
+        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK, Item(lab=3), Item(lab=4),
+        _BREAK, Item(lab=5), Item("What to take home; collect the results", 10),
     ),
     "90 minutes, evaluation": (
-        Item("Opening slides; every laptop opens lab 4", 5), Item(lab=4), Item(lab=5), Item("What to take home", 5),
+        Item("The first three slides; every laptop opens lab 4", 3), Item(lab=4, quiz=False), Item(lab=5, quiz=False),
+        Item("What to take home", 3),
     ),
     "90 minutes, speech": (
-        Item("Opening slides; every laptop opens lab 1", 5), Item(lab=1), Item(lab=2), Item("What to take home", 5),
+        Item("The first three slides; every laptop opens lab 1", 3), Item(lab=1, quiz=False), Item(lab=2, quiz=False),
+        Item("What to take home", 3),
     ),
 }  # fmt: skip
-LONGEST = {"half a day": 240, "90 minutes, evaluation": 90, "90 minutes, speech": 90}  # minutes
+LONGEST = {"half a day": 240, "five labs": 285, "90 minutes, evaluation": 90, "90 minutes, speech": 90}  # minutes
 
 
 def expand(text: str, root: Path) -> str:
@@ -72,6 +79,7 @@ class About:
     title: str  # "CTC by hand"
     goals: str  # Markdown
     minutes: int  # without the stretch
+    quiz_minutes: int
 
 
 def about_labs(root: Path) -> dict[int, About]:
@@ -80,7 +88,8 @@ def about_labs(root: Path) -> dict[int, About]:
     for lab in students.labs(root):
         notebook = students.read_lab(root, lab)
         title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
-        found[lab.number] = About(lab, title, notebook.cells[1].source, students.total_minutes(notebook))
+        quiz = sum(minutes for title, minutes, _, _ in students.sections(notebook) if title == "Quiz")
+        found[lab.number] = About(lab, title, notebook.cells[1].source, students.total_minutes(notebook), quiz)
     return found
 
 
@@ -105,12 +114,16 @@ def schedule(root: Path, name: str) -> str:
     for item in SCHEDULES[name]:
         if item.lab and item.lab not in labs:
             continue
-        about = labs.get(item.lab)
-        words = f"Slides, then lab {item.lab}: {about.title}" if about else item.words
-        own = f"{SLIDES_MINUTES} + {about.minutes}" if about else f"{item.minutes}"
-        lines.append(f"| {clock_time(clock)} | {words} | {own} |")
-        clock += SLIDES_MINUTES + about.minutes if about else item.minutes
+        words, parts = (item.words, [item.minutes]) if not item.lab else lab_line(labs[item.lab], item.quiz)
+        lines.append(f"| {clock_time(clock)} | {words} | {' + '.join(map(str, parts))} |")
+        clock += sum(parts)
     return "\n".join([*lines, f"| {clock_time(clock)} | End | {clock} in all |"])
+
+
+def lab_line(about: About, quiz: bool) -> tuple[str, list[int]]:
+    """A lab in a schedule: words, and the minutes of its slides and its own."""
+    words = f"Slides, then lab {about.lab.number}: {about.title}" + ("" if quiz else "; its quiz at home")
+    return words, [SLIDES_MINUTES, about.minutes - (0 if quiz else about.quiz_minutes)]
 
 
 def clock_time(minutes: int) -> str:
