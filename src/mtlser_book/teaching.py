@@ -33,12 +33,12 @@ class Item:
 _BREAK = Item("Break", 15)
 SCHEDULES: dict[str, tuple[Item, ...]] = {
     "half a day": (
-        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK, Item(lab=4), Item(lab=5),
-        Item("What to take home; collect the results", 10),
+        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK,
+        Item(lab=4), Item(lab=5), Item("What to take home; collect the results", 10),
     ),
     "five labs": (
-        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK, Item(lab=3), Item(lab=4),
-        _BREAK, Item(lab=5), Item("What to take home; collect the results", 10),
+        Item("Opening slides; every laptop opens lab 1", 15), Item(lab=1), Item(lab=2), _BREAK,
+        Item(lab=3), Item(lab=4), _BREAK, Item(lab=5), Item("What to take home; collect the results", 10),
     ),
     "90 minutes, evaluation": (
         Item("The first three slides; every laptop opens lab 4", 3), Item(lab=4, quiz=False), Item(lab=5, quiz=False),
