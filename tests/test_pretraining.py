@@ -17,6 +17,7 @@ from mtlser.corpus.pocket_text import vocabulary
 from mtlser.corpus.text import normalise
 from mtlser.model import MultitaskModel
 from mtlser.model.pretraining import Batches, Pretraining, PretrainingError
+from mtlser.model.pretraining_card import model_card
 from mtlser.model.pretraining_contrastive import NUM_DISTRACTORS, draw_distractors, with_two_hidden
 from mtlser.model.pretraining_corpus import (
     ACCENTS,
@@ -35,7 +36,7 @@ from mtlser.model.pretraining_objective import (
     masked_loss,
     pocket_architecture,
 )
-from mtlser.model.pretraining_report import letters_per_second, model_card, write_backbone
+from mtlser.model.pretraining_report import letters_per_second, write_backbone
 from mtlser.model.pretraining_targets import (
     FrameLayout,
     Targets,
