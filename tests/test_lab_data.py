@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
-from mtlser.config import ConfigError
+from fake_records import fake_records
+from mtlser.config import RECIPE_VERSION, ConfigError, get_preset
+from mtlser.report import statistics
+from mtlser.runs.records import share
 from mtlser_book import lab_data
 
 
@@ -31,3 +38,41 @@ def test_features_are_words_and_prosody_and_each_voices_own_where_wanted():
     assert own.iloc[0][first["speaker"]] == 1 and own.iloc[0][f"{first['speaker']} pitch"] == plain["pitch"].iloc[0]
     others = [name for name in own if not name.startswith(first["speaker"])]
     assert (own.iloc[0][others] == 0).all()
+
+
+def committed(root: Path, **kind) -> pd.DataFrame:
+    """Invented records, written as the project's own under `root`; returns their predictions."""
+    made = fake_records(epochs=get_preset("pocket").run.epochs, **kind)
+    made = replace(made, runs=made.runs.assign(recipe_version=RECIPE_VERSION))
+    share(made, root / "book" / "results" / "somebody", {"contributor": "somebody"})
+    return made.predictions
+
+
+def test_the_predictions_are_those_of_the_committed_runs(tmp_path):
+    made = committed(tmp_path, seeds=(0, 1))
+    found, source = lab_data.finished_predictions(tmp_path)
+    assert source == "pocket corpus (synthetic), shared by somebody"
+    expected = made[made["seed"] == 0].reset_index(drop=True)
+    assert found.equals(expected[["utterance", "speaker", "alpha", "label", "prediction"]])
+
+
+@pytest.mark.parametrize("kind", [{"alphas": (0.0,)}, {"alphas": (0.1, 1.0)}, {"folds": ("Ses01F", "Ses01M")}], ids=str)
+def test_numbers_are_invented_and_say_so_where_too_little_was_run(tmp_path, kind):
+    committed(tmp_path, **kind)
+    for root in (tmp_path, tmp_path / "no project"):
+        found, source = lab_data.finished_predictions(root)
+        assert source == lab_data.INVENTED and found.equals(lab_data.invented_predictions())
+    assert found.groupby("alpha")["speaker"].nunique().eq(10).all() and 0.0 in set(found["alpha"])
+
+
+def test_the_claims_are_what_their_verdicts_say():
+    pairs = lab_data.invented_claims()
+    gains = {name: (p["second"] - p["first"]).groupby(p["speaker"]).sum() for name, p in pairs.items()}
+    over_speakers = {name: statistics.permutation_test(gain.to_numpy()) for name, gain in gains.items()}
+    utterances = {name: statistics.mcnemar_test(p["first"], p["second"]) for name, p in pairs.items()}
+    assert utterances["A, model 2"] < 0.05 < over_speakers["A, model 2"]  # one voice
+    assert over_speakers["B, model 2"] < 0.05 and (gains["B, model 2"] > 0).all()
+    best_of_four = {name: p for name, p in over_speakers.items() if name.startswith("C")}
+    assert len(best_of_four) == 4 and min(best_of_four, key=best_of_four.get) == "C, model 4"
+    assert best_of_four["C, model 4"] < 0.05 < 4 * best_of_four["C, model 4"]
+    assert all(len(table) == 1000 and not table.index.has_duplicates for table in pairs.values())
