@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from fake_records import fake_records
-from mtlser.config import PRESETS
+from mtlser.config import PRESETS, ConfigError
 from mtlser.model.backbone import backbone_digest
 from mtlser.report import instrument as report
 from mtlser.runs import instrument
-from mtlser.runs.experiments import ENDS, ends, table4
+from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
+from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
 
 POCKET = PRESETS["pocket"]
@@ -59,29 +60,36 @@ def test_freezing_gives_a_name_to_what_is_there(tmp_path):
     assert (tmp_path / "frozen.json").exists()
 
 
-def test_ends_change_one_thing_on_the_outer_alphas():
+def test_changes_change_one_thing():
     whole = table4("pocket", Settings())
-    for change, fields in ENDS.items():
-        plan = ends(change, "pocket", Settings())
-        assert plan.alphas == (0.0, 1.0)
-        assert plan.template == replace(whole.template, **fields) != whole.template
+    expected = {name: replace(whole.template, **fields) for name, fields in CHANGES.items()}
+    rate = whole.template.learning_rate
+    expected[HALF_RATE] = replace(whole.template, learning_rate=rate / 2, learning_rate_alpha_zero=rate / 2)
+    for name, template in expected.items():
+        plan = changed(name, "pocket", Settings())
+        assert plan.alphas == CHANGED_ALPHAS[name] and plan.template == template != whole.template
+    with pytest.raises(ConfigError, match=r"no change 'x': random weights"):
+        changed("x")
 
 
-def test_ends_stand_beside_table_4(monkeypatch):
-    found = {"as in Table 4": fake_records(alphas=(0.0, 1.0)), "random weights": fake_records(alphas=(0.0, 1.0))}
-    found["mean pooling"] = type(found["random weights"]).empty()
+def test_changes_stand_beside_table_4(monkeypatch):
+    found = {name: fake_records(alphas=(0.0, 0.1, 1.0)) for name in (report.AS_IT_IS, *CHANGES)}
+    found["mean pooling"] = Records.empty()
+    template = PRESETS["pocket"].run
 
     def plans(preset, settings):
-        return {key: SimpleNamespace(alphas=(0.0, 1.0), records=lambda r=r: r) for key, r in found.items()}
+        return {name: SimpleNamespace(records=lambda r=r: r, template=template) for name, r in found.items()}
 
-    monkeypatch.setattr(report, "_end_plans", plans)
-    table = report.ends_table()
-    assert table["what"].tolist() == [key for key in found for _ in range(2)]
-    assert table["alpha"].tolist() == [0.0, 1.0] * 3
-    assert table["pocket_accuracy"].isna().tolist() == [False] * 4 + [True] * 2
-    lines = report.reading_of_ends().text.splitlines()
-    assert len(lines) == len(ENDS) and "+0.00 points at α = 0" in lines[0] and lines[1].endswith("not run.")
-    assert "not run" in report.ends_source().lower()
+    monkeypatch.setattr(report, "_plans", plans)
+    table = report.changes_table()
+    assert table["what"].value_counts().to_dict() == {report.AS_IT_IS: 3, **{name: 2 for name in CHANGES}}
+    assert table[table["what"] == "mean pooling"]["pocket_accuracy"].isna().all()
+    assert table[table["what"] != "mean pooling"]["pocket_accuracy"].notna().all()
+    lines = report.reading_of_changes().text.splitlines()
+    assert len(lines) == len(CHANGES) and "+0.00 points at α = 0" in lines[0] and lines[1] == "* mean pooling: not run."
+    assert "Mean pooling: Not run" in report.changes_source()
+    rates = report.rate_table()
+    assert list(rates["comparison"]) == ["0 → 0.1"] * 2 and rates["difference"].nunique() == 1
 
 
 def test_the_sentence_counts_records_that_carry_the_name():

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = add(name, function, summary)
         if name == "run":
-            command.add_argument("experiment", choices=["table4", "ends"])
+            command.add_argument("experiment", choices=["table4", "changes"])
         if name in ("share", "pilot"):
             command.add_argument("contributor", help="name of the folder under the results folder")
         if name == "share":
@@ -147,12 +147,12 @@ def _expectation(plan, num_missing: int) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import ENDS, complete, ends, table4
+    from mtlser.runs.experiments import CHANGES, changed, complete, table4
 
     settings = _settings()
     plans = {"Table 4": table4(options.preset, settings)}
-    if options.experiment == "ends":
-        plans = {f"Table 4's ends, {name}": ends(name, options.preset, settings) for name in ENDS}
+    if options.experiment == "changes":
+        plans = {f"Table 4, {name}": changed(name, options.preset, settings) for name in CHANGES}
     for name, plan in plans.items():
         print(name)
         print(complete(plan).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
@@ -170,11 +170,11 @@ def _pilot(options: argparse.Namespace) -> int:
 
 
 def _share(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import ENDS, ends, table4
+    from mtlser.runs.experiments import CHANGES, changed, table4
     from mtlser.runs.records import merge, share
 
     settings = replace(_settings(), train=False)
-    plans = [table4(options.preset, settings), *(ends(name, options.preset, settings) for name in ENDS)]
+    plans = [table4(options.preset, settings), *(changed(name, options.preset, settings) for name in CHANGES)]
     about = {"contributor": options.contributor, "remarks": options.remarks}
     folder = share(merge(plan.records() for plan in plans), settings.results / options.contributor, about)
     print(f"wrote {folder}; commit it to have the book show it")

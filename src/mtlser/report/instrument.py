@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from statistics import mean
 from typing import Any
 
 import pandas as pd
 
 from mtlser.config import PILOT, POCKET_BACKBONE
-from mtlser.report import tables
+from mtlser.report import statistics, tables
 from mtlser.report.display import Markdown, percent, points, provenance
-from mtlser.runs.experiments import ENDS, Plan, Settings, ends, table4
+from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, Plan, Settings, changed, table4
 from mtlser.runs.instrument import frozen
 from mtlser.runs.pilot import grid_table, judge, read_pilot
 from mtlser.runs.records import RecordError
@@ -193,38 +194,59 @@ def used_ladder(pilot: dict[str, Any]) -> dict[str, dict[str, float]]:
     return pilot["ladder"][f"{strength:g}"]
 
 
-def _end_plans(preset: str, settings: Settings | None) -> dict[str, Plan]:
-    return {"as in Table 4": table4(preset, settings)} | {name: ends(name, preset, settings) for name in ENDS}
+AS_IT_IS = "as in Table 4"
 
 
-def ends_table(preset: str = "pocket", settings: Settings | None = None) -> pd.DataFrame:
-    """Table 4's first and last row as they are, and with one thing changed: accuracy, interval, WER, folds.
+def _plans(preset: str, settings: Settings | None) -> dict[str, Plan]:
+    return {AS_IT_IS: table4(preset, settings)} | {name: changed(name, preset, settings) for name in CHANGES}
+
+
+def _shown_alphas() -> list[float]:
+    """The alphas of any change: what is shown of Table 4 as it is."""
+    return sorted({alpha for alphas in CHANGED_ALPHAS.values() for alpha in alphas})
+
+
+def changes_table(preset: str = "pocket", settings: Settings | None = None) -> pd.DataFrame:
+    """Table 4 as it is and with one thing changed, for a few alphas: accuracy, interval, WER, folds.
 
     An experiment without a run has rows that say so.
     """
     rows = []
-    for name, plan in _end_plans(preset, settings).items():
+    for name, plan in _plans(preset, settings).items():
         found = plan.records()
-        for alpha in (min(plan.alphas), max(plan.alphas)):
+        for alpha in CHANGED_ALPHAS.get(name, _shown_alphas()):
             rows.append({"what": name, "alpha": alpha, **tables.pocket_row(found, alpha)})
     return pd.DataFrame(rows)
 
 
-def ends_source(preset: str = "pocket", settings: Settings | None = None) -> str:
-    """Provenance of each experiment of `ends_table`, as its caption says it."""
-    plans = _end_plans(preset, settings)
+def changes_source(preset: str = "pocket", settings: Settings | None = None) -> str:
+    """Provenance of each experiment of `changes_table`, as its caption says it."""
+    plans = _plans(preset, settings)
     return ". ".join(f"{name[:1].upper()}{name[1:]}: {provenance(plan.records())}" for name, plan in plans.items())
 
 
-def reading_of_ends(preset: str = "pocket", settings: Settings | None = None) -> Markdown:
-    """What the backbone and the pooling are worth at each end, in a sentence with the numbers of the records."""
-    table = ends_table(preset, settings).set_index(["what", "alpha"])["pocket_accuracy"]
+def reading_of_changes(preset: str = "pocket", settings: Settings | None = None) -> Markdown:
+    """What each change does to the accuracy, in sentences with the numbers of the records."""
+    table = changes_table(preset, settings).set_index(["what", "alpha"])["pocket_accuracy"]
     lines = []
-    for name in ENDS:
-        if table.loc[name].isna().any() or table.loc["as in Table 4"].isna().any():
+    for name, alphas in CHANGED_ALPHAS.items():
+        differences = {alpha: table[name, alpha] - table[AS_IT_IS, alpha] for alpha in alphas}
+        if any(math.isnan(value) for value in differences.values()):
             lines.append(f"* {name}: not run.")
             continue
-        differences = table.loc[name] - table.loc["as in Table 4"]
         words = " and ".join(f"{points(value)} points at α = {alpha:g}" for alpha, value in differences.items())
-        lines.append(f"* {name} instead of what Table 4 uses: {words} of accuracy.")
+        lines.append(f"* {name}: {words} of accuracy.")
     return Markdown("\n".join(lines))
+
+
+def rate_table(preset: str = "pocket", settings: Settings | None = None) -> pd.DataFrame:
+    """The gain of the paper's best alpha over alpha = 0 at Table 4's learning rate and at half of it, paired."""
+    baseline, best = CHANGED_ALPHAS[HALF_RATE]
+    rows = []
+    for name, plan in _plans(preset, settings).items():
+        predictions = plan.records().only(status="done").predictions
+        if name in (AS_IT_IS, HALF_RATE) and {baseline, best} <= set(predictions["alpha"]):
+            found = statistics.compare(predictions, baseline, best)
+            row = {"learning rate": f"{plan.template.learning_rate:g}", "comparison": f"{baseline:g} → {best:g}"}
+            rows.append(row | {key: found[key] for key in ("difference", "difference_interval", "permutation")})
+    return pd.DataFrame(rows)
