@@ -111,5 +111,8 @@ def test_the_committed_pilot_and_backbone_fill_every_table():
     assert (POCKET.run.learning_rate, POCKET.run.epochs, POCKET.corpus.utterances_per_speaker) == (
         chosen["learning_rate"], chosen["epochs"], chosen["utterances_per_speaker"],
     )  # fmt: skip
+    best = max(sum(row["accuracy_alpha_0"].values()) / len(row["accuracy_alpha_0"]) for row in pilot["grid"])
+    passes = best > report.used_ladder(pilot)["test voices"]["prosody"]
+    assert ("it passes what" in report.reading_of_grid(pilot).text) is passes
     for row, met in zip(report.wanted(pilot)["met"], chosen["wanted"].values(), strict=True):
         assert (row == "yes") is met

@@ -52,13 +52,14 @@ def pilot_record(settings: Settings | None = None) -> dict[str, Any]:
     return record
 
 
-def backbone_source(record: dict[str, Any]) -> str:
-    """Where a number about the shipped backbone comes from, as captions say it."""
+def backbone_source(record: dict[str, Any], voices: str = "held-out voices") -> str:
+    """Where a number about the shipped backbone comes from, as captions say it; `voices` it was measured on."""
     hardware, corpus, config = record["hardware"], record["corpus"], record["config"]
+    split = "held_out" if voices == "held-out voices" else "training"
     return (
         f"Synthetic speech: {corpus['hours']} hours, {config['steps']:,} steps, seed {config['seed']}, "
         f"{record['seconds'] / 60:.0f} minutes on {hardware['threads']} thread of {hardware['processor']}; "
-        f"measured on {corpus['num_held_out_utterances']} utterances of held-out voices"
+        f"measured on {voices} ({corpus[f'num_{split}_utterances']:,} utterances)"
     )
 
 
@@ -156,6 +157,22 @@ def grid(pilot: dict[str, Any]) -> pd.DataFrame:
     for name in ("WER, α = 0", "WER, α = 1"):
         table[name] = table[name].map("{:.3f}".format)
     return table
+
+
+def reading_of_grid(pilot: dict[str, Any]) -> Markdown:
+    """Whether a model without transcripts passes what prosody tells, in a sentence with the pilot's numbers."""
+    prosody = used_ladder(pilot)["test voices"]["prosody"]
+    found = {row["learning_rate"]: [] for row in pilot["grid"]}
+    for row in pilot["grid"]:
+        found[row["learning_rate"]].append((mean(row["accuracy_alpha_0"].values()), mean(row["wer_alpha_0"].values())))
+    words = [f"{percent(mean(a for a, _ in rows))} at {rate:g}" for rate, rows in found.items()]
+    best = max(accuracy for rows in found.values() for accuracy, _ in rows)
+    lowest_wer = min(wer for rows in found.values() for _, wer in rows)
+    verdict = "passes" if best > prosody else "does not pass"
+    return Markdown(
+        f"By learning rate, the accuracy at α = 0 is {', '.join(words)} (means over sizes). At best it {verdict} what "
+        f"pitch and rate tell ({percent(prosody)}), while its word error rate never falls below {lowest_wer:.3f}."
+    )
 
 
 def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
