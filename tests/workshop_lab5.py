@@ -60,6 +60,7 @@ WRONG = {
                                                              second=lambda t: 1 - t["second"]),), "other way round"),
         ((lambda first, second: joined(first, second).drop(columns="utterance"),), "names are lost"),
         ((lambda first, second: joined(first, second).iloc[1:],), "yours has 4"),
+        ((lambda first, second: first.merge(second, on="utterance").assign(first=1, second=1),), "two columns of speakers"),
         ((lambda first, second: (1, 2),), "a DataFrame"),
         ((lambda first, second: joined(first, second).assign(first="sad"),), "should be 1 where"),
     ],
@@ -100,6 +101,7 @@ WRONG = {
         ((RIGHT | {"D": "supported"},), "under one protocol"),
         ((RIGHT | {"D": "not supported"},), "Can any test be made"),
         ((RIGHT | {"D": "maybe"},), "is none of supported"),
+        ((RIGHT | {"C": ...},), "C has no verdict yet"),
         (({"A": "supported"},), "keys A, B, C, D"),
     ],
     "largest_mcnemar": [

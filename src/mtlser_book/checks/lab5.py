@@ -38,6 +38,8 @@ def pair_up(function: Any) -> str:
     if not isinstance(pairs, pd.DataFrame):
         raise Wrong(f"a DataFrame with the columns {', '.join(COLUMNS)} is asked for; this is {show(pairs)}")
     missing = [name for name in COLUMNS if name not in pairs]
+    if missing and {"speaker_x", "speaker_y"} <= set(pairs):
+        raise Wrong("there are two columns of speakers, speaker_x and speaker_y: merge on all columns that agree")
     if missing:
         raise Wrong(f"the column {missing[0]!r} is missing; there are {', '.join(map(str, pairs.columns))}")
     if "utterance" not in pairs and pairs.index.name != "utterance" and not set(pairs.index) & set(PAIRED):
@@ -224,6 +226,8 @@ def verdicts(answers: Any) -> str:
     if all(value is ... or value is None for value in answers.values()):
         raise NotWritten("no claim has a verdict")
     for claim, value in answers.items():
+        if value is ... or value is None:
+            raise Wrong(f"{claim} has no verdict yet")
         if value not in VERDICTS:
             raise Wrong(f"{claim}: {show(value)} is none of {', '.join(VERDICTS)}")
     wrong = [
