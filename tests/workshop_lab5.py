@@ -60,7 +60,7 @@ WRONG = {
                                                              second=lambda t: 1 - t["second"]),), "other way round"),
         ((lambda first, second: joined(first, second).drop(columns="utterance"),), "names are lost"),
         ((lambda first, second: joined(first, second).iloc[1:],), "yours has 4"),
-        ((lambda first, second: first.merge(second, on="utterance").assign(first=1, second=1),), "two columns of speakers"),
+        ((lambda first, second: first.merge(second, on="utterance").assign(first=1, second=1),), "two columns of"),
         ((lambda first, second: (1, 2),), "a DataFrame"),
         ((lambda first, second: joined(first, second).assign(first="sad"),), "should be 1 where"),
     ],
