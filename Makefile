@@ -24,7 +24,7 @@ plan: setup ; @.venv/bin/python -m mtlser plan ## what reproduce would do: runs 
 book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
 workshop: setup ; @$(BOOK) workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
-test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS) ## run the test suite
+test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
 bench: setup ; @.venv/bin/python -m mtlser bench --contributor $(or $(CONTRIBUTOR),maintainers) $(ARGS) ## measure speed and memory, about ten minutes; ARGS="loader --again" for one
 backbone: setup ; @.venv/bin/python -m mtlser.model.pretraining ## pretrain the pocket backbone again, which its weights ship with
 pilot: setup ; @.venv/bin/python -m mtlser pilot $(or $(CONTRIBUTOR),pilot) ## repeat the pilot that chose the pocket preset

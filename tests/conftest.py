@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 import smoke  # noqa: E402
 from mtlser.corpus import release_tree  # noqa: E402
@@ -17,17 +18,27 @@ from mtlser.corpus import release_tree  # noqa: E402
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("book")
 
+SMOKE_BOOK_FILES = {"tests/browser/test_site.py", "tests/test_book.py", "tests/test_faults.py"}  # whose tests share one rendering
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+
+class ByFile(LoadScopeScheduling):
+    """For `make test`, which runs two processes: a file stays in one, and so do all files that use the smoke book."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "smoke book" if file in SMOKE_BOOK_FILES else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByFile:
+    """pytest-xdist's own groups by mark do nothing with this version of pytest."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `make test`, which runs two processes: what shares a fixture stays in one, and the longest comes first.
-
-    All tests of the rendered smoke book are one group, every other file is a group of its own.
-    """
-    for item in items:
-        on_book = "smoke_book" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("smoke book" if on_book else item.path.name))
-    items.sort(key=lambda item: "smoke_book" not in item.fixturenames)
+    """The smoke book's tests come first: they take the longest."""
+    assert {item.nodeid.split("::")[0] for item in items if "smoke_book" in item.fixturenames} <= SMOKE_BOOK_FILES
+    items.sort(key=lambda item: item.nodeid.split("::")[0] not in SMOKE_BOOK_FILES)
 
 
 @pytest.fixture(scope="session", autouse=True)
