@@ -18,7 +18,7 @@ from mtlser.corpus import release_tree  # noqa: E402
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("book")
 
-SMOKE_BOOK_FILES = {"tests/browser/test_site.py", "tests/test_book.py", "tests/test_faults.py"}  # whose tests share one rendering
+SMOKE_BOOK_FILES = {"tests/browser/test_site.py", "tests/test_book.py", "tests/test_faults.py"}  # one rendering
 
 
 class ByFile(LoadScopeScheduling):
