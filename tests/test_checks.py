@@ -115,3 +115,8 @@ def test_a_second_check_of_one_name_is_refused():
     with pytest.raises(ValueError, match="already"):
         checks.check(collapse)
     assert isinstance(lab2.collapse, Check)
+
+
+def test_of_several_answers_the_one_that_is_missing_is_named():
+    assert "likeliest_text is still" in lab2.greedy.judge([{"_": 1.0}], "A", ...).message
+    assert "its value is still" in lab2.collapse.judge(...).message

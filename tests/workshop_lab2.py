@@ -33,6 +33,20 @@ def forward(frames, text, *, starts=2, ends=2, skip=lambda symbol, other: symbol
     return sum(sums[-ends:])
 
 
+def forward_in_place(frames, text):
+    states = "_" + "".join(letter + "_" for letter in text)
+    sums = [frames[0][symbol] if s < 2 else 0.0 for s, symbol in enumerate(states)]
+    for frame in frames[1:]:
+        for s, symbol in enumerate(states):
+            skip = s > 1 and symbol not in ("_", states[s - 2])
+            sums[s] = frame[symbol] * sum(sums[max(0, s - 1 - skip) : s + 1])
+    return sum(sums[-2:])
+
+
+def from_one(frames, text):
+    return forward([dict.fromkeys(frames[0], 1.0), *frames[1:]], text)
+
+
 def loss(frames, text, reduction="sum", logarithms=True, shift=0):
     columns = list(frames[0])
     values = torch.tensor([[frame[symbol] for symbol in columns] for frame in frames], dtype=torch.float64)[:, None]
@@ -89,6 +103,8 @@ WRONG = {
         ((lambda frames, text: forward(frames, text, skip=lambda symbol, other: symbol != "_"),), "two equal letters"),
         ((lambda frames, text: forward(frames, text, skip=lambda symbol, other: False),), "No blank was ever skipped"),
         ((lambda frames, text: forward(frames[:4], text),), "not on forty"),
+        ((from_one,), "begins with 1"),
+        ((forward_in_place,), "build a new list from the old one"),
         ((lambda frames, text: 1.0,), "number of paths|by hand with the rule"),
     ],
     "torch_loss": [

@@ -72,9 +72,9 @@ class Check:
     def judge(self, *work: Any) -> Verdict:
         """The verdict on a student's work, without printing or recording. Never raises."""
         try:
-            for value in work:
+            for name, value in zip(self.function.__code__.co_varnames, work, strict=False):
                 if value is None or value is ...:
-                    raise NotWritten("its value is still `...`")
+                    raise NotWritten(f"{name if len(work) > 1 else 'its value'} is still `...`")
             return Verdict(self.lab, self.exercise, PASSED, self.function(*work))
         except NotWritten as missing:
             return Verdict(self.lab, self.exercise, MISSING, f"{NOT_WRITTEN}: {missing}")

@@ -111,6 +111,8 @@ def _forward_mistake(found: float, text: str) -> str:
         ("That begins in the blank only; a path may also begin in the first letter", {"starts": 1}),
         ("A skip was allowed between two equal letters; they need the blank between them", {"always_skip": True}),
         ("No blank was ever skipped; between two different letters it may be", {"never_skip": True}),
+        ("That begins with 1; a first state has the probability of its symbol in the first frame", {"begins": 1.0}),
+        ("Sums of this frame were mixed with those of the last; build a new list from the old one", {"in_place": True}),
     ):
         if close(found, _forward(OTHER, text, **wrong)):
             return reason
@@ -118,18 +120,26 @@ def _forward_mistake(found: float, text: str) -> str:
 
 
 def _forward(
-    frames: Frames, text: str, *, starts: int = 2, ends: int = 2, always_skip: bool = False, never_skip: bool = False
+    frames: Frames,
+    text: str,
+    *,
+    starts: int = 2,
+    ends: int = 2,
+    always_skip: bool = False,
+    never_skip: bool = False,
+    begins: float | None = None,
+    in_place: bool = False,
 ) -> float:
     """The forward algorithm, with the mistakes that students make as options."""
     states = "_" + "".join(letter + "_" for letter in text)
-    sums = [frames[0][symbol] if s < starts else 0.0 for s, symbol in enumerate(states)]
+    sums = [(begins or frames[0][symbol]) if s < starts else 0.0 for s, symbol in enumerate(states)]
     for frame in frames[1:]:
-        new = []
+        new = sums if in_place else list(sums)
         for s, symbol in enumerate(states):
             before = sums[s] + (sums[s - 1] if s > 0 else 0.0)
             if s > 1 and symbol != "_" and not never_skip and (always_skip or symbol != states[s - 2]):
                 before += sums[s - 2]
-            new.append(before * frame[symbol])
+            new[s] = before * frame[symbol]
         sums = new
     return sum(sums[-ends:])
 
