@@ -122,7 +122,7 @@ def schedule(root: Path, name: str) -> str:
 
 def lab_line(about: About, quiz: bool) -> tuple[str, list[int]]:
     """A lab in a schedule: words, and the minutes of its slides and its own."""
-    words = f"Slides, then lab {about.lab.number}: {about.title}" + ("" if quiz else "; its quiz at home")
+    words = f"Slides, then lab {about.lab.number}: {about.title}" + ("" if quiz else " (quiz at home)")
     return words, [SLIDES_MINUTES, about.minutes - (0 if quiz else about.quiz_minutes)]
 
 
