@@ -116,3 +116,22 @@ def test_the_committed_pilot_and_backbone_fill_every_table():
     assert ("it passes what" in report.reading_of_grid(pilot).text) is passes
     for row, met in zip(report.wanted(pilot)["met"], chosen["wanted"].values(), strict=True):
         assert (row == "yes") is met
+
+
+@pytest.mark.parametrize(
+    ("half", "bounds", "words"),
+    [
+        (0.01, (-0.01, 0.03), "effect of α at this learning rate"),
+        (0.12, (0.08, 0.16), "the sign is the same at both rates"),
+        (-0.1, (-0.2, -0.05), "the sign changes with the rate"),
+    ],
+)
+def test_the_verdict_on_the_rate_follows_the_interval(monkeypatch, half, bounds, words):
+    rows = {
+        "learning rate": ["0.002", "0.001"], "comparison": ["0 → 0.1"] * 2, "difference": [0.15, half],
+        "difference_interval": [(0.1, 0.2), bounds], "permutation": [0.01, 0.5],
+    }  # fmt: skip
+    monkeypatch.setattr(report, "rate_table", lambda preset, settings: pd.DataFrame(rows))
+    assert words in report.reading_of_rates().text
+    monkeypatch.setattr(report, "rate_table", lambda preset, settings: pd.DataFrame(rows).iloc[:1])
+    assert report.reading_of_rates().text.endswith("not run.")

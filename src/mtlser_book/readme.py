@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from mtlser.report.display import NOT_RUN, percent, provenance
+from mtlser.report.instrument import reading_of_rates
 from mtlser.report.tables import table4 as table4_frame
 from mtlser.runs.experiments import Settings, table4
 from mtlser.runs.records import Records
@@ -20,8 +21,17 @@ def committed_records(root: Path, preset: str) -> Records:
     return table4(preset, Settings(train=False, artifacts=results / "none", results=results)).records()
 
 
-def results_block(pocket: Records, iemocap: Records) -> str:
-    """Table 4 in Markdown: the paper's accuracy and WER, ours on IEMOCAP, and ours on the synthetic pocket corpus."""
+def committed_note(root: Path) -> str:
+    """Whether the pocket gain hangs on the learning rate, from the committed records."""
+    results = root / "book" / "results"
+    return reading_of_rates("pocket", Settings(train=False, artifacts=results / "none", results=results)).text
+
+
+def results_block(pocket: Records, iemocap: Records, note: str = "") -> str:
+    """Table 4 in Markdown: the paper's accuracy and WER, ours on IEMOCAP, and ours on the synthetic pocket corpus.
+
+    `note` is a sentence that the numbers must not be read without.
+    """
     frame = table4_frame(pocket, iemocap)
     lines = [
         "| α | paper, IEMOCAP | this book, IEMOCAP | this book, pocket corpus (synthetic) |",
@@ -31,7 +41,8 @@ def results_block(pocket: Records, iemocap: Records) -> str:
         cells = [_result(row, corpus) for corpus in ("paper", "iemocap", "pocket")]
         lines.append(f"| {row['alpha']:g} | " + " | ".join(cells) + " |")
     sources = [f"{name}: {provenance(records)}." for name, records in (("IEMOCAP", iemocap), ("Pocket", pocket))]
-    return "\n".join([START, "Accuracy (WA), then WER.", "", *lines, "", " ".join(sources), END])
+    notes = ["", note] if note else []
+    return "\n".join([START, "Accuracy (WA), then WER.", "", *lines, "", " ".join(sources), *notes, END])
 
 
 def _result(row: dict, corpus: str) -> str:
@@ -53,7 +64,8 @@ def update_readme(root: Path) -> bool:
     """Rewrites the block; returns whether README.md changed."""
     path = root / "README.md"
     old = path.read_text(encoding="utf-8")
-    new = with_block(old, results_block(committed_records(root, "pocket"), committed_records(root, "iemocap")))
+    records = [committed_records(root, preset) for preset in ("pocket", "iemocap")]
+    new = with_block(old, results_block(*records, committed_note(root)))
     if new != old:
         with whole_file(path) as partial:
             partial.write_text(new, encoding="utf-8")

@@ -145,7 +145,7 @@ def paper_accuracy(root: Path, alpha: str) -> str:
 def results(root: Path) -> str:
     """Table 4 beside the committed records, as README.md shows it."""
     records = [readme.committed_records(root, preset) for preset in ("pocket", "iemocap")]
-    block = readme.results_block(*records)
+    block = readme.results_block(*records, readme.committed_note(root))
     return block.replace(readme.START, "").replace(readme.END, "").strip()
 
 

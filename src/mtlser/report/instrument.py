@@ -11,7 +11,7 @@ import pandas as pd
 
 from mtlser.config import PILOT, POCKET_BACKBONE
 from mtlser.report import statistics, tables
-from mtlser.report.display import Markdown, percent, points, provenance
+from mtlser.report.display import Markdown, interval_points, percent, points, provenance
 from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, Plan, Settings, changed, table4
 from mtlser.runs.instrument import frozen
 from mtlser.runs.pilot import grid_table, judge, read_pilot
@@ -267,3 +267,28 @@ def rate_table(preset: str = "pocket", settings: Settings | None = None) -> pd.D
             row = {"learning rate": f"{plan.template.learning_rate:g}", "comparison": f"{baseline:g} → {best:g}"}
             rows.append(row | {key: found[key] for key in ("difference", "difference_interval", "permutation")})
     return pd.DataFrame(rows)
+
+
+def reading_of_rates(preset: str = "pocket", settings: Settings | None = None) -> Markdown:
+    """Whether the paper's comparison comes out alike at half the learning rate, with the numbers of the records."""
+    table = rate_table(preset, settings)
+    if len(table) < 2:
+        return Markdown("Whether the gain hangs on the learning rate: not run.")
+    words = [
+        f"{points(row['difference'])} points at {row['learning rate']} "
+        f"(95% interval {interval_points(row['difference_interval'])})"
+        for _, row in table.iterrows()
+    ]
+    low, high = table["difference_interval"].iloc[1]
+    found, half = table["difference"]
+    if low <= 0 <= high:
+        verdict = "at half the rate no gain is found, so **what Table 4 shows is an effect of α at this learning rate**"
+    elif found * half > 0:
+        verdict = "the sign is the same at both rates"
+    else:
+        verdict = "**the sign changes with the rate**"
+    comparison, baseline = table["comparison"].iloc[0], CHANGED_ALPHAS[HALF_RATE][0]
+    return Markdown(
+        f"Synthetic, {comparison}, the same rate for both: {' and '.join(words)}; {verdict}. "
+        f"The chapter on the instrument has the rows of α = {baseline:g} at both rates."
+    )
