@@ -155,7 +155,8 @@ def test_voices_differ_as_much_as_set():
 
 def test_bayes_accuracy_by_hand():
     # Four emotions of nearly equal share, both cues right 9 times of 10: 0.45, 0.45 and 0.81.
-    even = pocket.bayes_accuracy(PocketCorpusConfig(utterances_per_speaker=8))  # 2 of each; 1 sound alone in 80
+    settings = PocketCorpusConfig(utterances_per_speaker=8, arousal_cue_probability=0.9, valence_cue_probability=0.9)
+    even = pocket.bayes_accuracy(settings)  # 2 of each; 1 sound alone in 80
     assert even["neither"] == pytest.approx(0.25)
     assert even["prosody"] == even["words"] == pytest.approx(79 / 80 * 0.45 + 0.25 / 80)
     assert even["both"] == pytest.approx(79 / 80 * 0.81 + 0.25 / 80)
