@@ -260,7 +260,7 @@ def revision() -> str:
     here = Path(__file__).parent
     try:
         commit = _git(here, "rev-parse", "--short=12", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", "src")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ":(top)src")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed else "")
