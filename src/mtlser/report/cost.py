@@ -72,7 +72,7 @@ def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
             value = _value(records, figure)
             sign = "at most" if figure.at_most else "at least"
             rows.append({
-                "what": figure.title,
+                "what": figure.title.replace("`", ""),  # a table shows no Markdown
                 "predicted": "–" if figure.predicted is None else number(figure.predicted, figure.unit),
                 "target": "–" if figure.target is None else f"{sign} {number(figure.target, figure.unit)}",
                 "measured": NOT_MEASURED if value is None else number(value, figure.unit),
