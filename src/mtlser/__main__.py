@@ -1,4 +1,4 @@
-"""`python -m mtlser corpus|plan|run|predict|share|bench`: the library's commands."""
+"""`python -m mtlser corpus|plan|run|pilot|share|predict|bench`: the library's commands."""
 
 from __future__ import annotations
 

@@ -216,12 +216,14 @@ def epoch_batches(
     random = random_generator(seed, fold, "order", epoch)
     order = random.permutation(train)
     if bucket == 1:
-        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    size = batch_size * bucket
-    parts = [order[start : start + size] for start in range(0, len(order), size)]
-    order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return _cut(order, batch_size)
+    parts = _cut(order, batch_size * bucket)
+    batches = _cut(np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts]), batch_size)
     return [batches[n] for n in random.permutation(len(batches))]
+
+
+def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def micro_batches(

@@ -14,7 +14,7 @@ from mtlser.report import statistics, tables
 from mtlser.report.display import Markdown, interval_points, percent, points, provenance
 from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, Plan, Settings, changed, table4
 from mtlser.runs.instrument import frozen
-from mtlser.runs.pilot import grid_table, judge, read_pilot
+from mtlser.runs.pilot import grid_table, is_chosen, judge, read_pilot
 from mtlser.runs.records import RecordError
 
 PROBES = {
@@ -146,14 +146,9 @@ def ladder(pilot: dict[str, Any]) -> pd.DataFrame:
 
 def grid(pilot: dict[str, Any]) -> pd.DataFrame:
     """Every setting that the pilot tried, means over its test voices; the chosen one is marked."""
-    table, chosen = grid_table(pilot), pilot["chosen"]
-    marks = [
-        all(row[name] == chosen[name] for name in ("utterances_per_speaker", "learning_rate", "epochs"))
-        for row in pilot["grid"]
-    ]
-    table.insert(0, "setting", ["chosen" if mark else "tried" for mark in marks])
-    for name in ("accuracy, α = 0",):
-        table[name] = table[name].map(percent)
+    table = grid_table(pilot)
+    table.insert(0, "setting", ["chosen" if is_chosen(row, pilot) else "tried" for row in pilot["grid"]])
+    table["accuracy, α = 0"] = table["accuracy, α = 0"].map(percent)
     for name in ("WER, α = 0", "WER, α = 1"):
         table[name] = table[name].map("{:.3f}".format)
     return table
@@ -177,9 +172,7 @@ def reading_of_grid(pilot: dict[str, Any]) -> Markdown:
 
 def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
     """What was asked of the instrument, what the chosen setting gives in the pilot, and whether that is enough."""
-    chosen = pilot["chosen"]
-    row = next(r for r in pilot["grid"] if all(r[name] == chosen[name] for name in ("utterances_per_speaker",
-               "learning_rate", "epochs")))  # fmt: skip
+    row = next(row for row in pilot["grid"] if is_chosen(row, pilot))
     top = used_ladder(pilot)["test voices"]["both"]
     met = judge(row, top, PILOT)
     accuracy = mean(row["accuracy_alpha_0"].values())
@@ -260,9 +253,10 @@ def rate_table(preset: str = "pocket", settings: Settings | None = None) -> pd.D
     """The gain of the paper's best alpha over alpha = 0 at Table 4's learning rate and at half of it, paired."""
     baseline, best = CHANGED_ALPHAS[HALF_RATE]
     rows = []
-    for name, plan in _plans(preset, settings).items():
+    plans = _plans(preset, settings)
+    for plan in (plans[AS_IT_IS], plans[HALF_RATE]):
         predictions = plan.records().only(status="done").predictions
-        if name in (AS_IT_IS, HALF_RATE) and {baseline, best} <= set(predictions["alpha"]):
+        if {baseline, best} <= set(predictions["alpha"]):
             found = statistics.compare(predictions, baseline, best)
             row = {"learning rate": f"{plan.template.learning_rate:g}", "comparison": f"{baseline:g} → {best:g}"}
             rows.append(row | {key: found[key] for key in ("difference", "difference_interval", "permutation")})

@@ -34,6 +34,8 @@ CANDIDATES = {
     "masked prediction, two passes": ["--second-pass-share", "0.5"],
 }
 
+SETTING = ("utterances_per_speaker", "learning_rate", "epochs")  # what a row of the grid is told apart by
+
 Say = Callable[[str], None]
 
 
@@ -162,8 +164,7 @@ def choose(rows: Sequence[dict], ladder_top: float, pilot: PilotConfig) -> dict:
         return -sum(judge(row, ladder_top, pilot).values()), mean(row["wer_alpha_1"].values())
 
     best = min(rows, key=rank)
-    names = ("utterances_per_speaker", "learning_rate", "epochs")
-    return {name: best[name] for name in names} | {"wanted": judge(best, ladder_top, pilot)}
+    return {name: best[name] for name in SETTING} | {"wanted": judge(best, ladder_top, pilot)}
 
 
 def run_pilot(settings: Settings, folder: Path, say: Say, pilot: PilotConfig = PILOT) -> dict:
@@ -191,6 +192,11 @@ def read_pilot(results: Path) -> dict | None:
     for path in sorted(Path(results).glob(f"*/{RECORD}")):
         return json.loads(path.read_text(encoding="utf-8"))
     return None
+
+
+def is_chosen(row: dict, record: dict) -> bool:
+    """Whether a row of the record's grid is the setting that was chosen."""
+    return all(row[name] == record["chosen"][name] for name in SETTING)
 
 
 def grid_table(record: dict) -> pd.DataFrame:
