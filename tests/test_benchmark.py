@@ -11,8 +11,9 @@ import torch
 
 from mtlser import __main__ as command
 from mtlser.config import ConfigError, get_preset
-from mtlser.model import MultitaskModel
-from mtlser.runs import benchmark, benchmark_project, benchmark_step
+from mtlser.model import MultitaskModel, packed
+from mtlser.model.backbone import init_random_backbone
+from mtlser.runs import benchmark, benchmark_inputs, benchmark_parts, benchmark_project, benchmark_step
 from mtlser.runs.benchmark import BENCHMARKS, FIGURES, Benchmark, Measured, Options, read_record, run_benchmarks
 from mtlser.runs.released_step import ReleasedStep
 
@@ -109,15 +110,15 @@ def test_ratios_are_taken_within_each_repeat():
 
 
 def test_lengths_are_like_iemocap_s():
-    seconds = benchmark_step.iemocap_lengths(20_000)
+    seconds = benchmark_inputs.iemocap_lengths(20_000)
     assert np.median(seconds) == pytest.approx(3.58, rel=0.03) and seconds.mean() == pytest.approx(4.55, rel=0.03)
     assert np.quantile(seconds, 0.95) == pytest.approx(11.06, rel=0.05)
     assert 0.585 <= seconds.min() and seconds.max() <= 34.139
-    np.testing.assert_array_equal(benchmark_step.iemocap_lengths(24), seconds[:24])
+    np.testing.assert_array_equal(benchmark_inputs.iemocap_lengths(24), seconds[:24])
 
 
 def test_the_shape_is_wav2vec2_base_s():
-    config = benchmark_step.base_architecture()
+    config = benchmark_inputs.base_architecture()
     assert (config.hidden_size, config.num_hidden_layers, config.conv_dim) == (768, 12, (512,) * 7)
     assert config.feat_extract_norm == "group" and not config.do_stable_layer_norm and config.layerdrop == 0
 
@@ -130,7 +131,7 @@ def test_table_4_trains_on_nine_folds_and_evaluates_the_tenth():
 
 def test_the_released_step_learns_and_sees_padding(tmp_path):
     """It is a baseline that trains, and not padding-exact: an utterance's loss depends on what is beside it."""
-    backbone = str(benchmark_step.init_random_backbone(tmp_path / "b", benchmark_step.base_architecture(True), 0))
+    backbone = str(init_random_backbone(tmp_path / "b", benchmark_inputs.base_architecture(True), 0))
     released = ReleasedStep(backbone, replace(get_preset("iemocap").run, learning_rate=1e-3), torch.device("cpu"))
     assert released.encoder.config._attn_implementation == "eager" and released.encoder.is_activation_checkpointing
     generator = torch.Generator().manual_seed(0)
@@ -161,6 +162,33 @@ def test_the_training_step_is_measured_whole():
     assert promised <= found.measured.keys() and min(found.measured.values()) >= 0
     assert found.measured["gradient_difference"] < 1e-4
     assert {"rate_released", "rate_float32", "rate_bf16", "rate_evaluation"} <= found.measured.keys()
+    spent = found.details["operations"]
+    assert spent.keys() == {"ours_float32", "ours_bf16", "product_float32", "padded_bf16"}
+    for kinds in spent.values():
+        assert kinds.keys() == {*benchmark_step.OPERATIONS, "other"} and min(kinds.values()) > 0
+    for precision in ("float32", "bf16"):
+        whole = found.measured[f"torch_product_gflops_{precision}"]
+        assert found.measured[f"product_gflops_{precision}"] >= whole > 0
+
+
+def test_several_runs_share_the_machine():
+    found = benchmark_step.several_runs(replace(SMALL, threads=2))
+    assert found.details["runs"] == 2
+    assert 0 < found.measured["rate_aggregate"] < 1e6 and found.measured["table4_hours"] > 0
+
+
+def test_a_process_of_a_benchmark_that_dies_is_named():
+    with pytest.raises(RuntimeError, match="ended with code"), benchmark_step._children("run_child", [{}]) as [child]:
+        benchmark_step._answer(child)
+
+
+def test_a_variant_with_torch_s_own_product_leaves_the_others_theirs(tmp_path):
+    linear = packed.linear
+    dataset = benchmark_inputs.noise_dataset([0.4, 0.7], tmp_path)
+    backbone = str(init_random_backbone(tmp_path / "b", benchmark_inputs.base_architecture(True), 0))
+    variants = benchmark_step.own_variants(dataset, backbone, tmp_path)
+    assert variants["product_float32"](np.arange(2)) > 0
+    assert packed.linear is linear
 
 
 def test_the_operations_of_base_are_near_the_audit_s(tmp_path):
@@ -168,7 +196,7 @@ def test_the_operations_of_base_are_near_the_audit_s(tmp_path):
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        model = MultitaskModel(benchmark_step.base_architecture()).eval()
+        model = MultitaskModel(benchmark_inputs.base_architecture()).eval()
         waveform = torch.zeros(1, 4 * 16_000)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.wav2vec2(waveform, torch.tensor([4 * 16_000]))
@@ -176,14 +204,14 @@ def test_the_operations_of_base_are_near_the_audit_s(tmp_path):
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
-    found = benchmark_step.memory(SMALL).measured
+    found = benchmark_parts.memory(SMALL).measured
     assert set(found) == {"peak_gib_bf16", "peak_gib_float32"}
     assert all(0.1 < value < 4 for value in found.values())
-    assert benchmark_step.peak_memory() > 50 * 2**20
+    assert benchmark_parts.peak_memory() > 50 * 2**20
 
 
 def test_the_parts_of_a_pocket_step_make_the_whole():
-    found = benchmark_step.pocket_step(SMALL).measured
+    found = benchmark_parts.pocket_step(SMALL).measured
     for when in ("before", "after"):
         parts = [found[f"{part}_ms_{when}"] for part in benchmark.STEP_PARTS]
         assert min(parts) > 0

@@ -25,9 +25,13 @@ STEP = record(
     {
         "ratio_float32": 2.5, "ratio_bf16": 3.5, "rate_released": 1.0, "rate_float32": 2.5, "rate_bf16": 3.5,
         "gradient_difference": 2e-6, "gflop_per_audio_second": 40.0, "product_gflops_float32": 200.0,
-        "product_gflops_bf16": 400.0, "utilisation_float32": 0.5, "utilisation_bf16": 0.35, "table4_hours": 1234.5,
+        "product_gflops_bf16": 400.0, "torch_product_gflops_float32": 100.0, "torch_product_gflops_bf16": 390.0,
+        "utilisation_float32": 0.5, "utilisation_bf16": 0.35, "table4_hours": 1234.5,
     },
-    details={"samples": {"released": [0.9, 1.0, 1.1], "ours_float32": [2.5], "ours_bf16": [3.5]}},
+    details={
+        "samples": {"released": [0.9, 1.0, 1.1], "ours_float32": [2.5], "ours_bf16": [3.5]},
+        "operations": {"ours_bf16": {"copies": 0.25, "other": 1.0}, "padded_bf16": {"copies": 0.5, "other": 2.0}},
+    },
 )  # fmt: skip
 POCKET = record(
     "pocket-step",
@@ -54,8 +58,8 @@ def test_a_promise_is_met_or_missed_by_its_target():
     assert (float32["target"], float32["measured"], float32["outcome"]) == ("at least 2.25 times", "2.5 times", "met")
     bf16 = table.loc["training step in bf16, against the released code's in float32"]
     assert (bf16["measured"], bf16["outcome"]) == ("3.5 times", "missed")
-    assert table.loc["share of the matrix-product rate in float32", "measured"] == "50%"
-    gradient = table.loc["gradient of a padded batch of 8 against 8 batches of one"]
+    assert table.loc["share of the fastest matrix product in float32", "measured"] == "50%"
+    gradient = table.loc["gradient of a packed batch of 8 against 8 batches of one"]
     assert (gradient["target"], gradient["measured"], gradient["outcome"]) == ("at most 1.0e-04", "2.0e-06", "met")
     assert set(cost.promises([STEP], "cuda")["outcome"]) == {"not measured"}
 
@@ -81,7 +85,17 @@ def test_rates_and_utilisation_are_the_record_s():
     assert table["audio-seconds a second"].tolist() == ["1", "2.5", "3.5"]
     assert table["lowest to highest"][0] == "0.9 to 1.1"
     assert table["times the released step"].tolist() == ["–", "2.50", "3.50"]
-    assert cost.utilisation([STEP])["training, GFLOP/s"].tolist() == ["100", "140"]
+    table = cost.utilisation([STEP])
+    assert table["training, GFLOP/s"].tolist() == ["100", "140"]
+    assert table["torch's product, GFLOP/s"].tolist() == ["100", "390"]
+    assert table["share of the fastest"].tolist() == ["50%", "35%"]
+
+
+def test_the_operations_of_a_step_add_up():
+    table = cost.operations([STEP]).set_index("operation")
+    assert table["this book's step, bf16"].tolist() == ["0.25 s", "1.00 s", "1.25 s"]
+    assert table["the same in bf16, with padding"].to_dict()["whole step"] == "2.50 s"
+    assert cost.operations([]).empty and cost.operations([POCKET]).empty
 
 
 def test_the_profile_in_numbers_and_as_a_picture():
@@ -97,7 +111,13 @@ def test_the_cost_of_table_4_quotes_projects_or_says_not_measured():
     table = cost.table4_costs([STEP]).set_index("machine")
     assert table.iloc[0]["time"] == "about 302 hours" and table.iloc[0]["from"].startswith("quoted: 104 audio-seconds")
     assert table.loc["this CPU, one run at a time", "time"] == "about 1,234 hours"
-    assert table.loc["one H100, several runs at a time", "time"] == "not measured"
+    others = ["this CPU, a run on each core", "one GPU, one run at a time", "one H100, several runs at a time"]
+    assert (table.loc[others, "time"] == "not measured").all()
+    several = record("several-runs", {"table4_hours": 3.21, "rate_aggregate": 5000.0}, "cuda")
+    assert cost.table4_costs([several]).set_index("machine").loc[others[2], "time"] == "about 3 hours"
+    promised = cost.promises([several], "cuda").set_index("what")
+    assert promised.loc["Table 4 in full, evaluation included, projected", "outcome"] == "met"
+    assert promised.loc["four runs at once on one GPU", "outcome"] == "missed"
 
 
 def test_the_time_of_pocket_runs_is_the_sum_of_their_clocks():
@@ -124,6 +144,7 @@ def test_of_several_records_the_newest_is_shown_and_tries_are_not(tmp_path):
 
 def test_every_table_can_be_shown():
     records = [STEP, POCKET]
-    for table in (cost.promises(records), cost.rates(records), cost.utilisation(records), cost.profile_table(records),
+    for table in (cost.promises(records), cost.rates(records), cost.utilisation(records), cost.operations(records),
+                  cost.profile_table(records),
                   cost.table4_costs(records), cost.machines(records)):  # fmt: skip
         assert "<table" in display.show(table, "A table", "somewhere").html

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -156,13 +157,35 @@ def assert_close_gradients(one, other, rtol=1e-3, atol=1e-4):
         torch.testing.assert_close(other[name], gradient, rtol=rtol, atol=atol, msg=name)
 
 
-@pytest.mark.parametrize("split", [{"micro_batch_seconds": 0.1}, {"micro_batch_padding_seconds": 0.15}])
-def test_gradients_of_a_batch_equal_those_of_any_split(inputs, tmp_path, split):
-    whole, parts = gradients_and_parts(inputs, tmp_path, inputs.train[:8])
+@pytest.mark.parametrize(
+    ("split", "freeze"),
+    [({"micro_batch_seconds": 0.1}, False), ({"micro_batch_seconds": 0.1}, True),
+     ({"micro_batch_padding_seconds": 0.15}, True)],
+)  # fmt: skip
+def test_gradients_of_a_batch_equal_those_of_any_split(inputs, tmp_path, split, freeze):
+    whole, parts = gradients_and_parts(inputs, tmp_path, inputs.train[:8], freeze_convolutions=freeze)
     assert len(parts) == 1
-    split, parts = gradients_and_parts(inputs, tmp_path, inputs.train[:8], **split)
+    split, parts = gradients_and_parts(inputs, tmp_path, inputs.train[:8], freeze_convolutions=freeze, **split)
     assert len(parts) > 1
     assert_close_gradients(whole, split)
+
+
+def test_a_step_is_packed_where_nothing_is_cached_and_no_padding_is_read(inputs, tmp_path):
+    shapes = {}
+    for freeze, padding in ((False, "exact"), (True, "exact"), (False, "released")):
+        config = replace(CONFIG, freeze_convolutions=freeze, encoder_padding=padding)
+        trainer = training._Trainer(config, inputs, tmp_path, lambda event: None)
+        shapes[freeze, padding] = trainer._batch(inputs.train[:3]).inputs.dim()
+    assert shapes == {(False, "exact"): 1, (True, "exact"): 3, (False, "released"): 2}
+
+
+def test_processes_that_share_a_batch_each_have_a_part(inputs, tmp_path):
+    config = replace(CONFIG, freeze_convolutions=False)
+    trainer, rows = training._Trainer(config, inputs, tmp_path, lambda event: None), inputs.train[:8]
+    for processes in (1, 2, 4):
+        trainer.accelerator = SimpleNamespace(num_processes=processes)
+        parts = trainer._micro_batches(rows, trainer._part_seconds(rows))
+        assert len(parts) >= processes and sorted(np.concatenate(parts)) == sorted(rows)
 
 
 def test_in_bf16_the_weights_are_rounded_once_for_all_parts_of_a_step(inputs, tmp_path, monkeypatch):
@@ -185,13 +208,13 @@ def test_in_bf16_the_weights_are_rounded_once_for_all_parts_of_a_step(inputs, tm
 
 
 def test_the_longest_utterance_of_iemocap_is_a_micro_batch_of_its_own(tmp_path):
-    """34.1 s among short ones: no part is padded to its length, and the gradients are those of the whole batch."""
+    """34.1 s among short ones: it is a part of its own, and the gradients are those of the whole batch."""
     utterances = tiny_utterances(tmp_path / "wav", per_speaker=2)
     noise = np.random.default_rng(3).normal(0, 0.1, int(34.139 * 16_000)).astype(np.float32)
     soundfile.write(utterances["wav"][5], noise, 16_000, subtype="PCM_16")
     speech = build_dataset(utterances, digest_audio(utterances["wav"]), tmp_path / "cache")
     inputs = RunInputs("a-run", speech, np.arange(8), np.arange(8), str(tiny_backbone(tmp_path / "b")), None, {}, "")
-    split, parts = gradients_and_parts(inputs, tmp_path, inputs.train)
+    split, parts = gradients_and_parts(inputs, tmp_path, inputs.train, micro_batch_seconds=34.139)
     assert [5] in parts and sorted(sum(parts, [])) == list(range(8)) and len(parts) == 2
     no_limit = {"micro_batch_seconds": 999.0, "micro_batch_padding_seconds": 999.0}
     whole, parts = gradients_and_parts(inputs, tmp_path, inputs.train, **no_limit)

@@ -61,8 +61,8 @@ class RunConfig:
     warmup_ratio: float = 0.1  # Table 1
     batch_size: int = 8  # Table 1, "accumulated batch size"
     length_bucket: int = 1  # batches whose utterances are sorted by length together; 1: plain shuffling, as the paper
-    micro_batch_seconds: float = 40.0  # padded audio in memory at once; without LayerDrop and dropout no result changes
-    micro_batch_padding_seconds: float = 40.0  # of them padding, on a CPU, where padding costs as much as speech does
+    micro_batch_seconds: float = 40.0  # audio in memory at once; without LayerDrop and dropout no result changes
+    micro_batch_padding_seconds: float = 40.0  # of them padding, on a CPU, where a batch is padded at all
     precision: Literal["fp32", "bf16"] = "fp32"  # not in the paper; released code used fp16 until August 2022
     freeze_convolutions: bool = False  # section 4.2: all of theta is optimised
     initialisation: Literal["pretrained", "random"] = "pretrained"  # random: what the backbone buys, by doing without
@@ -220,8 +220,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "iemocap": Preset(
         name="iemocap",
-        # A further micro-batch costs what 1.7 s of padding do: gradients of 95 million weights are converted and added.
-        run=RunConfig(preset="iemocap", precision="bf16", micro_batch_padding_seconds=1.5),
+        run=RunConfig(preset="iemocap", precision="bf16"),
         backbone="facebook/wav2vec2-base",
         backbone_revision="0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
     ),

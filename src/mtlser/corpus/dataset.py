@@ -161,7 +161,9 @@ def _write_features(model, dataset: SpeechDataset, path: Path, progress: Progres
 
 @dataclass(frozen=True)
 class Batch:
-    """Some utterances, padded. `inputs` are waveforms (B, S) or, with frozen convolutions, features (B, T, C)."""
+    """Some utterances. `inputs` are waveforms, padded (B, S) or packed one after the other (ΣS,), or, with frozen
+    convolutions, padded features (B, T, C).
+    """
 
     indices: np.ndarray
     inputs: torch.Tensor
@@ -176,8 +178,10 @@ class Batch:
         return Batch(**moved)
 
 
-def make_batch(dataset: SpeechDataset, indices: Sequence[int], features: Features | None = None) -> Batch:
-    """The batch of those rows; from cached features where given."""
+def make_batch(
+    dataset: SpeechDataset, indices: Sequence[int], features: Features | None = None, packed: bool = False
+) -> Batch:
+    """The batch of those rows, padded or `packed`; from cached features where given."""
     if features is None:
         inputs = [torch.from_numpy(dataset.waveform(i)) for i in indices]
     else:
@@ -185,7 +189,7 @@ def make_batch(dataset: SpeechDataset, indices: Sequence[int], features: Feature
     targets = [torch.tensor(encode(dataset.table["text"].iat[i]), dtype=torch.long) for i in indices]
     return Batch(
         indices=np.asarray(indices),
-        inputs=pad_sequence(inputs, batch_first=True),
+        inputs=torch.cat(inputs) if packed else pad_sequence(inputs, batch_first=True),
         input_lengths=torch.tensor([len(x) for x in inputs]),
         labels=torch.tensor(dataset.table["label"].to_numpy()[np.asarray(indices)]),
         targets=pad_sequence(targets, batch_first=True),
@@ -227,20 +231,24 @@ def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def micro_batches(
-    indices: np.ndarray, seconds: Sequence[float], max_seconds: float, max_padding_seconds: float = np.inf
+    indices: np.ndarray,
+    seconds: Sequence[float],
+    max_seconds: float,
+    max_padding_seconds: float = np.inf,
+    packed: bool = False,
 ) -> list[np.ndarray]:
-    """Splits a batch so that no part holds more than `max_seconds` of padded audio or `max_padding_seconds` of padding.
+    """Splits a batch so that no part holds more than `max_seconds` of audio or `max_padding_seconds` of padding.
 
-    An utterance that is longer stands alone. Utterances of like length share a part. The loss is normalised by the
-    whole batch, so the split changes no gradient.
+    The padding counts as audio; `packed` parts have none. An utterance that is longer stands alone. Utterances of like
+    length share a part. The loss is normalised by the whole batch, so the split changes no gradient.
     """
     order = np.argsort(np.asarray(seconds), kind="stable")
     parts: list[list[int]] = [[]]
     speech = 0.0  # seconds of the last part without padding
     for position in order:
-        padded = seconds[position] * (len(parts[-1]) + 1)
         speech += seconds[position]
-        if parts[-1] and (padded > max_seconds or padded - speech > max_padding_seconds):
+        held = speech if packed else seconds[position] * (len(parts[-1]) + 1)
+        if parts[-1] and (held > max_seconds or held - speech > max_padding_seconds):
             parts.append([])
             speech = seconds[position]
         parts[-1].append(position)

@@ -6,6 +6,7 @@ of convolution channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from mtlser.model import packed
 
 ENCODER_PADDINGS = ("exact", "released")
 
@@ -121,6 +124,69 @@ class Encoder(Wav2Vec2Model):
             hidden = hidden.masked_fill(~valid[..., None], 0.0)  # what the positional convolution sees of an end
             attention_mask = valid[:, None, None, :].expand(-1, -1, hidden.shape[1], -1)  # (B, 1, T, T)
         return self._transform(hidden, attention_mask)
+
+    def forward_packed(
+        self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward` for utterances one after the other: (ΣS,), lengths (B,), mask (B, T) -> (ΣT, H), frames (B,).
+
+        Nothing is padding, so nothing is computed for it. Raises ValueError for an utterance that is too short for one
+        frame, for lengths that don't add up, and where `encoder_padding` is "released", which needs padding.
+        """
+        if not self.padding_exact:
+            raise ValueError('encoder_padding="released" reads the padding of a batch, and packed utterances have none')
+        frame_lengths = self.frame_lengths(waveform_lengths)
+        features = self.convolve_packed(waveforms, waveform_lengths)  # (ΣT, C)
+        hidden = packed.project(self.feature_projection, features)
+        lengths = frame_lengths.tolist()
+        if mask_time is not None:
+            mask = torch.cat([row[:length] for row, length in zip(mask_time, lengths, strict=True)])
+            hidden = torch.where(mask[:, None], self.masked_spec_embed.to(hidden.dtype), hidden)
+        norm_first = self.config.do_stable_layer_norm
+        return packed.transform(self.encoder, hidden, lengths, norm_first, self.config.layerdrop), frame_lengths
+
+    def convolve_packed(self, waveforms: Tensor, waveform_lengths: Tensor, together: bool | None = None) -> Tensor:
+        """The convolutional encoder of utterances one after the other: (ΣS,), lengths (B,) -> features (ΣT, C).
+
+        One pass over all of them (`together`), or one for each, whose activations a processor's cache holds: by default
+        the first on a GPU, where launches cost, and the second on a CPU, where it took four fifths of the time.
+        """
+        lengths = waveform_lengths.tolist()
+        if int(self.frame_lengths(waveform_lengths).min()) < 1 or sum(lengths) != len(waveforms):
+            raise ValueError(
+                f"waveform_lengths {lengths}: each must be enough for one frame, all together {len(waveforms)}"
+            )
+        parts = waveforms.split(lengths)
+        if waveforms.device.type != "cpu" if together is None else together:
+            return self._convolve_together(parts)
+        return torch.cat([self.convolve(part[None], length[None])[0][0]
+                          for part, length in zip(parts, waveform_lengths, strict=True)])  # fmt: skip
+
+    def _convolve_together(self, parts: Sequence[Tensor]) -> Tensor:
+        """One pass. Every utterance starts at a whole number of frames; frames across a boundary are left out."""
+        hop = math.prod(self.config.conv_stride)
+        whole = torch.cat([F.pad(part, (0, -len(part) % hop)) for part in parts])
+        first, *others = self.feature_extractor.conv_layers
+        if self.config.feat_extract_norm == "group":
+            hidden = first.conv(whole[None, None])[0]  # (C, T'), of which each utterance has its share
+            kernel, stride = self.config.conv_kernel[0], self.config.conv_stride[0]
+            shares = [-(-len(part) // hop) * hop // stride for part in parts]
+            shares[-1] -= sum(shares) - hidden.shape[1]
+            normalised = []
+            for share, part in zip(hidden.split(shares, dim=1), parts, strict=True):
+                own = (len(part) - kernel) // stride + 1
+                normalised += [first.layer_norm(share[None, :, :own])[0], torch.zeros_like(share[:, own:])]
+            hidden = first.activation(torch.cat(normalised, dim=1)[None])
+        else:
+            hidden = first(whole[None, None])
+        for layer in others:
+            hidden = layer(hidden)
+        features, found, start = hidden[0].T, [], 0  # (T, C)
+        for part in parts:
+            length = int(self._get_feat_extract_output_lengths(len(part)))
+            found.append(features[start : start + length])
+            start += -(-len(part) // hop)
+        return torch.cat(found)
 
     def valid_frames(self, frame_lengths: Tensor, hidden: Tensor) -> Tensor | None:
         """(B, T) True at frames of the utterance itself; None where no frame of (B, T, H) is padding."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS
@@ -88,6 +89,19 @@ class MultitaskModel(nn.Module):
             hidden = self.dropout(hidden.to(self.ctc_head.weight.dtype))
             emotion_logits = self.emotion_head(self.pool(hidden, frame_lengths))  # (B, E)
             return emotion_logits, self.ctc_head(hidden), frame_lengths
+
+    def forward_packed(
+        self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward` for waveforms one after the other, (ΣS,): the same three, and no work for padding."""
+        hidden, frame_lengths = self.wav2vec2.forward_packed(waveforms, waveform_lengths, mask_time)  # (ΣT, H)
+        with torch.autocast(hidden.device.type, enabled=False):
+            parts = self.dropout(hidden.to(self.ctc_head.weight.dtype)).split(frame_lengths.tolist())
+            pooled = torch.stack([part.sum(dim=0) for part in parts])  # (B, H)
+            if self.config.pooling == "mean":
+                pooled = pooled / frame_lengths.to(pooled.device)[:, None]
+            ctc_logits = pad_sequence([self.ctc_head(part) for part in parts], batch_first=True)  # (B, T, V)
+            return self.emotion_head(pooled), ctc_logits, frame_lengths
 
     def pool(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
         """Over time: hidden (B, T, H), lengths (B,) -> (B, H).

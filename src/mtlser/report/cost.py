@@ -26,7 +26,8 @@ VARIANTS = {
     "released_fp16": "released code's step, fp16",
     "float32": "this book's step, float32",
     "bf16": "this book's step, bf16",
-    "padded_bf16": "the same, padding without bound",
+    "product_float32": "the same in float32, with torch's own matrix product",
+    "padded_bf16": "the same in bf16, with padding",
     "evaluation": "evaluation, bf16",
 }
 
@@ -139,13 +140,26 @@ def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
         {
             "precision": name,
             "GFLOP per audio-second": f"{found['gflop_per_audio_second']:.1f}",
-            "matrix product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
+            "torch's product, GFLOP/s": f"{found[f'torch_product_gflops_{name}']:.0f}",
+            "fastest product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
             "training, GFLOP/s": f"{found['gflop_per_audio_second'] * found[f'rate_{name}']:.0f}",
-            "share": f"{100 * found[f'utilisation_{name}']:.0f}%",
+            "share of the fastest": f"{100 * found[f'utilisation_{name}']:.0f}%",
         }
         for name in ("float32", "bf16")
     ]
     return pd.DataFrame(rows)
+
+
+def operations(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
+    """Seconds of one step by kind of operation: a row for each kind, a column for each variant; none unmeasured."""
+    record = _record(records, "training-step", device)
+    spent = record["details"].get("operations", {}) if record else {}
+    columns = {VARIANTS[name.removeprefix("ours_")]: kinds for name, kinds in spent.items()}
+    table = pd.DataFrame(columns)
+    if table.empty:
+        return table
+    table.loc["whole step"] = table.sum()
+    return table.map(lambda seconds: f"{seconds:.2f} s").rename_axis("operation").reset_index()
 
 
 def profile(records: Sequence[dict]) -> pd.DataFrame:
@@ -190,8 +204,14 @@ def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
         ("one V100, published practice", f"about {audio / speed / 3600:.0f} hours",
          f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone")
     ]  # fmt: skip
-    for device, name in (("cpu", "this CPU, one run at a time"), ("cuda", "one H100, several runs at a time")):
-        record = _record(records, "training-step", device)
+    machines = (
+        ("training-step", "cpu", "this CPU, one run at a time"),
+        ("several-runs", "cpu", "this CPU, a run on each core"),
+        ("training-step", "cuda", "one GPU, one run at a time"),
+        ("several-runs", "cuda", "one H100, several runs at a time"),
+    )
+    for benchmark, device, name in machines:
+        record = _record(records, benchmark, device)
         hours = record["measured"].get("table4_hours") if record else None
         known = NOT_MEASURED if hours is None else f"about {hours:,.0f} hours"
         how = "–" if hours is None else "projected from the measured step and evaluation; not run to its end"

@@ -204,6 +204,8 @@ class _Trainer:
         if config.freeze_convolutions:
             self.model.freeze_convolutions()
             self.features = convolution_features(self.model, inputs.dataset)
+        # Cached features are short and alike in length, and "released" padding has to be there to be read.
+        self.packed = self.features is None and config.encoder_padding == "exact"
         self.model.to(self.device)
         self.optimizer = make_optimizer(self.model, config)
         self.num_steps = config.epochs * -(-len(inputs.train) // config.batch_size)
@@ -248,7 +250,7 @@ class _Trainer:
         """One optimiser step on one effective batch; returns (L, L_CE, L_CTC) averaged over its utterances."""
         self.optimizer.zero_grad(set_to_none=True)
         padding = self.config.micro_batch_padding_seconds if self.device.type == "cpu" else np.inf
-        parts = self._micro_batches(indices, self.config.micro_batch_seconds, padding)
+        parts = self._micro_batches(indices, self._part_seconds(indices), padding)
         mine = parts[self.accelerator.process_index :: self.accelerator.num_processes]
         sums = torch.zeros(3, device=self.device)
         with self._autocast():  # around all parts: the weights are rounded to bfloat16 once a step
@@ -276,16 +278,25 @@ class _Trainer:
         return sums.cpu().numpy().astype(float)
 
     def _micro_batches(self, indices: np.ndarray, max_seconds: float, padding: float = np.inf) -> list[np.ndarray]:
-        return micro_batches(indices, [self.inputs.dataset.seconds(i) for i in indices], max_seconds, padding)
+        seconds = [self.inputs.dataset.seconds(i) for i in indices]
+        return micro_batches(indices, seconds, max_seconds, padding, self.packed)
+
+    def _part_seconds(self, indices: np.ndarray) -> float:
+        """Audio of one part of a step: what memory allows, and less where several processes share a batch."""
+        limit, processes = self.config.micro_batch_seconds, self.accelerator.num_processes
+        if processes == 1:
+            return limit
+        return min(limit, sum(self.inputs.dataset.seconds(i) for i in indices) / processes)
 
     def _autocast(self, enabled: bool = True) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled and self.config.precision == "bf16")
 
     def _batch(self, indices: np.ndarray) -> Batch:
-        return make_batch(self.inputs.dataset, indices, self.features).to(self.device)
+        return make_batch(self.inputs.dataset, indices, self.features, self.packed).to(self.device)
 
     def _forward(self, batch: Batch, mask: torch.Tensor | None):
-        forward = self.model if self.features is None else self.model.forward_features
+        forward = self.model.forward_packed if self.packed else self.model
+        forward = forward if self.features is None else self.model.forward_features
         with self._autocast():
             return forward(batch.inputs, batch.input_lengths, mask)
 
