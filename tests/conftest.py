@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", OMP_NUM_THREADS="1")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -18,27 +19,41 @@ from mtlser.corpus import release_tree  # noqa: E402
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("book")
 
-SMOKE_BOOK_FILES = {"tests/browser/test_site.py", "tests/test_book.py", "tests/test_faults.py"}  # one rendering
+MAKES_SMOKE_BOOK = "tests/test_book.py"
+SITE = "tests/browser/test_site.py"
+PAGE_TEST = re.compile(rf"{SITE}::\w+\[(?P<page>.+?)(-(phone|wide)-(light|dark))?\]")
 
 
-class ByFile(LoadScopeScheduling):
-    """For `make test`, which runs two processes: a file stays in one, and so do all files that use the smoke book."""
+def group(nodeid: str) -> str:
+    """What stays together in one process: the tests of one page in the browser, and of each other file."""
+    page = PAGE_TEST.fullmatch(nodeid)
+    return page["page"] if page else nodeid.split("::")[0]
+
+
+class ByGroup(LoadScopeScheduling):
+    """For `make test`, which runs two processes."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return "smoke book" if file in SMOKE_BOOK_FILES else file
+        return group(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByFile:
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByGroup:
     """pytest-xdist's own groups by mark do nothing with this version of pytest."""
-    return ByFile(config, log)
+    return ByGroup(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The smoke book's tests come first: they take the longest."""
-    assert {item.nodeid.split("::")[0] for item in items if "smoke_book" in item.fixturenames} <= SMOKE_BOOK_FILES
-    items.sort(key=lambda item: item.nodeid.split("::")[0] not in SMOKE_BOOK_FILES)
+    """One process makes the smoke book first, which takes the longest; the others that read it come last, for both."""
+    readers = {item.nodeid.split("::")[0] for item in items if "smoke_book" in item.fixturenames}
+    groups = list(dict.fromkeys(group(item.nodeid) for item in items))
+
+    def turn(item: pytest.Item) -> tuple[int, bool, int]:
+        file = item.nodeid.split("::")[0]
+        when = 0 if file == MAKES_SMOKE_BOOK else 2 if file in readers else 1
+        return when, file == SITE, groups.index(group(item.nodeid))  # the site's many short groups fill both to the end
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,5 +72,10 @@ def known_tree(tmp_path_factory) -> release_tree.ReleaseTree:
 
 @pytest.fixture(scope="session")
 def smoke_book(tmp_path_factory) -> smoke.SmokeBook:
-    """The whole path on the smoke preset, once: corpus, ten runs, executed pages, the strict site. Read only."""
-    return smoke.SmokeBook(tmp_path_factory.mktemp("smoke book")).reproduce()
+    """The whole path on the smoke preset: corpus, ten runs, executed pages, the strict site. Read only.
+
+    Made once: `make test`'s processes share the parent of their temporary folders.
+    """
+    temporary = tmp_path_factory.getbasetemp()
+    shared = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+    return smoke.SmokeBook(shared / "smoke book").reproduce()

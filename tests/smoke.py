@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -46,7 +48,13 @@ class SmokeBook:
         return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=540)
 
     def reproduce(self) -> SmokeBook:
-        """Completes the runs and renders the site; a failure shows what it printed."""
-        result = self.call("reproduce")
-        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-6000:]
+        """Completes the runs and renders the site, once for all processes; a failure shows what it printed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        printed = self.folder / "failure.txt"  # empty after a success
+        with FileLock(self.folder / ".lock"):
+            if not printed.exists():
+                result = self.call("reproduce")
+                failed = result.returncode != 0
+                printed.write_text(result.stdout[-3000:] + result.stderr[-6000:] if failed else "", encoding="utf-8")
+        assert not printed.read_text(encoding="utf-8"), printed.read_text(encoding="utf-8")
         return self

@@ -5,22 +5,34 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
+from playwright.sync_api import Page
 
 from mtlser_book.pages import toc_names
 from smoke import ROOT
 
 SIZES = {"phone": (390, 844), "wide": (1280, 900)}
+THEMES = ("light", "dark")
 PAGES = toc_names(ROOT)
 
 pytestmark = pytest.mark.browser
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line for each."""
+    """Serves files without a line for each, over connections that stay open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """A file; the icon that a browser asks every site for, and the book does not have, is no missing file."""
+        if self.path != "/favicon.ico":
+            return super().do_GET()
+        self.send_response(http.HTTPStatus.NO_CONTENT)
+        self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
         """Nothing."""
@@ -36,42 +48,61 @@ def base(executable, smoke_book):  # without a browser nothing is built for thes
     server.server_close()
 
 
+def new_context(browser, size: str, theme: str):
+    width, height = SIZES[size]
+    return browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+
+
+def open_page(context, base: str, name: str) -> tuple[Page, list[str]]:
+    """A page of the book, drawn, and what goes wrong there: asking another site, too, which the browser blocks."""
+    page, problems = context.new_page(), []
+    here = (base, "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(here) else problems.append(f"outside request {r.url}"))
+    page.on("console", lambda m: problems.append(f"console: {m.text}") if m.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    page.goto(f"{base}{name}.html", wait_until="load")
+    page.wait_for_function("() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
+    return page, problems
+
+
 @pytest.fixture
-def visit(browser, base, request):
-    """Opens a page and records what went wrong there; requests elsewhere are blocked."""
+def visit(browser, base):
+    """Opens a page for one test alone, which may change what the browser keeps."""
     contexts = []
 
-    def open_page(name: str, size: str, theme: str):
-        width, height = SIZES[size]
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-        contexts.append(context)
-        page, problems = context.new_page(), []
+    def opened(name: str, size: str, theme: str) -> tuple[Page, list[str]]:
+        contexts.append(new_context(browser, size, theme))
+        return open_page(contexts[-1], base, name)
 
-        def route(handler):
-            if handler.request.url.startswith((base, "data:", "blob:")):
-                handler.continue_()
-            else:
-                problems.append(f"outside request {handler.request.url}")
-                handler.abort()
-
-        context.route("**/*", route)
-        page.on("console", lambda m: problems.append(f"console: {m.text}") if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-        page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.goto(f"{base}{name}.html", wait_until="load")
-        page.wait_for_function("() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
-        return page, problems
-
-    yield open_page
+    yield opened
     for context in contexts:
         context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.fixture(scope="session")
+def look(browser, base):
+    """Opens a page, or gives the one that is open, to tests that only look: one cache, and the pages of one name."""
+    contexts = {(size, theme): new_context(browser, size, theme) for size in SIZES for theme in THEMES}
+    opened: dict[tuple[str, str, str], tuple[Page, list[str]]] = {}
+
+    def look_at(name: str, size: str = "wide", theme: str = "light") -> tuple[Page, list[str]]:
+        if (name, size, theme) not in opened:
+            for key in [key for key in opened if key[0] != name]:
+                opened.pop(key)[0].close()
+            opened[name, size, theme] = open_page(contexts[size, theme], base, name)
+        return opened[name, size, theme]
+
+    yield look_at
+    for context in contexts.values():
+        context.close()
+
+
+@pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("size", list(SIZES))
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_clean(visit, serious_violations, name, size, theme):
-    page, problems = visit(name, size, theme)
+def test_a_page_is_clean(look, serious_violations, name, size, theme):
+    page, problems = look(name, size, theme)
     assert not problems
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     widest = page.evaluate(
@@ -87,8 +118,8 @@ def test_a_page_is_clean(visit, serious_violations, name, size, theme):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_math_is_drawn_controls_are_named_and_pictures_described(visit, name):
-    page, _ = visit(name, "wide", "light")
+def test_math_is_drawn_controls_are_named_and_pictures_described(look, name):
+    page, _ = look(name)
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, a[href], input:not([type=hidden]), select")].filter(e =>
             !(e.textContent.trim() || e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.title
@@ -110,26 +141,39 @@ def test_exactly_one_variant_of_each_figure_is_seen(visit):
         assert page.locator(f"figure.mtlser img.only-{other}:visible").count() == 0
 
 
-def test_internal_links_and_anchors_lead_somewhere(visit, base, smoke_book):
-    anchors: dict[str, set[str]] = {}
-    wanted: dict[str, str] = {}
-    for name in PAGES:
-        page, _ = visit(name, "wide", "light")
-        address = f"{base}{name}.html"
-        named = "[...document.querySelectorAll('[id], a[name]')].map(e => e.id || e.name)"
-        anchors[address] = set(page.evaluate(named))
-        for link in page.evaluate("[...document.querySelectorAll('a[href]')].map(e => e.getAttribute('href'))"):
-            target = urljoin(address, link)
-            if target.startswith(base):
-                wanted.setdefault(target, name)
-    assert wanted
+class Anchors(HTMLParser):
+    """What the links of other pages may end in, `names`: what the file itself holds, before any script."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.names: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes the element's id, and the name of a link."""
+        self.names |= {value for key, value in attrs if value and (key == "id" or (tag == "a" and key == "name"))}
+
+
+@functools.cache
+def anchors(path: Path) -> set[str]:
+    return Anchors(path).names
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_internal_links_and_anchors_lead_somewhere(look, base, smoke_book, name):
+    page, _ = look(name)
+    links = page.evaluate("[...document.querySelectorAll('a[href]')].map(e => e.getAttribute('href'))")
+    targets = {urljoin(f"{base}{name}.html", link) for link in links}
+    internal = sorted(target for target in targets if target.startswith(base))
+    assert internal
+    pages = {smoke_book.site / f"{other}.html" for other in PAGES}
     broken = []
-    for target, source in wanted.items():
+    for target in internal:
         location, anchor = urldefrag(target)
-        path = Path(smoke_book.site) / urlsplit(location).path.lstrip("/")
+        path = smoke_book.site / urlsplit(location).path.lstrip("/")
         exists = path.is_file() or (path / "index.html").is_file()
-        if not exists or (anchor and location in anchors and anchor not in anchors[location]):
-            broken.append(f"{source}: {target.removeprefix(base)}")
+        if not exists or (anchor and path in pages and anchor not in anchors(path)):
+            broken.append(target.removeprefix(base))
     assert not broken
 
 
