@@ -12,7 +12,7 @@ import pytest
 
 from mtlser.config import ALPHAS, get_preset
 from mtlser_book import __main__ as commands
-from mtlser_book import students
+from mtlser_book import checks, rehearsal, students
 from mtlser_book.pages import TEMPLATE, alpha_target, toc_names
 from smoke import ROOT
 
@@ -39,13 +39,28 @@ def test_a_lab_is_shown_as_it_is_and_its_solution_as_it_ran(smoke_book, lab):
     view = nbformat.read(smoke_book.build / "notebooks" / lab.source, as_version=4)
     solution = nbformat.read(smoke_book.build / "notebooks" / lab.solution, as_version=4)
     assert not [cell for cell in view.cells if cell.cell_type == "code" and cell.outputs]
-    assert all(cell.execution_count for cell in solution.cells if cell.cell_type == "code")
+    code = [cell for cell in solution.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     pages = [
         (smoke_book.site / name).with_suffix(".html").read_text(encoding="utf-8") for name in (lab.source, lab.solution)
     ]
     assert "your code here" in pages[0] and "✔ passed" not in pages[0]
     assert "your code here" not in pages[1] and "✔ passed" in pages[1] and "✘" not in pages[1]
     assert not any(students.BEGIN in page for page in pages)
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.stem)
+def test_the_solution_passed_every_check_in_five_minutes(smoke_book, lab):
+    """Executed in an empty folder, as students do; rendering the book did it."""
+    solution = nbformat.read(smoke_book.build / "notebooks" / lab.solution, as_version=4)
+    assert solution.metadata.mtlser.seconds < rehearsal.LIMIT_SECONDS == 300
+    found = json.loads((smoke_book.build / "workshop" / f"lab-{lab.number}.json").read_text(encoding="utf-8"))
+    assert {name: entry["status"] for name, entry in found["exercises"].items()} == {
+        made.exercise: checks.PASSED for made in checks.checks_of(lab.number)
+    }
+    assert found["passed"] == found["of"] > 0
 
 
 def test_the_runs_just_happened(smoke_book):

@@ -82,6 +82,12 @@ def test_an_executed_page_holds_outputs_title_and_what_ran_it(project, monkeypat
     assert os.environ["IPYTHONDIR"] == str(project / "home")
 
 
+def test_a_page_that_is_alone_runs_in_an_empty_folder(project):
+    write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", "import os; print(os.listdir())", [])])
+    assert run(project, alone=True)
+    assert executed(project).cells[-2].outputs[0].text == "[]\n"
+
+
 def test_a_second_call_executes_nothing(project, no_kernel):
     assert run(project) and not run(project)
     assert no_kernel == ["book/alpha-1.ipynb"]

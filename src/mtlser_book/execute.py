@@ -43,6 +43,7 @@ class Page:
     inputs_digest: Callable[[], str] = lambda: ""
     make: Callable[[NotebookNode], NotebookNode] = lambda notebook: notebook  # of the source, what this page shows
     executed: bool = True  # a lab's student view is shown as it is
+    alone: bool = False  # runs in an empty folder, as on a student's computer, and not in the project
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -131,7 +132,8 @@ def kernel_environment(build: Path, extra: dict[str, str]) -> Iterator[None]:
 def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None] = print) -> bool:
     """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
-    The notebook runs in `root`. A failure leaves the previous page in place. Raises NotebookError.
+    The notebook runs in `root`, or in an empty folder where the page is `alone`. A failure leaves the previous page
+    in place. Raises NotebookError.
     """
     notebook = page.make(read_notebook(root / page.source))
     check_parameters(notebook, page)
@@ -149,8 +151,10 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
     build.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=build) as beside:
         made = Path(beside, files_folder(target).name).resolve()
+        empty = Path(beside, "empty").resolve()
+        empty.mkdir()
         with kernel_environment(build, {**page.environment, PAGE_FILES: str(made)}):
-            executed = run_papermill(notebook, page, root)
+            executed = run_papermill(notebook, page, empty if page.alone else root)
         seconds = time.perf_counter() - started
         record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
         record["files"] = keep_files(made, files_folder(target))
@@ -187,8 +191,8 @@ def drop_files(folder: Path, names: list[str]) -> None:
         folder.rmdir()
 
 
-def run_papermill(notebook: NotebookNode, page: Page, root: Path) -> NotebookNode:
-    """The notebook with its outputs. Raises NotebookError that names notebook, cell and exception."""
+def run_papermill(notebook: NotebookNode, page: Page, folder: Path) -> NotebookNode:
+    """The notebook with its outputs, run in `folder`. Raises NotebookError that names notebook, cell and exception."""
     try:
         return papermill.execute_notebook(
             copy.deepcopy(notebook),
@@ -196,7 +200,7 @@ def run_papermill(notebook: NotebookNode, page: Page, root: Path) -> NotebookNod
             parameters=page.parameters,
             kernel_name="python3",
             progress_bar=False,
-            cwd=str(root),
+            cwd=str(folder),
             start_timeout=120,
         )
     except PapermillExecutionError as error:

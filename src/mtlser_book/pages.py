@@ -71,7 +71,7 @@ def lab_pages(root: Path, lab: students.Lab) -> list[Page]:
     texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
     solved = partial(students.solution_notebook, lab=lab)
-    return [view, Page(lab.source, lab.solution, make=solved, inputs_digest=lambda: digest(*texts))]
+    return [view, Page(lab.source, lab.solution, make=solved, inputs_digest=lambda: digest(*texts), alone=True)]
 
 
 def alpha_page(alpha: float, plan: Plan) -> Page:
