@@ -53,7 +53,7 @@ class SmokeBook:
         printed = self.folder / "failure.txt"  # empty after a success
         with FileLock(self.folder / ".lock"):
             if not printed.exists():
-                result = self.call("reproduce")
+                result = self.call("reproduce", MTLSER_WORKERS="1")  # `make test` keeps the other core busy
                 failed = result.returncode != 0
                 printed.write_text(result.stdout[-3000:] + result.stderr[-6000:] if failed else "", encoding="utf-8")
         assert not printed.read_text(encoding="utf-8"), printed.read_text(encoding="utf-8")

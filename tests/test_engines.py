@@ -108,7 +108,7 @@ def test_a_missing_backbone_is_one_error_before_any_worker_starts(plan, tmp_path
 
 
 def test_slurm_s_path_leaves_the_same_records(plan, tmp_path, monkeypatch):
-    local = complete(plan.only(alpha=0.1))
+    local = complete(tiny_plan(tmp_path, plan.utterances, monkeypatch, alphas=(0.1,), workers=1))
     monkeypatch.setenv("MTLSER_SLURM", '{"cluster": "local", "gpus_per_node": 0}')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     other = tiny_plan(tmp_path / "slurm", plan.utterances, monkeypatch, alphas=(0.1,), engine="slurm")
