@@ -91,6 +91,16 @@ def test_rates_and_utilisation_are_the_record_s():
     assert table["share of the fastest"].tolist() == ["50%", "35%"]
 
 
+def test_a_record_from_before_a_figure_was_measured_is_still_shown():
+    older = {name: value for name, value in STEP["measured"].items() if not name.startswith("torch_product")}
+    old = record("training-step", older, details={"samples": STEP["details"]["samples"]})
+    assert cost.utilisation([old])["torch's product, GFLOP/s"].tolist() == ["–", "–"]
+    assert cost.operations([old]).empty
+    assert cost.promises([old]).set_index("what").loc["runs in bf16 on all cores at once, a thread each", "outcome"] == (
+        "not measured"
+    )
+
+
 def test_the_operations_of_a_step_add_up():
     table = cost.operations([STEP]).set_index("operation")
     assert table["this book's step, bf16"].tolist() == ["0.25 s", "1.00 s", "1.25 s"]

@@ -140,7 +140,7 @@ def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
         {
             "precision": name,
             "GFLOP per audio-second": f"{found['gflop_per_audio_second']:.1f}",
-            "torch's product, GFLOP/s": f"{found[f'torch_product_gflops_{name}']:.0f}",
+            "torch's product, GFLOP/s": _whole(found.get(f"torch_product_gflops_{name}")),  # newer than some records
             "fastest product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
             "training, GFLOP/s": f"{found['gflop_per_audio_second'] * found[f'rate_{name}']:.0f}",
             "share of the fastest": f"{100 * found[f'utilisation_{name}']:.0f}%",
@@ -160,6 +160,10 @@ def operations(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
         return table
     table.loc["whole step"] = table.sum()
     return table.map(lambda seconds: f"{seconds:.2f} s").rename_axis("operation").reset_index()
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
 
 
 def profile(records: Sequence[dict]) -> pd.DataFrame:
