@@ -41,7 +41,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
 #     EPOCHS=             another number of epochs (labelled partial)
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
-#     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core
+#     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core; more share the GPUs
 #     TORCH=cpu           install PyTorch's CPU build, about 200 MB instead of about 3 GB on Linux
 #     WHEELHOUSE=         install from this folder, made by `make wheelhouse`, without any network
 #     PYTHON=python3      the Python that makes .venv: 3.11, 3.12 or 3.13

@@ -13,7 +13,9 @@ from mtlser.corpus.dataset import (
     load_dataset,
     make_batch,
     micro_batches,
+    normalise,
     random_generator,
+    waveforms_on,
 )
 from mtlser.model import MultitaskModel
 from tiny import tiny_backbone, tiny_utterances
@@ -88,6 +90,37 @@ def test_a_batch_is_padded_with_zeros(speech):
         assert not batch.inputs[row, length:].any()
     assert batch.target_lengths.tolist() == [len(speech.table["text"][i]) for i in chosen]
     assert 0 in batch.target_lengths.tolist()  # an utterance without text stays
+
+
+def test_waveforms_in_a_device_s_memory_are_those_of_the_dataset(speech):
+    held = waveforms_on("cpu", speech)
+    assert held.samples.dtype == torch.float32
+    for index in range(len(speech.table)):
+        np.testing.assert_allclose(held.utterance(index).numpy(), speech.waveform(index), rtol=1e-6, atol=1e-7)
+    one, other = (make_batch(speech, [3, 0, 5], source, packed=True) for source in (None, held))
+    torch.testing.assert_close(other.inputs, one.inputs, rtol=1e-6, atol=1e-7)
+    assert other.input_lengths.tolist() == one.input_lengths.tolist()
+    assert not normalise(torch.full((50,), 7, dtype=torch.int16)).any()  # a constant gives zeros
+
+
+def test_a_packed_batch_is_the_utterances_one_after_the_other(speech):
+    batch = make_batch(speech, [3, 0, 5], packed=True)
+    for part, index in zip(batch.inputs.split(batch.input_lengths.tolist()), (3, 0, 5), strict=True):
+        np.testing.assert_array_equal(part.numpy(), speech.waveform(index))
+
+
+def test_on_a_device_the_lengths_of_a_batch_stay_where_they_are_read(speech):
+    moved = make_batch(speech, [0, 1, 2]).to("meta")
+    assert {name: getattr(moved, name).device.type for name in ("inputs", "labels", "targets")} == dict.fromkeys(
+        ("inputs", "labels", "targets"), "meta"
+    )
+    assert moved.input_lengths.device.type == moved.target_lengths.device.type == "cpu"
+
+
+def test_packed_parts_count_no_padding():
+    seconds = [3.0, 8.0, 3.5, 39.0, 4.0, 4.5]
+    packed = [part.tolist() for part in micro_batches(np.arange(6), seconds, 40.0, 0.0, packed=True)]
+    assert packed == [[0, 2, 4, 5, 1], [3]]
 
 
 def test_order_depends_on_seed_fold_and_epoch_alone():

@@ -3,7 +3,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -115,6 +118,37 @@ def test_slurm_s_path_leaves_the_same_records(plan, tmp_path, monkeypatch):
     submitted = complete(other)
     assert set(submitted.runs["launched_by"]) == {"engine slurm"}
     assert_same(submitted, local)
+
+
+@pytest.mark.parametrize(
+    ("workers", "visible", "expected"),
+    [(None, "", ["0", "1"]), (4, "", ["0", "0", "1", "1"]), (4, "5,7", ["5", "5", "7", "7"])],
+)
+def test_workers_share_the_gpus_there_are(plan, monkeypatch, workers, visible, expected):
+    """Two GPUs: one run on each by default, and WORKERS=4 puts two on each."""
+    settings = replace(plan.settings, workers=workers)
+    shared, started = replace(plan, settings=settings), []
+
+    class Worker:
+        stdin = stdout = SimpleNamespace(close=lambda: None)
+
+        def __init__(self, *_, env, **__):
+            started.append(env["CUDA_VISIBLE_DEVICES"])
+
+        def poll(self):
+            return None
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(engines, "num_gpus", lambda: 2)
+    monkeypatch.setattr(engines.subprocess, "Popen", Worker)
+    barrier = threading.Barrier(len(expected))
+    monkeypatch.setattr(engines, "_ask", lambda *_: (barrier.wait(10), ("done", None))[1])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    progress = SimpleNamespace(say=lambda line: None, end=lambda *_: None)
+    assert engines.run_local(shared, [{"run_id": str(k)} for k in range(len(expected))], progress) == {}
+    assert sorted(started) == expected
 
 
 def test_an_unknown_engine_lists_the_known(plan, tmp_path, monkeypatch):

@@ -23,11 +23,13 @@ from mtlser.corpus.dataset import (
     Batch,
     Features,
     SpeechDataset,
+    Waveforms,
     convolution_features,
     epoch_batches,
     make_batch,
     micro_batches,
     random_generator,
+    waveforms_on,
 )
 from mtlser.corpus.text import greedy_decode
 from mtlser.model.encoder import time_mask
@@ -201,9 +203,12 @@ class _Trainer:
             seed=seed,
         )
         self.features: Features | None = None
+        self.waveforms: Waveforms | None = None  # in a GPU's memory
         if config.freeze_convolutions:
             self.model.freeze_convolutions()
             self.features = convolution_features(self.model, inputs.dataset)
+        elif self.device.type == "cuda":
+            self.waveforms = waveforms_on(self.device, inputs.dataset)
         # Cached features are short and alike in length, and "released" padding has to be there to be read.
         self.packed = self.features is None and config.encoder_padding == "exact"
         self.model.to(self.device)
@@ -292,7 +297,7 @@ class _Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled and self.config.precision == "bf16")
 
     def _batch(self, indices: np.ndarray) -> Batch:
-        return make_batch(self.inputs.dataset, indices, self.features, self.packed).to(self.device)
+        return make_batch(self.inputs.dataset, indices, self.features or self.waveforms, self.packed).to(self.device)
 
     def _forward(self, batch: Batch, mask: torch.Tensor | None):
         forward = self.model.forward_packed if self.packed else self.model
