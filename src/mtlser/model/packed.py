@@ -127,4 +127,4 @@ def linear(layer: nn.Linear, hidden: Tensor) -> Tensor:
     if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return layer(hidden)
     image = hidden[None, None].permute(0, 3, 1, 2)  # (1, H, 1, N), in memory with channels last
-    return F.conv2d(image, layer.weight[:, :, None, None], layer.bias).permute(0, 2, 3, 1)[0, 0]
+    return F.conv2d(image, layer.weight[:, :, None, None], layer.bias).permute(0, 2, 3, 1).flatten(0, 2)
