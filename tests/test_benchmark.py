@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,6 +224,29 @@ def test_the_loader_is_measured_on_a_release_of_full_size():
     found = benchmark_project.loader(SMALL)
     assert found.details["turns"] == 10_039 and found.details["utterances"] == 5531
     assert 0 < found.measured["cold_seconds"] < 300
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "error"),
+    [(0, "==== 2254 passed, 1 skipped in 300.25s (0:05:00) ====", None),
+     (1, "==== 1 failed, 2253 passed in 301.00s (0:05:01) ====", "1 failed"), (2, "", "no rule")],
+)  # fmt: skip
+def test_the_suite_is_measured_as_make_test_runs_it(monkeypatch, tmp_path, code, line, error):
+    called = []
+
+    def run(words, cwd, **_):
+        called.append((words[:2], cwd))
+        return SimpleNamespace(returncode=code, stdout=f"some lines\n{line}\n" if line else "", stderr="no rule")
+
+    monkeypatch.setattr(benchmark_project.subprocess, "run", run)
+    options = replace(SMALL, root=tmp_path)
+    if error:
+        with pytest.raises(RuntimeError, match=error):
+            benchmark_project.tests(options)
+    else:
+        found = benchmark_project.tests(options)
+        assert found.measured == {"seconds": 300.25} and "2254 passed" in found.details["closing"]
+    assert called == [(["make", "test"], tmp_path)]
 
 
 def test_a_copy_of_the_project_is_whole_and_changes_stay_in_it(tmp_path):
