@@ -25,7 +25,7 @@ book: setup ; @$(BOOK) book ## render the book from the records there are; train
 workshop: setup ; @$(BOOK) workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
-bench: setup ; @.venv/bin/python -m mtlser bench --contributor $(or $(CONTRIBUTOR),maintainers) $(ARGS) ## measure speed and memory, about ten minutes; ARGS="loader --again" for one
+bench: setup ; @.venv/bin/python -m mtlser bench --contributor $(or $(CONTRIBUTOR),maintainers) $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
 backbone: setup ; @.venv/bin/python -m mtlser.model.pretraining ## pretrain the pocket backbone again, which its weights ship with
 pilot: setup ; @.venv/bin/python -m mtlser pilot $(or $(CONTRIBUTOR),pilot) ## repeat the pilot that chose the pocket preset
 lint: setup ; @.venv/bin/ruff check . && .venv/bin/nbstripout --verify book/*.ipynb book/*/*.ipynb workshop/*.ipynb ## check style, and that notebooks are committed without outputs

@@ -17,6 +17,8 @@ from mtlser.model.backbone import init_random_backbone
 from mtlser.runs import benchmark, benchmark_inputs, benchmark_parts, benchmark_project, benchmark_step
 from mtlser.runs.benchmark import BENCHMARKS, FIGURES, Benchmark, Measured, Options, read_record, run_benchmarks
 from mtlser.runs.released_step import ReleasedStep
+from mtlser.storage import write_json
+from smoke import ROOT
 
 LINES: list[str] = []
 SMALL = Options(repeats=1, threads=1, small=True, say=LINES.append)
@@ -88,7 +90,7 @@ def test_the_command_writes_records_and_fails_when_one_does(tmp_path, measure, m
 
 def test_all_but_the_longest_run_by_default():
     names = [one.name for one in benchmark.find_benchmarks([])]
-    assert "training-step" in names and "tests" not in names
+    assert "training-step" in names and not {"tests", "reproduce"} & set(names)
     assert [one.name for one in benchmark.find_benchmarks(["tests"])] == ["tests"]
     with pytest.raises(ConfigError, match="no benchmark speed"):
         benchmark.find_benchmarks(["speed"])
@@ -249,9 +251,26 @@ def test_the_suite_is_measured_as_make_test_runs_it(monkeypatch, tmp_path, code,
     assert called == [(["make", "test"], tmp_path)]
 
 
-def test_a_copy_of_the_project_is_whole_and_changes_stay_in_it(tmp_path):
-    from smoke import ROOT
+def test_the_whole_path_is_measured_in_a_copy_without_artifacts(monkeypatch):
+    called = []
 
+    def caller(project, preset):
+        def call(target):
+            called.append((preset, target, (project / "artifacts").exists(), (project / "Makefile").exists()))
+            for number, status in enumerate(("done", "done", "failed")):
+                write_json(project / f"artifacts/runs/{number}/run.json", {"status": status, "seconds": 10.0 + number})
+            return 99.5
+
+        return call
+
+    monkeypatch.setattr(benchmark_project, "_caller", caller)
+    found = benchmark_project.reproduce(replace(SMALL, root=ROOT))
+    assert called == [("smoke", "reproduce", False, True)]
+    assert found.measured == {"seconds": 99.5, "runs_seconds": 21.0, "longest_run_seconds": 11.0}
+    assert found.details == {"preset": "smoke", "runs": 2}
+
+
+def test_a_copy_of_the_project_is_whole_and_changes_stay_in_it(tmp_path):
     copy = benchmark_project.copy_project(ROOT, tmp_path / "copy")
     page, notebook = benchmark_project.PAGE, benchmark_project.NOTEBOOK
     assert (copy / "Makefile").read_bytes() == (ROOT / "Makefile").read_bytes()

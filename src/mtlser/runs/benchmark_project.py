@@ -104,12 +104,25 @@ def book(options: Options) -> Measured:
     return Measured(found, {"preset": "smoke", "page": str(PAGE), "notebook": str(NOTEBOOK)})
 
 
-def _caller(project: Path) -> Callable[[str], float]:
+def reproduce(options: Options) -> Measured:
+    """Seconds of `make reproduce` from nothing but installed packages: corpus, all runs of the pocket preset, site."""
+    preset = "smoke" if options.small else "pocket"
+    with TemporaryDirectory() as name:
+        project = copy_project(options.root, Path(name) / "project")
+        options.say(f"  `make reproduce PRESET={preset}` in a copy without artifacts")
+        found = {"seconds": _caller(project, preset)("reproduce")}
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in project.glob("artifacts/runs/**/run.json")]
+    done = [run["seconds"] for run in runs if run["status"] == "done"]
+    found |= {"runs_seconds": sum(done), "longest_run_seconds": max(done)}
+    return Measured(found, {"preset": preset, "runs": len(done)})
+
+
+def _caller(project: Path, preset: str = "smoke") -> Callable[[str], float]:
     """A function from a target of the copy's Makefile to its seconds, without the check that packages are installed."""
     (project / ".venv").symlink_to(sys.prefix, target_is_directory=True)
 
     def call(target: str) -> float:
-        words = ["make", target, "PRESET=smoke", "PYTHON=true"]
+        words = ["make", target, f"PRESET={preset}", "PYTHON=true"]
         started = time.perf_counter()
         result = subprocess.run(words, cwd=project, capture_output=True, text=True, env=_library(project / "src"))
         if result.returncode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -119,6 +120,7 @@ def operation_seconds(step: Callable[[], object]) -> dict[str, float]:
     """Seconds of a step by kind of operation (OPERATIONS), of the thread that starts them; all else is "other"."""
     from torch.profiler import ProfilerActivity, profile
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler announces itself
     with profile(activities=[ProfilerActivity.CPU]) as found:
         step()
     spent = dict.fromkeys((*OPERATIONS, "other"), 0.0)
