@@ -104,6 +104,7 @@ def test_the_operations_of_a_step_add_up():
     table = cost.operations([STEP]).set_index("operation")
     assert table["this book's step, bf16"].tolist() == ["0.25 s", "1.00 s", "1.25 s"]
     assert table["the same in bf16, with padding"].to_dict()["whole step"] == "2.50 s"
+    assert cost.source([STEP], "training-step", takes="one step each").endswith("2 threads; one step each")
     assert cost.operations([]).empty and cost.operations([POCKET]).empty
 
 

@@ -99,8 +99,8 @@ def _named(kind: str, titles: list[str]) -> str:
     return f" {kind.capitalize()}: {'; '.join(titles)}." if titles else f" None is {kind}."
 
 
-def source(records: Sequence[dict], benchmark: str, device: str = "cpu") -> str:
-    """The machine and the repeats of a benchmark's record, as a caption ends; "Not measured" without one."""
+def source(records: Sequence[dict], benchmark: str, device: str = "cpu", takes: str = "") -> str:
+    """The machine and the repeats (or `takes`) of a benchmark's record, as a caption ends; "Not measured" without."""
     record = _record(records, benchmark, device)
     if record is None:
         return NOT_MEASURED.capitalize()
@@ -108,7 +108,8 @@ def source(records: Sequence[dict], benchmark: str, device: str = "cpu") -> str:
     threads = f"{record['threads']} thread" + ("" if record["threads"] == 1 else "s")
     name = machine.get("gpu") or machine["processor"]
     size = f"{machine['cores']} cores, {machine['memory_gib']:g} GiB"
-    return f"Measured on {name}, {size}, {threads}; medians of {record['repeats']}"
+    takes = takes or f"medians of {record['repeats']}"
+    return f"Measured on {name}, {size}, {threads}; {takes}"
 
 
 def rates(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
