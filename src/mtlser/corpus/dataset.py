@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
-from mtlser.corpus.audio import VARIANCE_EPSILON, normalise_waveform, read_audio
+from mtlser.corpus.audio import normalise_waveform, read_audio
 from mtlser.corpus.text import encode, transcript_text
 from mtlser.storage import digest, whole_file, whole_folder, write_table
 
@@ -109,62 +109,32 @@ def _write_dataset(utterances, texts, audio_sha256, folder: Path, progress: Prog
 
 
 @dataclass(frozen=True)
-class Features:
-    """Outputs of frozen convolutions, computed once per corpus.
+class HeldUtterances:
+    """Tensors of every utterance of a corpus in memory, one after the other: no step computes or copies them again.
 
-    `frames`: float32 (sum of T, C), all utterances one after the other; `lengths`: T of each.
+    `values`: float32, outputs of frozen convolutions (ΣT, C) or normalised waveforms (ΣS,); `lengths`: T or S of each.
     """
 
-    frames: torch.Tensor
+    values: torch.Tensor
     lengths: np.ndarray
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ends", np.cumsum(self.lengths))
 
     def utterance(self, index: int) -> torch.Tensor:
-        """(T, C) of one utterance."""
+        """(T, C) or (S,) of one utterance."""
         end = self._ends[index]
-        return self.frames[end - self.lengths[index] : end]
+        return self.values[end - self.lengths[index] : end]
 
 
-@dataclass(frozen=True)
-class Waveforms:
-    """Normalised waveforms of a whole corpus in the memory of a device: no step decodes, normalises or copies one.
-
-    `samples`: float32 (ΣS,), all utterances one after the other; `lengths`: S of each. IEMOCAP's take 1.6 GB.
-    """
-
-    samples: torch.Tensor
-    lengths: np.ndarray
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_ends", np.cumsum(self.lengths))
-
-    def utterance(self, index: int) -> torch.Tensor:
-        """(S,) of one utterance, zero mean and unit variance."""
-        end = self._ends[index]
-        return self.samples[end - self.lengths[index] : end]
-
-
-def waveforms_on(device: torch.device | str, dataset: SpeechDataset) -> Waveforms:
-    """Every utterance of the dataset on the device, normalised there as `corpus.audio.normalise_waveform` does."""
-    lengths = dataset.table["num_samples"].to_numpy()
-    normalised = torch.empty(int(lengths.sum()), device=device)
-    samples = torch.from_numpy(dataset.samples).to(device)
-    for own, part in zip(normalised.split(lengths.tolist()), samples.split(lengths.tolist()), strict=True):
-        own.copy_(normalise(part))
-    return Waveforms(normalised, lengths)
-
-
-def normalise(samples: torch.Tensor) -> torch.Tensor:
-    """int16 (S,) -> float32 (S,): `corpus.audio.normalise_waveform` where the samples lie."""
-    samples = samples.double() / 32768.0
-    variance, mean = torch.var_mean(samples, correction=0)
-    return ((samples - mean) / (variance + VARIANCE_EPSILON).sqrt()).float()
+def waveforms_on(device: torch.device | str, dataset: SpeechDataset) -> HeldUtterances:
+    """The waveform of every utterance on the device; IEMOCAP's take 1.6 GB."""
+    waveforms = [torch.from_numpy(dataset.waveform(index)) for index in range(len(dataset.table))]
+    return HeldUtterances(torch.cat(waveforms).to(device), dataset.table["num_samples"].to_numpy())
 
 
 @torch.inference_mode()
-def convolution_features(model, dataset: SpeechDataset, progress: Progress | None = None) -> Features:
+def convolution_features(model, dataset: SpeechDataset, progress: Progress | None = None) -> HeldUtterances:
     """Features of every utterance from the model's convolutional encoder, cached beside the dataset by content.
 
     Each utterance is computed alone, so that its features depend on nothing but its audio and the weights.
@@ -177,7 +147,7 @@ def convolution_features(model, dataset: SpeechDataset, progress: Progress | Non
         if not path.exists():
             _write_features(model, dataset, path, progress)
     arrays = load_file(path)
-    return Features(torch.from_numpy(arrays["frames"]), arrays["lengths"])
+    return HeldUtterances(torch.from_numpy(arrays["frames"]), arrays["lengths"])
 
 
 def _write_features(model, dataset: SpeechDataset, path: Path, progress: Progress | None) -> None:
@@ -214,7 +184,7 @@ class Batch:
 
 
 def make_batch(
-    dataset: SpeechDataset, indices: Sequence[int], features: Features | Waveforms | None = None, packed: bool = False
+    dataset: SpeechDataset, indices: Sequence[int], features: HeldUtterances | None = None, packed: bool = False
 ) -> Batch:
     """The batch of those rows, padded or `packed`; from cached features, or waveforms on a device, where given."""
     if features is None:

@@ -21,9 +21,8 @@ from accelerate import Accelerator
 from mtlser.config import EMOTIONS, RECIPE_VERSION, RunConfig
 from mtlser.corpus.dataset import (
     Batch,
-    Features,
+    HeldUtterances,
     SpeechDataset,
-    Waveforms,
     convolution_features,
     epoch_batches,
     make_batch,
@@ -202,8 +201,8 @@ class _Trainer:
             pretrained=config.initialisation == "pretrained",
             seed=seed,
         )
-        self.features: Features | None = None
-        self.waveforms: Waveforms | None = None  # in a GPU's memory
+        self.features: HeldUtterances | None = None
+        self.waveforms: HeldUtterances | None = None  # in a GPU's memory
         if config.freeze_convolutions:
             self.model.freeze_convolutions()
             self.features = convolution_features(self.model, inputs.dataset)
@@ -300,8 +299,8 @@ class _Trainer:
         return make_batch(self.inputs.dataset, indices, self.features or self.waveforms, self.packed).to(self.device)
 
     def _forward(self, batch: Batch, mask: torch.Tensor | None):
-        forward = self.model.forward_packed if self.packed else self.model
-        forward = forward if self.features is None else self.model.forward_features
+        forward = self.model if self.features is None else self.model.forward_features
+        forward = self.model.forward_packed if self.packed else forward
         with self._autocast():
             return forward(batch.inputs, batch.input_lengths, mask)
 
