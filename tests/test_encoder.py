@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import Wav2Vec2Model
 
 from mtlser.model.encoder import Encoder, PaddingExactGroupNorm, time_mask
-from tiny_models import FAMILIES, padded, tiny_config, waveforms
+from tiny_models import FAMILIES, padded, tiny_config, waveforms, with_random_norms
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -19,12 +19,7 @@ every_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
 def random_encoder(family: str, dtype: torch.dtype = torch.float64, **changes) -> Encoder:
     """An encoder whose weights are all random, affine parameters of norms included."""
     torch.manual_seed(3)
-    encoder = Encoder(tiny_config(family, **changes)).to(dtype).eval()
-    with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
-            if "norm" in name:
-                parameter.add_(0.3 * torch.randn_like(parameter))
-    return encoder
+    return with_random_norms(Encoder(tiny_config(family, **changes)), dtype)
 
 
 def stock(encoder: Encoder) -> Wav2Vec2Model:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mtlser.model import MultitaskModel, packed, time_mask
-from tiny_models import FAMILIES, LENGTHS, padded, tiny_config, waveforms
+from tiny_models import FAMILIES, LENGTHS, padded, tiny_config, waveforms, with_random_norms
 
 TOLERANCES = {torch.float32: 2e-5, torch.float64: 1e-9}
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -19,12 +19,7 @@ every_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
 def random_model(family: str = "group", dtype: torch.dtype = torch.float64, **changes) -> MultitaskModel:
     """All weights random, affine parameters of norms included."""
     torch.manual_seed(5)
-    model = MultitaskModel(tiny_config(family, **changes)).to(dtype).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" in name:
-                parameter.add_(0.3 * torch.randn_like(parameter))
-    return model
+    return with_random_norms(MultitaskModel(tiny_config(family, **changes)), dtype)
 
 
 def together(parts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Wav2Vec2Config
 
 from mtlser.model import MultitaskModel
@@ -37,6 +37,16 @@ def tiny_config(family: str = "group", **changes) -> Wav2Vec2Config:
         "vocab_size": 32,
     }
     return Wav2Vec2Config(**fields | FAMILIES[family] | changes)
+
+
+def with_random_norms(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model in evaluation mode, its norms' affine parameters moved away from one and zero."""
+    model = model.to(dtype).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
 
 
 def waveforms(lengths: tuple[int, ...] = LENGTHS, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:
