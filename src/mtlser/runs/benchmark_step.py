@@ -210,16 +210,17 @@ def run_child() -> None:
         dataset = noise_dataset(given["seconds"], Path(name))
         trainer = make_trainer(get_preset("iemocap").run, dataset, given["backbone"], Path(name))
         batches = np.arange(len(dataset.table)).reshape(-1, given["size"])
-        for word in sys.stdin:
+        for line in sys.stdin:
+            work = json.loads(line)
             trainer.model.train()
-            if word.strip() == "train":
+            if work == "train":
                 for batch in batches:
                     trainer._step(batch, 1)
             else:
                 trainer.evaluate()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            print(json.dumps(word.strip()), flush=True)
+            print(json.dumps(work), flush=True)
 
 
 @contextmanager
@@ -238,7 +239,7 @@ def _children(function: str, given: Sequence[dict]) -> Iterator[list[subprocess.
 
 
 def _tell(process: subprocess.Popen, line: object) -> None:
-    process.stdin.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+    process.stdin.write(json.dumps(line) + "\n")
     process.stdin.flush()
 
 
