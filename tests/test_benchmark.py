@@ -14,6 +14,7 @@ from mtlser import __main__ as command
 from mtlser.config import ConfigError, get_preset
 from mtlser.model import MultitaskModel, packed
 from mtlser.model.backbone import init_random_backbone
+from mtlser.processes import has_fast_bfloat16
 from mtlser.runs import benchmark, benchmark_inputs, benchmark_parts, benchmark_project, benchmark_step
 from mtlser.runs.benchmark import BENCHMARKS, FIGURES, Benchmark, Measured, Options, read_record, run_benchmarks
 from mtlser.runs.released_step import ReleasedStep
@@ -158,18 +159,29 @@ def test_the_released_step_learns_and_sees_padding(tmp_path):
     assert loss(slice(0, 4, 3)) == pytest.approx((loss(slice(0, 1)) + loss(slice(3, 4))) / 2, rel=1e-4)  # of one length
 
 
-def test_the_training_step_is_measured_whole():
+@pytest.mark.parametrize("with_bf16", [True, False])
+def test_the_training_step_is_measured_whole(monkeypatch, with_bf16):
+    """In bfloat16 too where the processor computes it; elsewhere that would take minutes, and says nothing."""
+    fast = has_fast_bfloat16(torch.device("cpu"))
+    if with_bf16 and not fast:
+        pytest.skip("this processor has no instructions for bfloat16")
+    monkeypatch.setattr(benchmark_step, "has_fast_bfloat16", lambda device: with_bf16)
+    monkeypatch.setattr(packed, "convolves", lambda: with_bf16)
     found = benchmark_step.training_step(SMALL)
     json.dumps(found.details, allow_nan=False)
+    precisions = ["float32", "bf16"] if with_bf16 else ["float32"]
     promised = {f.name for f in FIGURES if f.benchmark == "training-step" and f.device == "cpu"}
-    assert promised <= found.measured.keys() and min(found.measured.values()) >= 0
-    assert found.measured["gradient_difference"] < 1e-4
-    assert {"rate_released", "rate_float32", "rate_bf16", "rate_evaluation"} <= found.measured.keys()
+    left_out = set() if with_bf16 else {"ratio_bf16", "product_ratio"}
+    assert promised - left_out <= found.measured.keys() and not left_out & found.measured.keys()
+    assert min(found.measured.values()) >= 0 and found.measured["gradient_difference"] < 1e-4
+    assert {"rate_released", "rate_evaluation", *(f"rate_{name}" for name in precisions)} <= found.measured.keys()
+    assert found.details["precision"] == precisions[-1]
     spent = found.details["operations"]
-    assert spent.keys() == {"ours_float32", "ours_bf16", "product_float32", "padded_bf16"}
+    variants = {f"padded_{precisions[-1]}", *(f"ours_{name}" for name in precisions)}
+    assert spent.keys() == variants | ({"product_float32"} if with_bf16 else set())
     for kinds in spent.values():
         assert kinds.keys() == {*benchmark_step.OPERATIONS, "other"} and min(kinds.values()) > 0
-    for precision in ("float32", "bf16"):
+    for precision in precisions:
         whole = found.measured[f"torch_product_gflops_{precision}"]
         assert found.measured[f"product_gflops_{precision}"] >= whole > 0
 
@@ -185,7 +197,8 @@ def test_a_process_of_a_benchmark_that_dies_is_named():
         benchmark_step._answer(child)
 
 
-def test_a_variant_with_torch_s_own_product_leaves_the_others_theirs(tmp_path):
+def test_a_variant_with_torch_s_own_product_leaves_the_others_theirs(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "convolves", lambda: True)
     linear = packed.linear
     dataset = benchmark_inputs.noise_dataset([0.4, 0.7], tmp_path)
     backbone = str(init_random_backbone(tmp_path / "b", benchmark_inputs.base_architecture(True), 0))
@@ -208,7 +221,8 @@ def test_the_operations_of_base_are_near_the_audit_s(tmp_path):
 
 def test_memory_is_measured_in_a_process_of_its_own():
     found = benchmark_parts.memory(SMALL).measured
-    assert set(found) == {"peak_gib_bf16", "peak_gib_float32"}
+    fast = has_fast_bfloat16(torch.device("cpu"))
+    assert set(found) == ({"peak_gib_bf16", "peak_gib_float32"} if fast else {"peak_gib_float32"})
     assert all(0.1 < value < 4 for value in found.values())
     assert benchmark_parts.peak_memory() > 50 * 2**20
 

@@ -97,7 +97,7 @@ def test_a_record_from_before_a_figure_was_measured_is_still_shown():
     assert cost.utilisation([old])["torch's product, GFLOP/s"].tolist() == ["–", "–"]
     assert cost.operations([old]).empty
     promised = cost.promises([old]).set_index("what")["outcome"]
-    assert promised["runs in bf16 on all cores at once, a thread each"] == "not measured"
+    assert promised["runs on all cores at once, a thread each"] == "not measured"
 
 
 def test_the_operations_of_a_step_add_up():

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -160,6 +161,15 @@ def test_an_unknown_engine_lists_the_known(plan, tmp_path, monkeypatch):
 def test_a_task_is_plain_json(plan, tmp_path):
     task = engines.make_task(plan, plan.runs[0], tmp_path)
     assert json.loads(json.dumps(task)) == task
+
+
+def test_what_every_run_of_a_machine_would_say_is_said_once(plan, tmp_path, monkeypatch):
+    shown = engines.Progress(tiny_plan(tmp_path, plan.utterances, monkeypatch, progress=tmp_path / "log"), plan.runs)
+    lines = ['{"note": "no instructions"}\n', '{"epoch": 1}\n', '{"status": "done"}\n']
+    for run in plan.runs[:2]:
+        worker = SimpleNamespace(stdin=io.StringIO(), stdout=iter(lines))
+        assert engines._ask(worker, {"run_id": run.run_id}, shown) == ("done", None)
+    assert (tmp_path / "log").read_text().count("no instructions") == 1
 
 
 def test_the_estimate_grows_from_what_was_measured(plan, monkeypatch):

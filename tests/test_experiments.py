@@ -31,6 +31,7 @@ def test_settings_come_from_the_environment():
             "MTLSER_ALPHAS": "0, 0.1",
             "MTLSER_FOLDS": "Ses01F Ses02M",
             "MTLSER_EPOCHS": "2",
+            "MTLSER_PRECISION": "fp32",
             "MTLSER_TRAIN": "0",
             "X": "1",
         }
@@ -38,6 +39,10 @@ def test_settings_come_from_the_environment():
     assert (settings.alphas, settings.folds, settings.epochs, settings.train) == (
         (0.0, 0.1), ("Ses01F", "Ses02M"), 2, False,
     )  # fmt: skip
+    assert table4("iemocap", settings).template.precision == "fp32"
+    assert table4("iemocap", Settings()).template.precision == "bf16"
+    with pytest.raises(ConfigError, match="precision='fp16'"):
+        table4("iemocap", Settings(precision="fp16"))
     with pytest.raises(ConfigError, match="MTLSER_EPOCHS='two'"):
         Settings.from_environment({"MTLSER_EPOCHS": "two"})
     with pytest.raises(ConfigError, match="MTLSER_TRAIN='yes'"):

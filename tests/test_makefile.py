@@ -26,7 +26,7 @@ TARGETS = (
     "serve",
     "clean",
 )
-OPTIONS = "PRESET IEMOCAP BACKBONE ALPHAS FOLDS EPOCHS ENGINE TORCH WHEELHOUSE PYTHON".split()
+OPTIONS = "PRESET IEMOCAP BACKBONE ALPHAS FOLDS EPOCHS PRECISION ENGINE TORCH WHEELHOUSE PYTHON".split()
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -62,6 +62,7 @@ def test_targets_are_phony_and_one_line():
         ("ALPHAS", "MTLSER_ALPHAS", "0,0.1"),
         ("FOLDS", "MTLSER_FOLDS", "Ses01F"),
         ("EPOCHS", "MTLSER_EPOCHS", "2"),
+        ("PRECISION", "MTLSER_PRECISION", "fp32"),
         ("ENGINE", "MTLSER_ENGINE", "ray"),
         ("PRESET", "MTLSER_PRESET", "smoke"),
         ("TORCH", "MTLSER_TORCH", "cpu"),

@@ -90,9 +90,11 @@ def test_the_positional_convolution_sees_zeros_beyond_both_ends(kernel):
     torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("convolves", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 7])
-def test_a_layer_s_product_is_the_layer_s_with_its_gradients(rows, bias):
+def test_a_layer_s_product_is_the_layer_s_with_its_gradients(monkeypatch, rows, bias, convolves):
+    monkeypatch.setattr(packed, "convolves", lambda: convolves)
     torch.manual_seed(0)
     layer, hidden = nn.Linear(12, 5, bias=bias), torch.randn(rows, 12, requires_grad=True)
     parameters = [hidden, *layer.parameters()]
@@ -103,6 +105,12 @@ def test_a_layer_s_product_is_the_layer_s_with_its_gradients(rows, bias):
     grads = [torch.autograd.grad((output * weight).sum(), parameters) for output in (one, other)]
     for expected, found in zip(*grads, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_a_product_is_a_convolution_where_avx_512_is(monkeypatch):
+    for capability, expected in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda found=capability: found)
+        assert packed.convolves() is expected
 
 
 def test_under_autocast_a_layer_s_product_is_the_layer_s_own():

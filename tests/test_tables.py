@@ -95,6 +95,9 @@ def test_provenance_names_corpus_protocol_seed_epochs_and_folds():
     assert words == "Pocket corpus (synthetic): speaker folds, sum pooling, seed 0, 1 epoch, 10 of 10 folds"
     assert display.provenance(fake_records("iemocap", alphas=(0.1,))).startswith("IEMOCAP: ")
     assert display.provenance(NOTHING) == "Not run"
+    other = fake_records(alphas=(0.1,))
+    other.runs["precision"] = "bf16"
+    assert "epochs, in bf16, 10 of 10" in display.provenance(other)
     uneven = merge([fake_records(alphas=(0.0,)), fake_records(alphas=(0.1,), folds=SPEAKERS[:4])])
     assert display.provenance(uneven).endswith("4 to 10 of 10 folds, depending on α: partial")
 

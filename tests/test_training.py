@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from mtlser import processes
 from mtlser.config import RECIPE_VERSION, RunConfig
 from mtlser.corpus.audio import digest_audio
 from mtlser.corpus.dataset import build_dataset
@@ -182,10 +183,10 @@ def test_a_step_is_packed_where_nothing_is_cached_and_no_padding_is_read(inputs,
 def test_processes_that_share_a_batch_each_have_a_part(inputs, tmp_path):
     config = replace(CONFIG, freeze_convolutions=False)
     trainer, rows = training._Trainer(config, inputs, tmp_path, lambda event: None), inputs.train[:8]
-    for processes in (1, 2, 4):
-        trainer.accelerator = SimpleNamespace(num_processes=processes)
+    for num_processes in (1, 2, 4):
+        trainer.accelerator = SimpleNamespace(num_processes=num_processes)
         parts = trainer._micro_batches(rows, trainer._part_seconds(rows))
-        assert len(parts) >= processes and sorted(np.concatenate(parts)) == sorted(rows)
+        assert len(parts) >= num_processes and sorted(np.concatenate(parts)) == sorted(rows)
 
 
 def test_in_bf16_the_weights_are_rounded_once_for_all_parts_of_a_step(inputs, tmp_path, monkeypatch):
@@ -258,8 +259,27 @@ def test_a_run_of_one_class_is_flagged():
     assert not summarise(table.assign(prediction=["sad", "happy"] * 20))["collapsed"]
 
 
-def test_bf16_trains_finite(inputs, tmp_path):
-    assert train(replace(CONFIG, epochs=1, precision="bf16"), inputs, tmp_path) == "done"
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_trains_finite_and_says_where_it_is_slow(inputs, tmp_path, monkeypatch, fast):
+    monkeypatch.setattr(training, "has_fast_bfloat16", lambda device: fast)
+    events = []
+    config = replace(CONFIG, epochs=1, precision="bf16")
+    assert train(config, inputs, tmp_path, progress=events.append) == "done"
+    notes = [event["note"] for event in events if "note" in event]
+    assert notes == ([] if fast else ["no instructions for bfloat16 (cpu): PRECISION=fp32 is faster here"])
+
+
+@pytest.mark.parametrize(("slower", "expected"), [(0.5, True), (1.5, True), (6.0, False)])
+def test_bfloat16_is_fast_where_a_product_takes_no_longer_by_far(monkeypatch, slower, expected):
+    clock = [0.0]
+
+    def product(self, other):
+        clock[0] += slower if self.dtype == torch.bfloat16 else 1.0
+        return self
+
+    monkeypatch.setattr(processes.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    assert processes.has_fast_bfloat16(torch.device("cpu")) is expected
 
 
 # Losses per epoch of CONFIG without dropout on the tiny corpus. If they move, training arithmetic changed: raise

@@ -1,8 +1,13 @@
-"""What a process that trains asks of its machine: one thread, and memory that stays."""
+"""What a process that trains asks of its machine: one thread, memory that stays, and whether bfloat16 pays."""
 
 from __future__ import annotations
 
 import ctypes
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def keep_freed_memory() -> None:
@@ -23,3 +28,25 @@ def use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 saves time there: a GPU says it, of a CPU it is measured, in a tenth of a second.
+
+    A CPU without instructions for it computes a product in bfloat16 six times slower than in float32, and a convolution
+    up to a hundred times.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    shortest = {}
+    for kind in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(512, 512, dtype=kind)
+        taken = []
+        for _ in range(5):
+            started = time.perf_counter()
+            matrix @ matrix
+            taken.append(time.perf_counter() - started)
+        shortest[kind] = min(taken)
+    return shortest[torch.bfloat16] < 2 * shortest[torch.float32]

@@ -118,13 +118,21 @@ def keep(shape: Sequence[int], p: float) -> tuple[Tensor, float]:
     return mask.view(torch.int8).view(shape), 1 - dropped / LEVELS
 
 
+def convolves() -> bool:
+    """Whether `linear` in float32 is a convolution on this machine's CPU."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def linear(layer: nn.Linear, hidden: Tensor) -> Tensor:
     """The layer's product: (N, H) -> (N, H').
 
-    In float32 on a CPU as a convolution of width 1, which oneDNN computes: on the processor of the book's records it
-    took half of the time of the library behind torch's matrix product, forward and backward.
+    In float32 on a CPU with AVX-512 as a convolution of width 1, which oneDNN computes: on the processor of the book's
+    records it took half of the time of the library behind torch's matrix product, forward and backward. With AVX2
+    alone it took up to twice as long.
     """
     if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return layer(hidden)
+    if not convolves():
         return layer(hidden)
     image = hidden[None, None].permute(0, 3, 1, 2)  # (1, H, 1, N), in memory with channels last
     return F.conv2d(image, layer.weight[:, :, None, None], layer.bias).permute(0, 2, 3, 1).flatten(0, 2)

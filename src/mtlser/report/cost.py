@@ -27,8 +27,9 @@ VARIANTS = {
     "float32": "this book's step, float32",
     "bf16": "this book's step, bf16",
     "product_float32": "the same in float32, with torch's own matrix product",
+    "padded_float32": "the same in float32, with padding",
     "padded_bf16": "the same in bf16, with padding",
-    "evaluation": "evaluation, bf16",
+    "evaluation": "evaluation",
 }
 
 
@@ -147,6 +148,7 @@ def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
             "share of the fastest": f"{100 * found[f'utilisation_{name}']:.0f}%",
         }
         for name in ("float32", "bf16")
+        if f"rate_{name}" in found  # no bf16 where the device has no instructions for it
     ]
     return pd.DataFrame(rows)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mtlser.config import get_preset
 from mtlser.runs.records import CORPUS_NAMES
 
 # Folds of each protocol (section 4.1: ten speakers; the session protocol has one fold per session).
@@ -231,5 +232,7 @@ def provenance(source: Any) -> str:
     folds_as = f"{_listed(runs['protocol'])} folds, {_listed(runs['pooling'])} pooling"
     seeds = ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"])
     epochs = ", ".join(_plural(int(count), "epoch") for count in sorted(runs["epochs"].unique()))
+    changed = runs["precision"] != [get_preset(name).run.precision for name in runs["preset"]]
+    precision = f", in {_listed(runs['precision'])}" if changed.any() else ""
     partial = ": partial" if low < total else ""
-    return f"{_capital(source.provenance)}: {folds_as}, {seeds}, {epochs}, {counted}{partial}"
+    return f"{_capital(source.provenance)}: {folds_as}, {seeds}, {epochs}{precision}, {counted}{partial}"

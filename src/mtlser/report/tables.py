@@ -22,7 +22,9 @@ class MixedRecordsError(ValueError):
 
 def check_one_experiment(records: Any) -> None:
     """Raises MixedRecordsError when runs differ in anything but alpha, fold and seed that a result depends on."""
-    for column in ("corpus", "protocol", "pooling", "epochs", "transcript_style", "encoder_padding", "initialisation"):
+    for column in (
+        "corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding", "initialisation",
+    ):  # fmt: skip
         values = sorted(map(str, records.runs[column].unique()))
         if len(values) > 1:
             raise MixedRecordsError(

@@ -27,13 +27,14 @@ from mtlser.runs.benchmark_inputs import (
     noise_dataset,
     timed,
 )
+from mtlser.runs.benchmark_step import own_config, own_precisions
 from mtlser.runs.training import _Trainer
 
 
 def memory(options: Options) -> Measured:
     """Peak memory of a process that takes two steps with IEMOCAP's longest utterance among seven of median length."""
     found: dict[str, float] = {}
-    for precision in ("bf16", "fp32"):
+    for precision in [own_config(name).precision for name in reversed(own_precisions())]:
         code = "import sys; from mtlser.runs.benchmark_parts import memory_child as child; child(*sys.argv[1:])"
         words = [sys.executable, "-c", code, precision, str(num_threads(options)), str(int(options.small))]
         result = subprocess.run(words, capture_output=True, text=True)

@@ -21,12 +21,12 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from mtlser import paper
-from mtlser.config import get_preset
+from mtlser.config import RunConfig, get_preset
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
 from mtlser.model import packed
 from mtlser.model.backbone import init_random_backbone
-from mtlser.processes import keep_freed_memory
+from mtlser.processes import has_fast_bfloat16, keep_freed_memory
 from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
 from mtlser.runs.benchmark_inputs import (
     SEED,
@@ -51,6 +51,7 @@ OPERATIONS = {  # of torch, by kind
     "copies and conversions": ("copy_", "cat", "fill_", "zero_"),
     "optimiser": ("_fused_adamw_", "linalg_vector_norm"),
 }  # fmt: skip
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 RUNS_ON_A_GPU = 4  # at once, in `several_runs`
 MATRIX_SIZE = 2048  # of the product that the machine's own rate is measured with
 
@@ -73,16 +74,16 @@ def training_step(options: Options) -> Measured:
                 for batch in batches:
                     step(batch)
             for repeat, batch in enumerate(batches):
-                for kind in ("float32", "bfloat16"):
-                    for way, rate in matrix_rates(getattr(torch, kind), options.device).items():
-                        rates[kind, way].append(rate)
+                for name in own_precisions():
+                    for way, rate in matrix_rates(DTYPES[name], options.device).items():
+                        rates[name, way].append(rate)
                 for variant, step in variants.items():
                     samples[variant].append(seconds[batch].sum() / step(batch))
                     rate = f"{variant} {samples[variant][-1]:.3g} audio-seconds a second"
                     options.say(f"  {repeat + 1} of {options.repeats}: {rate}")
         own = {name: step for name, step in variants.items() if name not in (*released, "evaluation")}
         spent = {name: operation_seconds(partial(step, np.arange(size))) for name, step in own.items()}
-        products = {kind: statistics.median(values) for kind, values in rates.items()}
+        products = {key: statistics.median(values) for key, values in rates.items()}
         flops = flops_per_audio_second(dataset, backbone, folder, int(np.argsort(seconds)[size // 2]))
         difference = gradient_difference(dataset, backbone, folder, np.arange(size))
     found = _step_measured(samples, products, flops, difference, options, float(seconds.sum()))
@@ -96,21 +97,23 @@ def _step_measured(samples, products, flops, difference, options, seconds) -> Me
     steps = {name: values for name, values in samples.items() if name != "evaluation"}
     found = {f"rate_{name.removeprefix('ours_')}": value for name, value in rates.items()}
     found |= {f"ratio_{name.removeprefix('ours_')}": v for name, v in median_ratios(steps, base).items()}
-    fastest = {kind: max(rate for (of, _), rate in products.items() if of == kind) for kind, _ in products}
-    for name, kind in (("float32", "float32"), ("bf16", "bfloat16")):
-        found[f"product_gflops_{name}"] = fastest[kind] / 1e9
-        found[f"torch_product_gflops_{name}"] = products[kind, "torch"] / 1e9
-        found[f"utilisation_{name}"] = rates[f"ours_{name}"] * flops / fastest[kind]
-    gains = {"packed_ratio": ("ours_bf16", "padded_bf16"), "product_ratio": ("ours_float32", "product_float32")}
+    fastest = {name: max(rate for (of, _), rate in products.items() if of == name) for name, _ in products}
+    for name, rate in fastest.items():
+        found[f"product_gflops_{name}"] = rate / 1e9
+        found[f"torch_product_gflops_{name}"] = products[name, "torch"] / 1e9
+        found[f"utilisation_{name}"] = rates[f"ours_{name}"] * flops / rate
+    best = list(fastest)[-1]
+    gains = {"packed_ratio": (f"ours_{best}", f"padded_{best}"), "product_ratio": ("ours_float32", "product_float32")}
     for name, (after, before) in gains.items():
         if before in samples:
             found[name] = median_ratios({after: samples[after], before: samples[before]}, before)[after]
     found |= {"gflop_per_audio_second": flops / 1e9, "gradient_difference": difference}
-    found["table4_hours"] = table4_seconds(rates["ours_bf16"], rates["evaluation"]) / 3600
+    found["table4_hours"] = table4_seconds(rates[f"ours_{best}"], rates["evaluation"]) / 3600
     details = {
         "samples": {name: [round(float(value), 4) for value in values] for name, values in samples.items()},
         "audio_seconds": round(seconds, 1),
         "utterances": get_preset("iemocap").run.batch_size * options.repeats,
+        "precision": best,  # of padding, of evaluation and of Table 4's time
         "tf32": bool(torch.backends.cuda.matmul.allow_tf32) if options.device == "cuda" else None,
     }
     return Measured(found, details)
@@ -139,54 +142,69 @@ def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
     return corpus * (num_folds - 1) / training_rate + corpus / evaluation_rate
 
 
+def own_precisions() -> list[str]:
+    """What our step is measured in, the fastest last: "float32", and "bf16" where the device computes it itself."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return list(DTYPES) if has_fast_bfloat16(device) else ["float32"]
+
+
+def own_config(precision: str) -> RunConfig:
+    """The paper's run in one of `own_precisions`."""
+    return replace(get_preset("iemocap").run, precision={"float32": "fp32"}.get(precision, precision))
+
+
 def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[str, Callable[[np.ndarray], float]]:
     """Our steps on the utterances of those rows, and their evaluation; each returns its seconds.
 
-    On a CPU also what two choices saved: the step with padding, and float32 with torch's own matrix product.
+    On a CPU also what two choices saved: the step with padding, and float32 with torch's own matrix product. Padding
+    and evaluation are measured in the last of `own_precisions`.
     """
-    config = get_preset("iemocap").run
-    float32, bf16 = (make_trainer(replace(config, precision=p), dataset, backbone, folder) for p in ("fp32", "bf16"))
-    float32.model.train()
-    bf16.model.train()
+    trainers = {name: make_trainer(own_config(name), dataset, backbone, folder) for name in own_precisions()}
+    for trainer in trainers.values():
+        trainer.model.train()
+    best = list(trainers)[-1]
+    fastest = trainers[best]
 
     def step(trainer: _Trainer, rows: np.ndarray) -> float:
         return timed(lambda: trainer._step(rows, 1))
 
     def evaluate(rows: np.ndarray) -> float:
-        bf16.inputs = replace(bf16.inputs, test=rows)
-        seconds = timed(bf16.evaluate)
-        bf16.model.train()
+        fastest.inputs = replace(fastest.inputs, test=rows)
+        seconds = timed(fastest.evaluate)
+        fastest.model.train()
         return seconds
 
     def padded(rows: np.ndarray) -> float:
-        bf16.packed = False
-        seconds = step(bf16, rows)
-        bf16.packed = True
+        fastest.packed = False
+        seconds = step(fastest, rows)
+        fastest.packed = True
         return seconds
 
     def plain_product(rows: np.ndarray) -> float:
         original, packed.linear = packed.linear, nn.Module.__call__
-        seconds = step(float32, rows)
+        seconds = step(trainers["float32"], rows)
         packed.linear = original
         return seconds
 
-    variants = {"ours_float32": partial(step, float32), "ours_bf16": partial(step, bf16)}
-    if bf16.device.type == "cpu":
-        variants |= {"product_float32": plain_product, "padded_bf16": padded}
+    variants = {f"ours_{name}": partial(step, trainer) for name, trainer in trainers.items()}
+    if fastest.device.type == "cpu":
+        variants |= {"product_float32": plain_product} if packed.convolves() else {}
+        variants |= {f"padded_{best}": padded}
     return variants | {"evaluation": evaluate}
 
 
 def several_runs(options: Options) -> Measured:
-    """Audio-seconds a second of runs in bf16 that share the machine, each in a process of its own, all together.
+    """Audio-seconds a second of runs that share the machine, each in a process of its own, all together.
 
-    On a CPU one of one thread for each core, as `make reproduce` has them.
+    On a CPU one of one thread for each core, as `make reproduce` has them. In the last of `own_precisions`.
     """
     count = RUNS_ON_A_GPU if options.device == "cuda" else num_threads(options)
     size = get_preset("iemocap").run.batch_size
     seconds = iemocap_lengths(size * options.repeats) / (4 if options.small else 1)
     with TemporaryDirectory() as name:
         backbone = str(init_random_backbone(Path(name) / "backbone", base_architecture(options.small), SEED))
-        given = {"seconds": seconds.tolist(), "backbone": backbone, "size": size}
+        precision = own_precisions()[-1]
+        given = {"seconds": seconds.tolist(), "backbone": backbone, "size": size, "precision": precision}
         with _children("run_child", [given] * count) as runs:
             for work in ("train", "evaluate"):  # the state of a long run, as in `training_step`
                 _all_at_once(runs, work)
@@ -197,7 +215,8 @@ def several_runs(options: Options) -> Measured:
                 options.say(f"  {count} runs at once, {work}: {rates[work]:.3g} audio-seconds a second")
     hours = table4_seconds(rates["train"], rates["evaluate"]) / 3600
     found = {"rate_aggregate": rates["train"], "rate_evaluation": rates["evaluate"], "table4_hours": hours}
-    return Measured(found, {"runs": count, "audio_seconds": round(float(seconds.sum()), 1)})
+    details = {"runs": count, "audio_seconds": round(float(seconds.sum()), 1), "precision": precision}
+    return Measured(found, details)
 
 
 def run_child() -> None:
@@ -208,7 +227,7 @@ def run_child() -> None:
     keep_freed_memory()
     with TemporaryDirectory() as name:
         dataset = noise_dataset(given["seconds"], Path(name))
-        trainer = make_trainer(get_preset("iemocap").run, dataset, given["backbone"], Path(name))
+        trainer = make_trainer(own_config(given["precision"]), dataset, given["backbone"], Path(name))
         batches = np.arange(len(dataset.table)).reshape(-1, given["size"])
         for line in sys.stdin:
             work = json.loads(line)
@@ -310,7 +329,7 @@ def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, 
     """Operations that training an utterance takes, by second: three times those counted in its forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    trainer = make_trainer(get_preset("iemocap").run, dataset, backbone, folder)
+    trainer = make_trainer(own_config("float32"), dataset, backbone, folder)
     trainer.packed = False
     batch = trainer._batch(np.array([row]))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -323,7 +342,7 @@ def gradient_difference(dataset: SpeechDataset, backbone: str, folder: Path, row
 
     One by one they go through the padded path, with nothing to pad: transformers' modules in torch's own products.
     """
-    config = replace(get_preset("iemocap").run, precision="fp32", dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9)
+    config = replace(own_config("float32"), dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9)
     gradients = []
     shorter = replace_lengths(dataset, 0.5)
     for is_packed, limit in ((True, 1e9), (False, 1e-3)):

@@ -187,6 +187,8 @@ def _ask(worker: subprocess.Popen, task: dict, progress: Progress) -> tuple[str,
         message = json.loads(line)
         if "epoch" in message:
             progress.event(task["run_id"], message)
+        elif "note" in message:
+            progress.say_once(message["note"])
         else:
             return message["status"], message.get("error")
     code = worker.wait()
@@ -205,11 +207,14 @@ def work() -> None:
             tasks.put(line)
         os._exit(0)  # the parent closed the pipe or died: nothing half-done would be used
 
+    def tell(event: dict) -> None:
+        channel.write(json.dumps({key: event[key] for key in ("epoch", "note") if key in event}) + "\n")
+
     threading.Thread(target=listen, daemon=True).start()
     while True:
         task = json.loads(tasks.get())
         try:
-            status = execute(task, lambda event: channel.write(json.dumps({"epoch": event["epoch"]}) + "\n"))
+            status = execute(task, tell)
             message = {"status": status}
         except Exception as error:  # reported to the parent, which goes on with the other runs
             traceback.print_exc()

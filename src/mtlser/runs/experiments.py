@@ -193,11 +193,11 @@ def make_run_id(config: RunConfig, digests: Mapping[str, str], recipe_version: i
 def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:
     """The paper's ablation (Table 4): every alpha on every fold. Settings come from MTLSER_* unless given.
 
-    Raises ConfigError for an unknown preset, protocol or alpha.
+    Raises ConfigError for an unknown preset, protocol, precision or alpha.
     """
     settings = settings or Settings.from_environment()
     chosen = get_preset(preset)
-    changes = {"protocol": settings.protocol, "epochs": settings.epochs}
+    changes = {name: getattr(settings, name) for name in ("protocol", "epochs", "precision")}
     template = replace(chosen.run, **{name: value for name, value in changes.items() if value is not None})
     alphas = settings.alphas or chosen.alphas
     unknown = [alpha for alpha in alphas if alpha not in chosen.alphas]

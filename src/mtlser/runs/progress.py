@@ -24,6 +24,7 @@ class Progress:
         self.epochs = plan.template.epochs
         self.done_here = 0.0  # runs, fractions of the running ones included
         self.running: dict[str, int] = {}  # epochs done of each run that is in progress
+        self.said: set[str] = set()
         self.started = time.monotonic()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -45,6 +46,14 @@ class Progress:
             return
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(line)
+
+    def say_once(self, text: str) -> None:
+        """`say`, for what every run of a machine would say."""
+        with self._lock:
+            is_new = text not in self.said
+            self.said.add(text)
+        if is_new:
+            self.say(text)
 
     def event(self, run_id: str, event: dict) -> None:
         """An epoch ended."""

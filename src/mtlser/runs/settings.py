@@ -21,6 +21,7 @@ class Settings:
     alphas: tuple[float, ...] | None = None  # None: all of the preset
     folds: tuple[str, ...] | None = None
     epochs: int | None = None
+    precision: str | None = None  # instead of the preset's
     train: bool = True  # False: only read what is there
     artifacts: Path = Path("artifacts")
     results: Path = Path("book/results")
@@ -30,7 +31,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings of MTLSER_RELEASE, _BACKBONE, _PROTOCOL, _ALPHAS, _FOLDS, _EPOCHS, _TRAIN and so on.
+        """The settings of MTLSER_RELEASE, _BACKBONE, _PROTOCOL, _ALPHAS, _FOLDS, _EPOCHS, _PRECISION and so on.
 
         Raises ConfigError that names the variable.
         """
@@ -63,6 +64,7 @@ _CONVERTERS = {
     "alphas": _numbers,
     "folds": lambda text: tuple(text.replace(",", " ").split()),
     "epochs": int,
+    "precision": str,
     "train": _truth,
     "artifacts": Path,
     "results": Path,

@@ -34,6 +34,7 @@ from mtlser.corpus.text import greedy_decode
 from mtlser.model.encoder import time_mask
 from mtlser.model.losses import multitask_loss
 from mtlser.model.multitask import MultitaskModel
+from mtlser.processes import has_fast_bfloat16
 from mtlser.runs import metrics, records
 from mtlser.runs.checkpoints import load_checkpoint, save_checkpoint
 from mtlser.storage import write_json, write_table
@@ -210,6 +211,8 @@ class _Trainer:
             self.waveforms = waveforms_on(self.device, inputs.dataset)
         # Cached features are short and alike in length, and "released" padding has to be there to be read.
         self.packed = self.features is None and config.encoder_padding == "exact"
+        if config.precision == "bf16" and not has_fast_bfloat16(self.device):
+            self.progress({"note": f"no instructions for bfloat16 ({self.device_name}): PRECISION=fp32 is faster here"})
         self.model.to(self.device)
         self.optimizer = make_optimizer(self.model, config)
         self.num_steps = config.epochs * -(-len(inputs.train) // config.batch_size)
