@@ -194,8 +194,8 @@ def test_a_title_needs_a_heading(project, no_kernel):
 
 
 def test_the_library_digest_sees_code_and_data_and_not_compiled_files(tmp_path):
-    for name in ("mtlser/a.py", "mtlser/data/w.bin", "mtlser/__pycache__/a.pyc", "mtlser_book/execute.py",
-                 "mtlser_book/provenance.py"):  # fmt: skip
+    own = [f"mtlser_book/{name}.py" for name in ("execute", "kernels", "preloaded", "provenance")]
+    for name in ("mtlser/a.py", "mtlser/data/w.bin", "mtlser/__pycache__/a.pyc", *own):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
     first = execute.library_digest(tmp_path)

@@ -20,12 +20,12 @@ from smoke import ROOT, clean_environment
 ALPHAS = "0.1,1"  # four runs, so that some are done, some half-way and some untouched
 
 
-def start(artifacts: Path) -> subprocess.Popen:
+def start(artifacts: Path, workers: int) -> subprocess.Popen:
     """`python -m mtlser run table4` in a process group of its own, as a terminal would start it."""
     return subprocess.Popen(
         [sys.executable, "-m", "mtlser", "run", "table4", "--preset", "smoke"],
         cwd=ROOT,
-        env=clean_environment(MTLSER_ARTIFACTS=str(artifacts), MTLSER_ALPHAS=ALPHAS),
+        env=clean_environment(MTLSER_ARTIFACTS=str(artifacts), MTLSER_ALPHAS=ALPHAS, MTLSER_WORKERS=str(workers)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -46,12 +46,13 @@ def comparable(artifacts: Path, names) -> list[pd.DataFrame]:
     return [found.runs.drop(columns=times), found.history.drop(columns="seconds"), found.predictions]
 
 
-@pytest.mark.parametrize("moment", ["corpus", "running", "first done"])
-def test_killed_and_called_again(smoke_book, tmp_path, moment):
+@pytest.mark.parametrize(("moment", "workers"), [("corpus", 1), ("running", 2), ("first done", 1)])
+def test_killed_and_called_again(smoke_book, tmp_path, moment, workers):
+    """One worker where a second would add its start alone."""
     artifacts = tmp_path / "artifacts"
     if moment != "corpus":
         shutil.copytree(smoke_book.artifacts / "corpora", artifacts / "corpora")
-    process = start(artifacts)
+    process = start(artifacts, workers)
     reached = {
         "corpus": lambda: any((artifacts / "corpora").rglob("*.wav")),
         "running": lambda: any((artifacts / "runs").glob("*/run.json")),
@@ -66,7 +67,7 @@ def test_killed_and_called_again(smoke_book, tmp_path, moment):
     if moment == "first done":
         assert before
 
-    again = start(artifacts)
+    again = start(artifacts, workers)
     _, messages = again.communicate(timeout=300)
     assert again.returncode == 0, messages
     after = finished(artifacts)

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from mtlser.report.sounds import PAGE_FILES
 from mtlser.storage import digest, whole_file
 from mtlser_book import provenance
+from mtlser_book.kernels import forked_kernels
 
 
 class NotebookError(Exception):
@@ -77,7 +78,7 @@ def check_parameters(notebook: NotebookNode, page: Page) -> None:
 def library_digest(source: Path) -> str:
     """SHA-256 over names and bytes of the library in the folder `source` and of what finishes a page."""
     files = [p for p in (source / "mtlser").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    files += [source / "mtlser_book" / name for name in ("execute.py", "provenance.py")]
+    files += [source / "mtlser_book" / name for name in ("execute.py", "kernels.py", "preloaded.py", "provenance.py")]
     parts: list[str] = []
     for path in sorted(files):
         with path.open("rb") as stream:
@@ -105,8 +106,11 @@ def is_current(target: Path, key: str) -> bool:
 
 
 @contextmanager
-def kernel_environment(build: Path, extra: dict[str, str]) -> Iterator[None]:
-    """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython."""
+def kernel_environment(build: Path, extra: dict[str, str], *, fork: bool = True) -> Iterator[None]:
+    """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython.
+
+    `fork`: they start at once where that is safe (`mtlser_book.kernels`), and not as on a student's computer.
+    """
     own = {
         "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),  # searched before the user's kernels
         "IPYTHONDIR": str((build / "ipython").resolve()),  # no start-up files of the user
@@ -123,7 +127,8 @@ def kernel_environment(build: Path, extra: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     try:
-        yield
+        with forked_kernels() if fork else nullcontext():
+            yield
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -73,7 +73,8 @@ def lab_key(root: Path, lab: students.Lab) -> str:
 def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> tuple[nbformat.NotebookNode, float]:
     """The notebook, run from top to bottom in `folder`, and the seconds it took. Raises CellExecutionError."""
     started = time.perf_counter()
-    with kernel_environment(folder / "kernel", {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}):
+    environment = {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}
+    with kernel_environment(folder / "kernel", environment, fork=False):  # a student waits for the imports too
         client = NotebookClient(
             notebook, timeout=LIMIT_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
         )

@@ -1,0 +1,28 @@
+"""What pages import, imported: the process that kernels are forked from reads this (`mtlser_book.kernels`)."""
+
+import os
+from contextlib import suppress
+from importlib import import_module
+
+# Read where they are imported, and not when a kernel starts.
+os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+for name in (
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "matplotlib.figure",
+    "matplotlib_inline.backend_inline",
+    "seaborn",
+    "statsmodels.stats.multitest",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "mtlser.runs.training",
+    "mtlser.runs.engines",
+    "mtlser.model.recognizer",
+    "mtlser_book.lab_data",
+    "mtlser_book.checks",
+    *(f"mtlser.report.{name}" for name in ("claims", "corpus", "cost", "figures", "readings", "tables", "using")),
+):
+    with suppress(Exception):  # the page that needs it will say what is wrong
+        import_module(name)
