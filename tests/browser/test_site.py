@@ -220,3 +220,21 @@ def test_the_sounds_of_the_corpus_page_can_be_played(visit):
     )
     assert len(seconds) == num_sounds and all(0.5 < duration < 10 for duration in seconds)
     assert not problems
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("<p>Words</p>" * 50 + "<p style='color: #aaa'>pale words</p>", "color-contrast"),
+        ("<p>Words</p>" * 50 + "<div style='background: #222'><p>words</p></div>", "color-contrast"),
+        ("<p>Words</p><p>Words <span style='opacity: 0.3'>of the same colour</span></p>", "color-contrast"),
+        ("<p>Words</p><div>" + "<code style='color: #999'>word</code> " * 9 + "</div>", "color-contrast"),
+        ("<p>Words</p><p style='color: #aaa' hidden>unseen</p>", None),
+        ("<p>Words</p><button></button>", "button-name"),
+    ],
+)
+def test_what_axe_finds_serious_fails_a_page(browser, serious_violations, body, found):
+    page = browser.new_page()
+    page.set_content(f"<html lang='en'><title>A page</title><body style='background: #fff'><main>{body}</main></body>")
+    assert [line.split(":")[0] for line in serious_violations(page)] == ([found] if found else [])
+    page.close()
