@@ -20,6 +20,7 @@ from mtlser.runs.benchmark import FIGURES, STEP_PARTS, Figure, read_benchmarks
 from mtlser.runs.settings import Settings
 
 NOT_MEASURED = "not measured"
+MAINTAINERS = "maintainers"  # the contributor whose records the book shows first
 
 VARIANTS = {
     "released": "released code's step, float32",
@@ -34,11 +35,41 @@ VARIANTS = {
 
 
 def read(results: Path | None = None) -> list[dict]:
-    """The newest record of each benchmark and device under the results folder, in the order of the benchmarks."""
+    """One record of each benchmark and device under the results folder, in the order of the benchmarks.
+
+    The maintainers' where there is one, and else the newest.
+    """
     found = read_benchmarks(results or Settings.from_environment().results)
-    newest = {(r["benchmark"], r["device"]): r for r in sorted(found, key=lambda record: record["finished"])}
+    chosen = sorted(found, key=lambda record: (record["contributor"] == MAINTAINERS, record["finished"]))
+    last = {(record["benchmark"], record["device"]): record for record in chosen}
     order = list(dict.fromkeys((figure.benchmark, figure.device) for figure in FIGURES))
-    return [newest[key] for key in order if key in newest]
+    return [last[key] for key in order if key in last]
+
+
+def elsewhere(results: Path | None = None) -> pd.DataFrame:
+    """Promised figures in the records that `read` leaves out: what, measured, outcome, machine, by, day."""
+    shown = [(record["benchmark"], record["device"], record["contributor"]) for record in read(results)]
+    rows = [
+        {
+            "what": figure.title.replace("`", ""),
+            "measured": number(record["measured"][figure.name], figure.unit),
+            "outcome": _outcome(figure, record["measured"][figure.name]),
+            "machine": _machine(record["hardware"]),
+            "by": record["contributor"],
+            "day": record["finished"][:10],
+        }
+        for record in read_benchmarks(results or Settings.from_environment().results)
+        for figure in FIGURES
+        if (record["benchmark"], record["device"], record["contributor"]) not in shown
+        and (figure.benchmark, figure.device) == (record["benchmark"], record["device"])
+        and figure.name in record["measured"]
+    ]
+    return pd.DataFrame(rows, columns=["what", "measured", "outcome", "machine", "by", "day"])
+
+
+def _machine(hardware: dict) -> str:
+    name = hardware.get("gpu") or " with ".join(filter(None, [hardware["processor"], hardware.get("instructions")]))
+    return f"{name}, {hardware['cores']} cores, {hardware['memory_gib']:g} GiB"
 
 
 def _record(records: Sequence[dict], benchmark: str, device: str = "cpu") -> dict | None:
@@ -105,12 +136,9 @@ def source(records: Sequence[dict], benchmark: str, device: str = "cpu", takes: 
     record = _record(records, benchmark, device)
     if record is None:
         return NOT_MEASURED.capitalize()
-    machine = record["hardware"]
     threads = f"{record['threads']} thread" + ("" if record["threads"] == 1 else "s")
-    name = machine.get("gpu") or machine["processor"]
-    size = f"{machine['cores']} cores, {machine['memory_gib']:g} GiB"
     takes = takes or f"medians of {record['repeats']}"
-    return f"Measured on {name}, {size}, {threads}; {takes}"
+    return f"Measured on {_machine(record['hardware'])}, {threads}; {takes}"
 
 
 def rates(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
@@ -247,8 +275,7 @@ def machines(records: Sequence[dict]) -> pd.DataFrame:
     rows = [
         {
             "benchmark": record["title"],
-            "machine": f"{record['hardware'].get('gpu') or record['hardware']['processor']}, "
-            f"{record['hardware']['cores']} cores, {record['hardware']['memory_gib']:g} GiB",
+            "machine": _machine(record["hardware"]),
             "threads": str(record["threads"]),
             "repeats": str(record["repeats"]),
             "torch": record["versions"]["torch"],

@@ -207,9 +207,16 @@ def make_record(benchmark: Benchmark, options: Options, key: str, found: Measure
         "seconds": round(seconds, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": records.versions(),
-        "hardware": records.hardware() | gpu(options),
+        "hardware": records.hardware() | instructions() | gpu(options),
         "revision": records.revision(),
     }
+
+
+def instructions() -> dict[str, str]:
+    """The widest instructions that torch uses on this CPU: AVX512, AVX2, or DEFAULT elsewhere."""
+    import torch
+
+    return {"instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 def gpu(options: Options) -> dict[str, str]:
