@@ -15,7 +15,15 @@ from mtlser.config import ConfigError, get_preset
 from mtlser.model import MultitaskModel, packed
 from mtlser.model.backbone import init_random_backbone
 from mtlser.processes import has_fast_bfloat16
-from mtlser.runs import benchmark, benchmark_inputs, benchmark_parts, benchmark_project, benchmark_step
+from mtlser.runs import (
+    benchmark,
+    benchmark_children,
+    benchmark_inputs,
+    benchmark_parts,
+    benchmark_project,
+    benchmark_runs,
+    benchmark_step,
+)
 from mtlser.runs.benchmark import BENCHMARKS, FIGURES, Benchmark, Measured, Options, read_record, run_benchmarks
 from mtlser.runs.released_step import ReleasedStep
 from mtlser.storage import write_json
@@ -165,7 +173,7 @@ def test_the_training_step_is_measured_whole(monkeypatch, with_bf16):
     fast = has_fast_bfloat16(torch.device("cpu"))
     if with_bf16 and not fast:
         pytest.skip("this processor has no instructions for bfloat16")
-    monkeypatch.setattr(benchmark_step, "has_fast_bfloat16", lambda device: with_bf16)
+    monkeypatch.setattr(benchmark_inputs, "has_fast_bfloat16", lambda device: with_bf16)
     monkeypatch.setattr(packed, "convolves", lambda: with_bf16)
     found = benchmark_step.training_step(SMALL)
     json.dumps(found.details, allow_nan=False)
@@ -187,14 +195,17 @@ def test_the_training_step_is_measured_whole(monkeypatch, with_bf16):
 
 
 def test_several_runs_share_the_machine():
-    found = benchmark_step.several_runs(replace(SMALL, threads=2))
+    found = benchmark_runs.several_runs(replace(SMALL, threads=2))
     assert found.details["runs"] == 2
     assert 0 < found.measured["rate_aggregate"] < 1e6 and found.measured["table4_hours"] > 0
 
 
 def test_a_process_of_a_benchmark_that_dies_is_named():
-    with pytest.raises(RuntimeError, match="ended with code"), benchmark_step._children("run_child", [{}]) as [child]:
-        benchmark_step._answer(child)
+    with (
+        pytest.raises(RuntimeError, match="ended with code"),
+        benchmark_children.children("mtlser.runs.benchmark_runs:run_child", [{}]) as [child],
+    ):
+        benchmark_children.answer(child)
 
 
 def test_a_variant_with_torch_s_own_product_leaves_the_others_theirs(tmp_path, monkeypatch):

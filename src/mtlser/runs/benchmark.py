@@ -59,7 +59,7 @@ class Measured:
 
 BENCHMARKS = (
     Benchmark("training-step", "Training step of wav2vec2-base", "mtlser.runs.benchmark_step:training_step"),
-    Benchmark("several-runs", "Several runs that share the machine", "mtlser.runs.benchmark_step:several_runs"),
+    Benchmark("several-runs", "Several runs that share the machine", "mtlser.runs.benchmark_runs:several_runs"),
     Benchmark("memory", "Memory of a step with the longest utterance", "mtlser.runs.benchmark_parts:memory"),
     Benchmark("pocket-step", "Where a step of the pocket model goes", "mtlser.runs.benchmark_parts:pocket_step"),
     Benchmark("loader", "Reading a release of full size", "mtlser.runs.benchmark_project:loader"),

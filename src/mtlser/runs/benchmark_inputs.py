@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ import torch
 from transformers import Wav2Vec2Config
 from transformers.utils.logging import disable_progress_bar
 
-from mtlser.config import DATA_FOLDER, EMOTIONS, SAMPLE_RATE_HZ, RunConfig
+from mtlser.config import DATA_FOLDER, EMOTIONS, SAMPLE_RATE_HZ, RunConfig, get_preset
 from mtlser.corpus.dataset import SpeechDataset
-from mtlser.processes import keep_freed_memory
+from mtlser.processes import has_fast_bfloat16, keep_freed_memory
 from mtlser.runs.benchmark import Options, num_threads
 from mtlser.runs.training import RunInputs, _Trainer
 
@@ -88,3 +89,14 @@ def prepare(options: Options) -> None:
     disable_progress_bar()
     torch.set_num_threads(num_threads(options))
     keep_freed_memory()
+
+
+def own_precisions() -> list[str]:
+    """What our step is measured in, the fastest last: "float32", and "bf16" where the device computes it itself."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return ["float32", "bf16"] if has_fast_bfloat16(device) else ["float32"]
+
+
+def own_config(precision: str) -> RunConfig:
+    """The paper's run in one of `own_precisions`."""
+    return replace(get_preset("iemocap").run, precision={"float32": "fp32"}.get(precision, precision))

@@ -25,9 +25,10 @@ from mtlser.runs.benchmark_inputs import (
     longest_seconds,
     make_trainer,
     noise_dataset,
+    own_config,
+    own_precisions,
     timed,
 )
-from mtlser.runs.benchmark_step import own_config, own_precisions
 from mtlser.runs.training import _Trainer
 
 

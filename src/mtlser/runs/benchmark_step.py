@@ -1,4 +1,4 @@
-"""Benchmarks of training: our step against the released code's, and several runs that share a machine."""
+"""Benchmark of training: our step against the released code's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,19 +21,21 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from mtlser import paper
-from mtlser.config import RunConfig, get_preset
+from mtlser.config import get_preset
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
 from mtlser.model import packed
 from mtlser.model.backbone import init_random_backbone
-from mtlser.processes import has_fast_bfloat16, keep_freed_memory
 from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
+from mtlser.runs.benchmark_children import answer, children, tell
 from mtlser.runs.benchmark_inputs import (
     SEED,
     base_architecture,
     iemocap_lengths,
     make_trainer,
     noise_dataset,
+    own_config,
+    own_precisions,
     prepare,
     replace_lengths,
     timed,
@@ -52,7 +54,6 @@ OPERATIONS = {  # of torch, by kind
     "optimiser": ("_fused_adamw_", "linalg_vector_norm"),
 }  # fmt: skip
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-RUNS_ON_A_GPU = 4  # at once, in `several_runs`
 MATRIX_SIZE = 2048  # of the product that the machine's own rate is measured with
 
 
@@ -142,17 +143,6 @@ def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
     return corpus * (num_folds - 1) / training_rate + corpus / evaluation_rate
 
 
-def own_precisions() -> list[str]:
-    """What our step is measured in, the fastest last: "float32", and "bf16" where the device computes it itself."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return list(DTYPES) if has_fast_bfloat16(device) else ["float32"]
-
-
-def own_config(precision: str) -> RunConfig:
-    """The paper's run in one of `own_precisions`."""
-    return replace(get_preset("iemocap").run, precision={"float32": "fp32"}.get(precision, precision))
-
-
 def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[str, Callable[[np.ndarray], float]]:
     """Our steps on the utterances of those rows, and their evaluation; each returns its seconds.
 
@@ -193,90 +183,6 @@ def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[st
     return variants | {"evaluation": evaluate}
 
 
-def several_runs(options: Options) -> Measured:
-    """Audio-seconds a second of runs that share the machine, each in a process of its own, all together.
-
-    On a CPU one of one thread for each core, as `make reproduce` has them. In the last of `own_precisions`.
-    """
-    count = RUNS_ON_A_GPU if options.device == "cuda" else num_threads(options)
-    size = get_preset("iemocap").run.batch_size
-    seconds = iemocap_lengths(size * options.repeats) / (4 if options.small else 1)
-    with TemporaryDirectory() as name:
-        backbone = str(init_random_backbone(Path(name) / "backbone", base_architecture(options.small), SEED))
-        precision = own_precisions()[-1]
-        given = {"seconds": seconds.tolist(), "backbone": backbone, "size": size, "precision": precision}
-        with _children("run_child", [given] * count) as runs:
-            for work in ("train", "evaluate"):  # the state of a long run, as in `training_step`
-                _all_at_once(runs, work)
-            rates = {}
-            for work in ("train", "evaluate"):
-                taken = [timed(lambda work=work: _all_at_once(runs, work)) for _ in range(options.repeats)]
-                rates[work] = count * float(seconds.sum()) / statistics.median(taken)
-                options.say(f"  {count} runs at once, {work}: {rates[work]:.3g} audio-seconds a second")
-    hours = table4_seconds(rates["train"], rates["evaluate"]) / 3600
-    found = {"rate_aggregate": rates["train"], "rate_evaluation": rates["evaluate"], "table4_hours": hours}
-    details = {"runs": count, "audio_seconds": round(float(seconds.sum()), 1), "precision": precision}
-    return Measured(found, details)
-
-
-def run_child() -> None:
-    """Words in, "train" or "evaluate"; does it with all utterances and says so, a line each, until the input ends."""
-    given = json.loads(sys.stdin.readline())
-    disable_progress_bar()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    with TemporaryDirectory() as name:
-        dataset = noise_dataset(given["seconds"], Path(name))
-        trainer = make_trainer(own_config(given["precision"]), dataset, given["backbone"], Path(name))
-        batches = np.arange(len(dataset.table)).reshape(-1, given["size"])
-        for line in sys.stdin:
-            work = json.loads(line)
-            trainer.model.train()
-            if work == "train":
-                for batch in batches:
-                    trainer._step(batch, 1)
-            else:
-                trainer.evaluate()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            print(json.dumps(work), flush=True)
-
-
-@contextmanager
-def _children(function: str, given: Sequence[dict]) -> Iterator[list[subprocess.Popen]]:
-    """Processes that run a function of this module, each with its dictionary as the first line of its input."""
-    code = f"from mtlser.runs.benchmark_step import {function} as child; child()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) for _ in given]
-    try:
-        for process, one in zip(processes, given, strict=True):
-            _tell(process, one)
-        yield processes
-    finally:
-        for process in processes:
-            process.communicate()
-
-
-def _tell(process: subprocess.Popen, line: object) -> None:
-    process.stdin.write(json.dumps(line) + "\n")
-    process.stdin.flush()
-
-
-def _answer(process: subprocess.Popen) -> object:
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"a process of the benchmark ended with code {process.wait()}; its message is above")
-    return json.loads(answer)
-
-
-def _all_at_once(processes: Sequence[subprocess.Popen], word: str) -> None:
-    """Tells all of them and waits for the last."""
-    for process in processes:
-        _tell(process, word)
-    for process in processes:
-        _answer(process)
-
-
 @contextmanager
 def released_processes(seconds: np.ndarray, backbone: str, options: Options):
     """The released code's step in a process of its own, with the system's memory settings and not a worker's.
@@ -287,10 +193,12 @@ def released_processes(seconds: np.ndarray, backbone: str, options: Options):
     given = {"threads": num_threads(options), "seconds": seconds.tolist(), "backbone": backbone}
 
     def ask(process: subprocess.Popen, rows: np.ndarray) -> float:
-        _tell(process, rows.tolist())
-        return _answer(process)
+        tell(process, rows.tolist())
+        return answer(process)
 
-    with _children("released_child", [given | {"fp16": name == "released_fp16"} for name in names]) as processes:
+    with children(
+        "mtlser.runs.benchmark_step:released_child", [given | {"fp16": name == "released_fp16"} for name in names]
+    ) as processes:
         yield {name: partial(ask, process) for name, process in zip(names, processes, strict=True)}
 
 
