@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mtlser.config import MAX_SECONDS, PRESETS, ConfigError
+from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS, ConfigError
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench = add("bench", _bench, "measure speed and memory; writes records that the book shows")
     bench.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks; all but the longest by default")
-    bench.add_argument("--contributor", default="maintainers", help="name of the folder under the results folder")
+    bench.add_argument("--contributor", default=MAINTAINERS, help="name of the folder under the results folder")
     bench.add_argument("--repeats", type=int, default=3, help="of which the median is taken")
     bench.add_argument("--threads", type=int, help="of torch; one for each core by default")
     bench.add_argument("--again", action="store_true", help="also what has a record of this code and machine")

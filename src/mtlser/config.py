@@ -28,6 +28,9 @@ RECIPE_VERSION = 1
 Protocol = Literal["speaker", "released", "session"]
 PROTOCOLS: tuple[Protocol, ...] = ("speaker", "released", "session")
 
+# The contributor whose records the book shows first.
+MAINTAINERS = "maintainers"
+
 DATA_FOLDER = Path(__file__).parent / "data"
 POCKET_BACKBONE = DATA_FOLDER / "pocket-backbone"
 

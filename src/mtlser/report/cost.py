@@ -13,14 +13,13 @@ from typing import Any
 import pandas as pd
 
 from mtlser import paper
-from mtlser.config import get_preset
+from mtlser.config import MAINTAINERS, get_preset
 from mtlser.report import figures
 from mtlser.report.display import NUM_FOLDS, Html, Markdown
 from mtlser.runs.benchmark import FIGURES, STEP_PARTS, Figure, read_benchmarks
 from mtlser.runs.settings import Settings
 
 NOT_MEASURED = "not measured"
-MAINTAINERS = "maintainers"  # the contributor whose records the book shows first
 
 VARIANTS = {
     "released": "released code's step, float32",

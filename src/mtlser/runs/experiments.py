@@ -120,13 +120,13 @@ class Plan:
         if has_corpus(self.preset, self.settings):
             local = records.read_records([run.folder for run in self.runs])
         else:
-            local = self._matching(records.read_records(_run_folders(self.settings)))
+            local = self.matching(records.read_records(_run_folders(self.settings)))
         if not local.runs.empty:
             return local
-        return self._matching(shared_records(self.settings))
+        return self.matching(shared_records(self.settings))
 
-    def _matching(self, found: Records) -> Records:
-        """Those of any records that this plan asks for, when their run ids can't be computed without the corpus.
+    def matching(self, found: Records) -> Records:
+        """Those of any records that this plan asks for, also where their run ids can't be computed without the corpus.
 
         Records of another setting (epochs, learning rate, recipe …) are another experiment and are left out.
         """

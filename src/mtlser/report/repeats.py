@@ -1,0 +1,101 @@
+"""The same runs on another machine: how far their numbers travel.
+
+A run's identity is its configuration and what it reads, not its machine. Two processors add in another order, rounding
+differs in the last bits, and training carries the difference on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mtlser.config import MAINTAINERS
+from mtlser.report import statistics
+from mtlser.report.display import Markdown, interval_points, percent, points, provenance
+from mtlser.runs import metrics
+from mtlser.runs.experiments import table4
+from mtlser.runs.records import Records, merge, read_shared
+from mtlser.runs.settings import Settings
+
+COLUMNS = (
+    "by", "α", "runs", "accuracy here", "accuracy there", "largest difference of a fold", "answered alike",
+    "word errors here", "word errors there",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The runs that the maintainers and one contributor both finished, in the same order."""
+
+    contributor: str
+    remarks: str  # the contributor's, on the machine
+    here: Records
+    there: Records
+
+
+def read_repeats(preset: str = "pocket", settings: Settings | None = None) -> list[Repeat]:
+    """Every contributor's runs of Table 4 that the maintainers finished too; none without the maintainers' records."""
+    plan = table4(preset, settings)
+    folders = sorted(path.parent for path in plan.settings.results.glob("*/runs.parquet"))
+    if plan.settings.results / MAINTAINERS not in folders:
+        return []
+    ours = plan.matching(read_shared(plan.settings.results / MAINTAINERS)).only(status="done")
+    found = []
+    for folder in folders:
+        theirs = plan.matching(read_shared(folder)).only(status="done")
+        both = sorted(set(ours.runs["run_id"]) & set(theirs.runs["run_id"]))
+        if folder.name != MAINTAINERS and both:
+            remarks = json.loads((folder / "about.json").read_text(encoding="utf-8")).get("remarks", "")
+            found.append(Repeat(folder.name, remarks, ours.only(run_id=both), theirs.only(run_id=both)))
+    return found
+
+
+def table(repeats: Sequence[Repeat]) -> pd.DataFrame:
+    """One row for each repeat and alpha, columns COLUMNS, as the book shows them."""
+    rows = []
+    for repeat in repeats:
+        for alpha in sorted(repeat.here.runs["alpha"].unique()):
+            both = [records.only(alpha=alpha) for records in (repeat.here, repeat.there)]
+            here, there = (records.runs.set_index("run_id")["accuracy"] for records in both)
+            accuracies = [percent(metrics.pooled_accuracy(records)) for records in both]
+            errors = [percent(metrics.mean_wer(records.runs["wer"])) for records in both]
+            apart = f"{100 * (here - there).abs().max():.1f} points"
+            values = (f"{alpha:g}", str(len(here)), *accuracies, apart, percent(_alike(*both)), *errors)
+            rows.append(dict(zip(COLUMNS, (repeat.contributor, *values), strict=True)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def source(repeats: Sequence[Repeat]) -> str:
+    """What the table's numbers come from: the corpus, and what each contributor says of the machine."""
+    if not repeats:
+        return "Not run"
+    machines = "; ".join(f"{repeat.contributor}: {repeat.remarks or 'no remarks'}" for repeat in repeats)
+    return f"{provenance(merge(repeat.here for repeat in repeats))}. By {machines}"
+
+
+def _alike(here: Records, there: Records) -> float:
+    keys = ["run_id", "utterance"]
+    both = here.predictions[[*keys, "prediction"]].merge(there.predictions[[*keys, "prediction"]], on=keys)
+    return float((both["prediction_x"] == both["prediction_y"]).mean())
+
+
+def reading(repeats: Sequence[Repeat], baseline: float = 0.0, alpha: float = 0.1) -> Markdown:
+    """Whether the gain from `baseline` to `alpha` is the same there, in a sentence for each repeat that has both."""
+    lines = []
+    for repeat in repeats:
+        gains = [statistics.compare(records.predictions, baseline, alpha) for records in (repeat.here, repeat.there)]
+        if any(np.isnan(gain["difference"]) for gain in gains):
+            continue
+        here, there = (
+            f"**{points(gain['difference'])} points** (95% interval {interval_points(gain['difference_interval'])})"
+            for gain in gains
+        )
+        lines.append(
+            f"From α = {baseline:g} to {alpha:g} the accuracy changes by {here} in the maintainers' records, and by "
+            f"{there} in those of {repeat.contributor}."
+        )
+    return Markdown("\n\n".join(lines) or "No other machine has repeated both α = 0 and α = 0.1.")

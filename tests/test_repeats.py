@@ -1,0 +1,81 @@
+"""Repeated runs, invented: what is compared, what is left out, and what the page says."""
+
+from __future__ import annotations
+
+import pytest
+
+from fake_records import SPEAKERS, fake_records
+from mtlser.config import MAINTAINERS, RECIPE_VERSION, get_preset
+from mtlser.report import display, repeats
+from mtlser.runs.records import Records, merge, share
+from mtlser.runs.settings import Settings
+
+EPOCHS = get_preset("pocket").run.epochs
+
+
+def shared(folder, name: str, records: Records) -> None:
+    records.runs["recipe_version"] = RECIPE_VERSION
+    share(records, folder / name, {"contributor": name, "remarks": f"the machine of {name}"})
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Ten folds of two alphas; another contributor ran three of them, with two answers turned, and has other runs."""
+    shared(tmp_path, MAINTAINERS, fake_records(alphas=(0.0, 0.1), epochs=EPOCHS))
+    theirs = fake_records(alphas=(0.0, 0.1), folds=SPEAKERS[:3], epochs=EPOCHS)
+    first = theirs.predictions["run_id"] == f"0.1-{SPEAKERS[0]}-0"
+    wrong = theirs.predictions.index[first & (theirs.predictions["label"] == theirs.predictions["prediction"])][:2]
+    label = theirs.predictions.loc[wrong, "label"]
+    theirs.predictions.loc[wrong, "prediction"] = ["sad" if one != "sad" else "happy" for one in label]
+    changed = theirs.runs["run_id"] == f"0.1-{SPEAKERS[0]}-0"
+    theirs.runs.loc[changed, ["num_correct", "accuracy"]] -= [2, 2 / 12]
+    other = fake_records(alphas=(0.0,), folds=SPEAKERS[3:4], epochs=EPOCHS)
+    for table in (other.runs, other.history, other.predictions):
+        table["pooling"] = "mean"
+    shared(tmp_path, "someone", merge([theirs, other]))
+    return Settings(results=tmp_path, artifacts=tmp_path / "artifacts")
+
+
+def test_only_runs_of_table_4_that_both_finished_are_compared(settings):
+    [repeat] = repeats.read_repeats("pocket", settings)
+    assert (repeat.contributor, repeat.remarks) == ("someone", "the machine of someone")
+    assert set(repeat.here.runs["fold"]) == set(SPEAKERS[:3]) == set(repeat.there.runs["fold"])
+    assert set(repeat.here.runs["pooling"]) == {"sum"}
+
+
+def test_the_table_says_how_far_numbers_travelled(settings):
+    [repeat] = repeats.read_repeats("pocket", settings)
+    table = repeats.table([repeat]).set_index("α")
+    assert table["runs"].tolist() == ["3", "3"]
+    same, other = table.loc["0"], table.loc["0.1"]
+    assert same["accuracy here"] == same["accuracy there"] and same["largest difference of a fold"] == "0.0 points"
+    assert same["answered alike"] == "100.00%" and other["answered alike"] == "94.44%"  # two of 36
+    assert (
+        other["largest difference of a fold"] == "16.7 points"
+        and other["word errors here"] == other["word errors there"]
+    )
+    assert float(other["accuracy here"][:-1]) - float(other["accuracy there"][:-1]) == pytest.approx(
+        100 * 2 / 36, abs=0.02
+    )
+    assert repeats.source([repeat]).endswith("3 of 10 folds: partial. By someone: the machine of someone")
+    assert "<table" in display.show(repeats.table([repeat]), "A title", "Invented").html
+
+
+def test_the_reading_has_both_gains(settings):
+    [repeat] = repeats.read_repeats("pocket", settings)
+    text = repeats.reading([repeat]).text
+    assert "From α = 0 to 0.1" in text and "in those of someone" in text
+    gains = [part.split(" points")[0] for part in text.split("**")[1::2]]
+    assert float(gains[0]) - float(gains[1]) == pytest.approx(100 * 2 / 36, abs=0.02)
+    half = repeats.Repeat("x", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
+    assert "No other machine" in repeats.reading([half]).text == repeats.reading([]).text
+
+
+def test_without_records_of_both_there_is_nothing(tmp_path):
+    settings = Settings(results=tmp_path, artifacts=tmp_path / "artifacts")
+    assert repeats.table([]).empty and repeats.source([]) == "Not run"
+    assert repeats.read_repeats("pocket", settings) == []
+    shared(tmp_path, "someone", fake_records(epochs=EPOCHS))
+    assert repeats.read_repeats("pocket", settings) == []
+    shared(tmp_path, MAINTAINERS, fake_records(folds=SPEAKERS[:1], seeds=(7,), epochs=EPOCHS))
+    assert repeats.read_repeats("pocket", settings) == []
