@@ -64,6 +64,7 @@ def test_the_table_says_how_far_numbers_travelled(settings):
 def test_the_reading_has_both_gains(settings):
     [repeat] = repeats.read_repeats("pocket", settings)
     text = repeats.reading([repeat]).text
+    assert "changes 0.00% of the answers at α = 0, and 5.56% at α = 0.1." in text
     assert "From α = 0 to 0.1" in text and "in those of someone" in text
     gains = [part.split(" points")[0] for part in text.split("**")[1::2]]
     assert float(gains[0]) - float(gains[1]) == pytest.approx(100 * 2 / 36, abs=0.02)

@@ -77,6 +77,10 @@ def source(repeats: Sequence[Repeat]) -> str:
     return f"{provenance(merge(repeat.here for repeat in repeats))}. By {machines}"
 
 
+def _changed(repeat: Repeat, alpha: float) -> str:
+    return percent(1 - _alike(repeat.here.only(alpha=alpha), repeat.there.only(alpha=alpha)))
+
+
 def _alike(here: Records, there: Records) -> float:
     keys = ["run_id", "utterance"]
     both = here.predictions[[*keys, "prediction"]].merge(there.predictions[[*keys, "prediction"]], on=keys)
@@ -84,7 +88,7 @@ def _alike(here: Records, there: Records) -> float:
 
 
 def reading(repeats: Sequence[Repeat], baseline: float = 0.0, alpha: float = 0.1) -> Markdown:
-    """Whether the gain from `baseline` to `alpha` is the same there, in a sentence for each repeat that has both."""
+    """What another processor moves: the gain from `baseline` to `alpha`, and answers, for each repeat that has both."""
     lines = []
     for repeat in repeats:
         gains = [statistics.compare(records.predictions, baseline, alpha) for records in (repeat.here, repeat.there)]
@@ -96,6 +100,7 @@ def reading(repeats: Sequence[Repeat], baseline: float = 0.0, alpha: float = 0.1
         )
         lines.append(
             f"From α = {baseline:g} to {alpha:g} the accuracy changes by {here} in the maintainers' records, and by "
-            f"{there} in those of {repeat.contributor}."
+            f"{there} in those of {repeat.contributor}. Rounding alone changes {_changed(repeat, baseline)} of the "
+            f"answers at α = {baseline:g}, and {_changed(repeat, alpha)} at α = {alpha:g}."
         )
     return Markdown("\n\n".join(lines) or "No other machine has repeated both α = 0 and α = 0.1.")
