@@ -70,8 +70,7 @@ def _serious_violations(page) -> list[str]:
     """What axe-core calls serious or critical, with the first element of each."""
     page.evaluate("Promise.allSettled(document.getAnimations().map(moving => moving.finished))")  # colours stand
     page.evaluate(MARK)
-    # No paths to elements, which take time; no style sheets read again, from wrong addresses, for rules that are off.
-    options = {"resultTypes": ["violations"], "selectors": False, "preload": False}
+    options = {"resultTypes": ["violations"], "selectors": False}  # no paths to elements, which take time
     found = Axe(AXE_SCRIPT + COMPARE_MARKED).run(page, options=options).response["violations"]
     return [
         f"{violation['id']}: {violation['nodes'][0]['html'][:160]} (and {len(violation['nodes']) - 1} more)"

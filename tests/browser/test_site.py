@@ -82,22 +82,16 @@ def visit(browser, base):
 
 @pytest.fixture(scope="session")
 def look(browser, base):
-    """Opens a page, or gives the one that is open, to tests that only look: one cache, and the pages of one name.
-
-    The system's theme changes under an open page, which follows it.
-    """
-    contexts = {size: new_context(browser, size, "light") for size in SIZES}
-    opened: dict[tuple[str, str], tuple[Page, list[str]]] = {}
+    """Opens a page, or gives the one that is open, to tests that only look: one cache, and the pages of one name."""
+    contexts = {(size, theme): new_context(browser, size, theme) for size in SIZES for theme in THEMES}
+    opened: dict[tuple[str, str, str], tuple[Page, list[str]]] = {}
 
     def look_at(name: str, size: str = "wide", theme: str = "light") -> tuple[Page, list[str]]:
-        if (name, size) not in opened:
+        if (name, size, theme) not in opened:
             for key in [key for key in opened if key[0] != name]:
                 opened.pop(key)[0].close()
-            opened[name, size] = open_page(contexts[size], base, name)
-        page, problems = opened[name, size]
-        page.emulate_media(color_scheme=theme)
-        page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
-        return page, problems
+            opened[name, size, theme] = open_page(contexts[size, theme], base, name)
+        return opened[name, size, theme]
 
     yield look_at
     for context in contexts.values():
@@ -110,6 +104,7 @@ def look(browser, base):
 def test_a_page_is_clean(look, serious_violations, name, size, theme):
     page, problems = look(name, size, theme)
     assert not problems
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
     widest = page.evaluate(
         """() => [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
             .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
