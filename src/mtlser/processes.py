@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+import timeit
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,10 +44,5 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     shortest = {}
     for kind in (torch.float32, torch.bfloat16):
         matrix = torch.ones(512, 512, dtype=kind)
-        taken = []
-        for _ in range(5):
-            started = time.perf_counter()
-            matrix @ matrix
-            taken.append(time.perf_counter() - started)
-        shortest[kind] = min(taken)
+        shortest[kind] = min(timeit.repeat(lambda m=matrix: m @ m, timer=time.perf_counter, number=1))
     return shortest[torch.bfloat16] < 2 * shortest[torch.float32]

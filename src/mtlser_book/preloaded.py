@@ -4,9 +4,8 @@ import os
 from contextlib import suppress
 from importlib import import_module
 
-# Read where they are imported, and not when a kernel starts.
+# Read where matplotlib is imported, and not when a kernel starts.
 os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 for name in (
     "ipykernel.kernelapp",

@@ -130,9 +130,8 @@ def linear(layer: nn.Linear, hidden: Tensor) -> Tensor:
     records it took half of the time of the library behind torch's matrix product, forward and backward. With AVX2
     alone it took up to twice as long.
     """
-    if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-        return layer(hidden)
-    if not convolves():
+    is_float32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if hidden.device.type != "cpu" or not is_float32 or not convolves():
         return layer(hidden)
     image = hidden[None, None].permute(0, 3, 1, 2)  # (1, H, 1, N), in memory with channels last
     return F.conv2d(image, layer.weight[:, :, None, None], layer.bias).permute(0, 2, 3, 1).flatten(0, 2)

@@ -47,7 +47,7 @@ def read(results: Path | None = None) -> list[dict]:
 
 def elsewhere(results: Path | None = None) -> pd.DataFrame:
     """Promised figures in the records that `read` leaves out: what, measured, outcome, machine, by, day."""
-    shown = [(record["benchmark"], record["device"], record["contributor"]) for record in read(results)]
+    shown = read(results)
     rows = [
         {
             "what": figure.title.replace("`", ""),
@@ -59,7 +59,7 @@ def elsewhere(results: Path | None = None) -> pd.DataFrame:
         }
         for record in read_benchmarks(results or Settings.from_environment().results)
         for figure in FIGURES
-        if (record["benchmark"], record["device"], record["contributor"]) not in shown
+        if record not in shown
         and (figure.benchmark, figure.device) == (record["benchmark"], record["device"])
         and figure.name in record["measured"]
     ]

@@ -75,7 +75,7 @@ def training_step(options: Options) -> Measured:
                 for batch in batches:
                     step(batch)
             for repeat, batch in enumerate(batches):
-                for name in own_precisions():
+                for name in [name for name in DTYPES if f"ours_{name}" in variants]:
                     for way, rate in matrix_rates(DTYPES[name], options.device).items():
                         rates[name, way].append(rate)
                 for variant, step in variants.items():
