@@ -12,7 +12,7 @@ import torch
 
 from mtlser import __main__ as command
 from mtlser.config import ConfigError, get_preset
-from mtlser.model import MultitaskModel, packed
+from mtlser.model import MultitaskModel, packed, products
 from mtlser.model.backbone import init_random_backbone
 from mtlser.processes import has_fast_bfloat16
 from mtlser.runs import (
@@ -174,24 +174,26 @@ def test_the_training_step_is_measured_whole(monkeypatch, with_bf16):
     if with_bf16 and not fast:
         pytest.skip("this processor has no instructions for bfloat16")
     monkeypatch.setattr(benchmark_inputs, "has_fast_bfloat16", lambda device: with_bf16)
-    monkeypatch.setattr(packed, "convolves", lambda: with_bf16)
+    monkeypatch.setattr(products, "convolves", lambda: with_bf16)
     found = benchmark_step.training_step(SMALL)
     json.dumps(found.details, allow_nan=False)
     precisions = ["float32", "bf16"] if with_bf16 else ["float32"]
     promised = {f.name for f in FIGURES if f.benchmark == "training-step" and f.device == "cpu"}
-    left_out = set() if with_bf16 else {"ratio_bf16", "product_ratio"}
+    left_out = {"convolution_ratio"} if with_bf16 else {"ratio_bf16", "product_ratio"}
     assert promised - left_out <= found.measured.keys() and not left_out & found.measured.keys()
     assert min(found.measured.values()) >= 0 and found.measured["gradient_difference"] < 1e-4
     assert {"rate_released", "rate_evaluation", *(f"rate_{name}" for name in precisions)} <= found.measured.keys()
     assert found.details["precision"] == precisions[-1]
     spent = found.details["operations"]
     variants = {f"padded_{precisions[-1]}", *(f"ours_{name}" for name in precisions)}
-    assert spent.keys() == variants | ({"product_float32"} if with_bf16 else set())
+    assert spent.keys() == variants | {"product_float32" if with_bf16 else "convolution_float32"}
     for kinds in spent.values():
         assert kinds.keys() == {*benchmark_step.OPERATIONS, "other"} and min(kinds.values()) > 0
     for precision in precisions:
         whole = found.measured[f"torch_product_gflops_{precision}"]
         assert found.measured[f"product_gflops_{precision}"] >= whole > 0
+    whole, computed = (found.measured[f"gflop_{name}"] for name in ("per_audio_second", "computed_float32"))
+    assert computed == whole if with_bf16 else 0.5 * whole < computed < whole  # the positional convolution's
 
 
 def test_several_runs_share_the_machine():
@@ -208,14 +210,15 @@ def test_a_process_of_a_benchmark_that_dies_is_named():
         benchmark_children.answer(child)
 
 
-def test_a_variant_with_torch_s_own_product_leaves_the_others_theirs(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "convolves", lambda: True)
-    linear = packed.linear
+@pytest.mark.parametrize(("convolves", "variant"), [(True, "product_float32"), (False, "convolution_float32")])
+def test_a_variant_with_torch_s_own_layers_leaves_the_others_theirs(tmp_path, monkeypatch, convolves, variant):
+    monkeypatch.setattr(products, "convolves", lambda: convolves)
+    ways = packed.linear, products.multiplies
     dataset = benchmark_inputs.noise_dataset([0.4, 0.7], tmp_path)
     backbone = str(init_random_backbone(tmp_path / "b", benchmark_inputs.base_architecture(True), 0))
     variants = benchmark_step.own_variants(dataset, backbone, tmp_path)
-    assert variants["product_float32"](np.arange(2)) > 0
-    assert packed.linear is linear
+    assert variants[variant](np.arange(2)) > 0
+    assert (packed.linear, products.multiplies) == ways
 
 
 def test_the_operations_of_base_are_near_the_audit_s(tmp_path):

@@ -64,6 +64,21 @@ def test_a_promise_is_met_or_missed_by_its_target():
     assert set(cost.promises([STEP], "cuda")["outcome"]) == {"not measured"}
 
 
+def test_what_only_another_processor_has_is_no_promise_of_this_one():
+    ratio = "training step in float32, against the same with torch's own convolutions"
+    assert ratio in set(cost.promises([])["what"]) and ratio not in set(cost.promises([STEP])["what"])
+    assert ratio in set(cost.promises([STEP | {"measured": STEP["measured"] | {"convolution_ratio": 1.2}}])["what"])
+    targets = {figure.title.replace("`", "") for figure in FIGURES if figure.device == "cpu" and figure.target}
+    assert targets <= set(cost.promises([STEP])["what"])
+
+
+def test_operations_that_are_saved_are_no_speed():
+    measured = STEP["measured"] | {"gflop_computed_float32": 38.0}
+    table = cost.utilisation([STEP | {"measured": measured}]).set_index("precision")
+    assert table["GFLOP per audio-second"].to_dict() == {"float32": "38.0", "bf16": "40.0"}
+    assert table.loc["float32", "training, GFLOP/s"] == "95"
+
+
 def test_the_verdict_names_what_was_missed_and_what_was_not_measured():
     cpu, gpu = cost.verdict([STEP]).text.split("\n\n")
     assert "**2 are met**. Missed: training step in bf16, against the released code's in float32; share of" in cpu

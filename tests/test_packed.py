@@ -5,15 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from mtlser.model import MultitaskModel, packed, time_mask
+from mtlser.model import MultitaskModel, packed, products, time_mask
 from tiny_models import FAMILIES, LENGTHS, padded, tiny_config, waveforms, with_random_norms
 
 TOLERANCES = {torch.float32: 2e-5, torch.float64: 1e-9}
 every_family = pytest.mark.parametrize("family", FAMILIES)
+both_ways = pytest.mark.usefixtures("ways")
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
+
+
+@pytest.fixture(params=["convolutions", "products"])
+def ways(request, monkeypatch):
+    """Both ways of computing, on every processor; the Fourier transform for few frames too."""
+    monkeypatch.setattr(products, "convolves", lambda: request.param == "convolutions")
+    monkeypatch.setattr(products, "FOURIER_FRAMES", 1)
 
 
 def random_model(family: str = "group", dtype: torch.dtype = torch.float64, **changes) -> MultitaskModel:
@@ -32,6 +39,7 @@ def masks(model: MultitaskModel) -> torch.Tensor:
     return time_mask(model.frame_lengths(torch.tensor(LENGTHS)), 0.4, 4, 1, generators)
 
 
+@both_ways
 @every_family
 @every_dtype
 @pytest.mark.parametrize("pooling", ["sum", "mean"])
@@ -57,6 +65,7 @@ def test_packed_utterances_give_the_outputs_and_gradients_of_a_padded_batch(fami
         torch.testing.assert_close(other, one, rtol=0, atol=TOLERANCES[dtype] * scale)
 
 
+@both_ways
 @every_family
 @every_dtype
 def test_packed_hidden_states_are_those_of_stock_transformers(family, dtype):
@@ -80,6 +89,7 @@ def test_one_pass_of_the_convolutions_over_all_utterances_equals_one_for_each(fa
     assert len(once) == int(lengths.sum()) and once.std() > 0
 
 
+@both_ways
 @pytest.mark.parametrize("kernel", [6, 5, 1])
 def test_the_positional_convolution_sees_zeros_beyond_both_ends(kernel):
     model = random_model(num_conv_pos_embeddings=kernel)
@@ -88,35 +98,6 @@ def test_the_positional_convolution_sees_zeros_beyond_both_ends(kernel):
     found = packed.positions(embedding, hidden, lengths)
     alone = torch.cat([embedding(part[None])[0] for part in hidden.split(lengths)])
     torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("convolves", [True, False])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 7])
-def test_a_layer_s_product_is_the_layer_s_with_its_gradients(monkeypatch, rows, bias, convolves):
-    monkeypatch.setattr(packed, "convolves", lambda: convolves)
-    torch.manual_seed(0)
-    layer, hidden = nn.Linear(12, 5, bias=bias), torch.randn(rows, 12, requires_grad=True)
-    parameters = [hidden, *layer.parameters()]
-    one, other = layer(hidden), packed.linear(layer, hidden)
-    torch.testing.assert_close(other, one)
-    assert other.is_contiguous()
-    weight = torch.randn_like(one)
-    grads = [torch.autograd.grad((output * weight).sum(), parameters) for output in (one, other)]
-    for expected, found in zip(*grads, strict=True):
-        torch.testing.assert_close(found, expected)
-
-
-def test_a_product_is_a_convolution_where_avx_512_is(monkeypatch):
-    for capability, expected in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda found=capability: found)
-        assert packed.convolves() is expected
-
-
-def test_under_autocast_a_layer_s_product_is_the_layer_s_own():
-    layer, hidden = nn.Linear(12, 5), torch.randn(7, 12)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(packed.linear(layer, hidden), layer(hidden))
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -159,6 +140,7 @@ def test_attention_with_dropout_has_torch_s_own_as_its_mean(monkeypatch):
     torch.testing.assert_close(packed.attention(query, key, value, 0.2, 0.3), expected)
 
 
+@both_ways
 @every_family
 def test_every_dropout_and_layerdrop_of_the_configuration_counts_in_training(family):
     for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "layerdrop"):
@@ -173,6 +155,7 @@ def test_every_dropout_and_layerdrop_of_the_configuration_counts_in_training(fam
         assert torch.equal(model.forward_packed(*inputs)[0], first)
 
 
+@both_ways
 @every_family
 def test_in_bf16_packed_utterances_are_close_and_train_finite(family):
     model, inputs = (
@@ -189,6 +172,7 @@ def test_in_bf16_packed_utterances_are_close_and_train_finite(family):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@both_ways
 def test_what_cannot_be_packed_is_refused():
     with pytest.raises(ValueError, match="released"):
         random_model(encoder_padding="released").forward_packed(*together(waveforms()))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from mtlser.model import packed
+from mtlser.model import packed, products
 
 ENCODER_PADDINGS = ("exact", "released")
 
@@ -88,19 +88,20 @@ class Encoder(Wav2Vec2Model):
         if int(waveform_lengths.max()) > num_samples or int(frame_lengths.min()) < 1:
             found = waveform_lengths.tolist()
             raise ValueError(f"waveform_lengths {found}: each must be enough for one frame and at most {num_samples}")
-        hidden = waveforms[:, None]  # (B, 1, S)
-        first, *others = self.feature_extractor.conv_layers
-        if self.config.feat_extract_norm == "group":
-            hidden = first.conv(hidden)
-            hidden = first.activation(first.layer_norm(hidden, self._first_lengths(waveform_lengths)))
-        else:
-            hidden = first(hidden)
-        for layer in others:
+        hidden = self._convolve_first(waveforms, waveform_lengths)
+        for layer in self.feature_extractor.conv_layers[1:]:
             hidden = layer(hidden)
         features = hidden.transpose(1, 2)  # (B, T, C)
         if not self.padding_exact:
             frame_lengths = torch.full_like(frame_lengths, features.shape[1])
         return features, frame_lengths
+
+    def _convolve_first(self, waveforms: Tensor, waveform_lengths: Tensor) -> Tensor:
+        """The first layer: waveforms (B, S), lengths (B,) -> (B, C, T')."""
+        first, hidden = self.feature_extractor.conv_layers[0], waveforms[:, None]  # (B, 1, S)
+        if self.config.feat_extract_norm != "group":
+            return first(hidden)
+        return first.activation(first.layer_norm(first.conv(hidden), self._first_lengths(waveform_lengths)))
 
     def _first_lengths(self, waveform_lengths: Tensor) -> list[int] | None:
         """Valid outputs of the first convolution, whose norm alone looks along time."""
@@ -159,8 +160,23 @@ class Encoder(Wav2Vec2Model):
         parts = waveforms.split(lengths)
         if waveforms.device.type != "cpu" if together is None else together:
             return self._convolve_together(parts)
+        if products.multiplies(waveforms):
+            return self._convolve_as_products(parts, waveform_lengths)
         return torch.cat([self.convolve(part[None], length[None])[0][0]
                           for part, length in zip(parts, waveform_lengths, strict=True)])  # fmt: skip
+
+    def _convolve_as_products(self, parts: Sequence[Tensor], waveform_lengths: Tensor) -> Tensor:
+        """One pass for each utterance. After the first layer frame lies beside frame: (T, C), not (C, T)."""
+        layers, found = self.feature_extractor.conv_layers[1:], []
+        filters = [products.taps(layer.conv) for layer in layers]
+        for part, length in zip(parts, waveform_lengths, strict=True):
+            hidden = self._convolve_first(part[None], length[None])[0].T  # (T', C)
+            for layer, own in zip(layers, filters, strict=True):
+                hidden = products.convolve_frames(hidden, own, layer.conv.bias, layer.conv.stride[0])
+                hidden = layer.layer_norm(hidden) if self.config.feat_extract_norm == "layer" else hidden
+                hidden = layer.activation(hidden)
+            found.append(hidden)
+        return torch.cat(found)
 
     def _convolve_together(self, parts: Sequence[Tensor]) -> Tensor:
         """One pass. Every utterance starts at a whole number of frames; frames across a boundary are left out."""

@@ -1,7 +1,8 @@
 """The transformer over utterances that lie one after the other: no padding, and the operations that cost least.
 
-Every function computes what transformers' module of the same weights does, for each utterance alone. Products and
-dropout's random numbers are chosen for the processor; what each choice saved is in the chapter on cost.
+Every function computes what transformers' module of the same weights does, for each utterance alone. Dropout's random
+numbers are drawn as costs least, and products are those of `mtlser.model.products`; what each choice saved is in the
+chapter on cost.
 
 Shapes follow the legend in `mtlser.model.multitask`, and N is the number of frames of all utterances together.
 """
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.wav2vec2 import modeling_wav2vec2 as wav2vec2
+
+from mtlser.model import products
+from mtlser.model.products import linear
 
 LEVELS = 1 << 16  # of the random numbers behind a dropout mask
 
@@ -47,7 +51,11 @@ def positions(pos_conv_embed: nn.Module, hidden: Tensor, lengths: Sequence[int])
     """
     gap = pos_conv_embed.conv.padding[0]
     spaced = torch.cat([F.pad(part, (0, 0, 0, gap)) for part in hidden.split(lengths)])  # (N + B · gap, H)
-    found = pos_conv_embed(spaced[None])[0]
+    if products.uses_fourier(spaced):
+        found = products.convolve_by_fourier(spaced, pos_conv_embed.conv)
+        found = pos_conv_embed.activation(found[: len(spaced)])  # an even number of taps gives a frame too many
+    else:
+        found = pos_conv_embed(spaced[None])[0]
     return torch.cat([part[:-gap] if gap else part for part in found.split([length + gap for length in lengths])])
 
 
@@ -116,22 +124,3 @@ def keep(shape: Sequence[int], p: float) -> tuple[Tensor, float]:
     dropped = round(p * LEVELS)
     mask = drawn >= dropped - LEVELS // 2
     return mask.view(torch.int8).view(shape), 1 - dropped / LEVELS
-
-
-def convolves() -> bool:
-    """Whether `linear` in float32 is a convolution on this machine's CPU."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
-
-
-def linear(layer: nn.Linear, hidden: Tensor) -> Tensor:
-    """The layer's product: (N, H) -> (N, H').
-
-    In float32 on a CPU with AVX-512 as a convolution of width 1, which oneDNN computes: on the processor of the book's
-    records it took half of the time of the library behind torch's matrix product, forward and backward. With AVX2
-    alone it took up to twice as long.
-    """
-    is_float32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if hidden.device.type != "cpu" or not is_float32 or not convolves():
-        return layer(hidden)
-    image = hidden[None, None].permute(0, 3, 1, 2)  # (1, H, 1, N), in memory with channels last
-    return F.conv2d(image, layer.weight[:, :, None, None], layer.bias).permute(0, 2, 3, 1).flatten(0, 2)

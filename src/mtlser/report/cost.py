@@ -27,6 +27,7 @@ VARIANTS = {
     "float32": "this book's step, float32",
     "bf16": "this book's step, bf16",
     "product_float32": "the same in float32, with torch's own matrix product",
+    "convolution_float32": "the same in float32, with torch's own convolutions",
     "padded_float32": "the same in float32, with padding",
     "padded_bf16": "the same in bf16, with padding",
     "evaluation": "evaluation",
@@ -97,11 +98,15 @@ def _outcome(figure: Figure, value: float | None) -> str:
 
 
 def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
-    """Each promised figure of a device: columns what, predicted, target, measured, outcome, from."""
+    """Each promised figure of a device: columns what, predicted, target, measured, outcome, from.
+
+    Left out is what has no target and is missing from a record that there is: another kind of processor has it.
+    """
     rows = []
     for figure in FIGURES:
-        if figure.device == device:
-            value = _value(records, figure)
+        value, measured = _value(records, figure), _record(records, figure.benchmark, figure.device)
+        elsewhere_only = measured is not None and value is None and figure.target is None
+        if figure.device == device and not elsewhere_only:
             sign = "at most" if figure.at_most else "at least"
             rows.append({
                 "what": figure.title.replace("`", ""),  # a table shows no Markdown
@@ -168,16 +173,21 @@ def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
     rows = [
         {
             "precision": name,
-            "GFLOP per audio-second": f"{found['gflop_per_audio_second']:.1f}",
+            "GFLOP per audio-second": f"{_computed(found, name):.1f}",
             "torch's product, GFLOP/s": _whole(found.get(f"torch_product_gflops_{name}")),  # newer than some records
             "fastest product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
-            "training, GFLOP/s": f"{found['gflop_per_audio_second'] * found[f'rate_{name}']:.0f}",
+            "training, GFLOP/s": f"{_computed(found, name) * found[f'rate_{name}']:.0f}",
             "share of the fastest": f"{100 * found[f'utilisation_{name}']:.0f}%",
         }
         for name in ("float32", "bf16")
         if f"rate_{name}" in found  # no bf16 where the device has no instructions for it
     ]
     return pd.DataFrame(rows)
+
+
+def _computed(found: dict, precision: str) -> float:
+    """GFLOP for an audio-second that the step computes; older records computed all that are counted."""
+    return found.get(f"gflop_computed_{precision}", found["gflop_per_audio_second"])
 
 
 def operations(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:

@@ -24,7 +24,7 @@ from mtlser import paper
 from mtlser.config import get_preset
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
-from mtlser.model import packed
+from mtlser.model import packed, products
 from mtlser.model.backbone import init_random_backbone
 from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
 from mtlser.runs.benchmark_children import answer, children, tell
@@ -84,27 +84,33 @@ def training_step(options: Options) -> Measured:
                     options.say(f"  {repeat + 1} of {options.repeats}: {rate}")
         own = {name: step for name, step in variants.items() if name not in (*released, "evaluation")}
         spent = {name: operation_seconds(partial(step, np.arange(size))) for name, step in own.items()}
-        products = {key: statistics.median(values) for key, values in rates.items()}
-        flops = flops_per_audio_second(dataset, backbone, folder, int(np.argsort(seconds)[size // 2]))
+        yardsticks = {key: statistics.median(values) for key, values in rates.items()}
+        flops, saved = flops_per_audio_second(dataset, backbone, folder, int(np.argsort(seconds)[size // 2]))
         difference = gradient_difference(dataset, backbone, folder, np.arange(size))
-    found = _step_measured(samples, products, flops, difference, options, float(seconds.sum()))
+    found = _step_measured(samples, yardsticks, flops, saved, difference, options, float(seconds.sum()))
     found.details["operations"] = spent
     return found
 
 
-def _step_measured(samples, products, flops, difference, options, seconds) -> Measured:
+def _step_measured(samples, yardsticks, flops, saved, difference, options, seconds) -> Measured:
     rates = {name: statistics.median(values) for name, values in samples.items()}
     base = "released_fp16" if options.device == "cuda" else "released"
     steps = {name: values for name, values in samples.items() if name != "evaluation"}
     found = {f"rate_{name.removeprefix('ours_')}": value for name, value in rates.items()}
     found |= {f"ratio_{name.removeprefix('ours_')}": v for name, v in median_ratios(steps, base).items()}
-    fastest = {name: max(rate for (of, _), rate in products.items() if of == name) for name, _ in products}
+    fastest = {name: max(rate for (of, _), rate in yardsticks.items() if of == name) for name, _ in yardsticks}
     for name, rate in fastest.items():
         found[f"product_gflops_{name}"] = rate / 1e9
-        found[f"torch_product_gflops_{name}"] = products[name, "torch"] / 1e9
-        found[f"utilisation_{name}"] = rates[f"ours_{name}"] * flops / rate
+        found[f"torch_product_gflops_{name}"] = yardsticks[name, "torch"] / 1e9
+        computed = flops - saved if name == "float32" else flops  # what is saved is no speed
+        found[f"gflop_computed_{name}"] = computed / 1e9
+        found[f"utilisation_{name}"] = rates[f"ours_{name}"] * computed / rate
     best = list(fastest)[-1]
-    gains = {"packed_ratio": (f"ours_{best}", f"padded_{best}"), "product_ratio": ("ours_float32", "product_float32")}
+    gains = {
+        "packed_ratio": (f"ours_{best}", f"padded_{best}"),
+        "product_ratio": ("ours_float32", "product_float32"),
+        "convolution_ratio": ("ours_float32", "convolution_float32"),
+    }
     for name, (after, before) in gains.items():
         if before in samples:
             found[name] = median_ratios({after: samples[after], before: samples[before]}, before)[after]
@@ -146,8 +152,9 @@ def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
 def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[str, Callable[[np.ndarray], float]]:
     """Our steps on the utterances of those rows, and their evaluation; each returns its seconds.
 
-    On a CPU also what two choices saved: the step with padding, and float32 with torch's own matrix product. Padding
-    and evaluation are measured in the last of `own_precisions`.
+    On a CPU also what two choices saved: the step with padding, and float32 with torch's own matrix products or its own
+    convolutions, whichever this processor does not take. Padding and evaluation are measured in the last of
+    `own_precisions`.
     """
     trainers = {name: make_trainer(own_config(name), dataset, backbone, folder) for name in own_precisions()}
     for trainer in trainers.values():
@@ -176,9 +183,16 @@ def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[st
         packed.linear = original
         return seconds
 
+    def plain_convolutions(rows: np.ndarray) -> float:
+        original, products.multiplies = products.multiplies, lambda hidden: False
+        seconds = step(trainers["float32"], rows)
+        products.multiplies = original
+        return seconds
+
     variants = {f"ours_{name}": partial(step, trainer) for name, trainer in trainers.items()}
     if fastest.device.type == "cpu":
-        variants |= {"product_float32": plain_product} if packed.convolves() else {}
+        plain = ("product", plain_product) if products.convolves() else ("convolution", plain_convolutions)
+        variants[f"{plain[0]}_float32"] = plain[1]
         variants |= {f"padded_{best}": padded}
     return variants | {"evaluation": evaluate}
 
@@ -228,13 +242,17 @@ def matrix_rates(dtype: torch.dtype, device: str) -> dict[str, float]:
     with torch.no_grad():
         best = {
             "torch": min(timed(lambda: hidden @ layer.weight) for _ in range(5)),
-            "linear": min(timed(lambda: packed.linear(layer, hidden)) for _ in range(5)),
+            "linear": min(timed(lambda: products.linear(layer, hidden)) for _ in range(5)),
         }
     return {way: 2 * MATRIX_SIZE**3 / seconds for way, seconds in best.items()}
 
 
-def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, row: int) -> float:
-    """Operations that training an utterance takes, by second: three times those counted in its forward pass."""
+def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, row: int) -> tuple[float, float]:
+    """Operations that training an utterance takes, by second: three times those counted in its forward pass.
+
+    And those of them that our step in float32 on this machine does without, since it transforms the positional
+    convolution; the few that the transforms take are not counted.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     trainer = make_trainer(own_config("float32"), dataset, backbone, folder)
@@ -242,7 +260,10 @@ def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, 
     batch = trainer._batch(np.array([row]))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         trainer.model(batch.inputs, batch.input_lengths)
-    return 3 * counter.get_total_flops() / dataset.seconds(row)
+    modules = {name.rpartition(".")[2]: sum(found.values()) for name, found in counter.get_flop_counts().items()}
+    fourier = products.uses_fourier(torch.empty(products.FOURIER_FRAMES, 0, device=trainer.device))
+    flops, saved = counter.get_total_flops(), modules["pos_conv_embed"] if fourier else 0
+    return 3 * flops / dataset.seconds(row), 3 * saved / dataset.seconds(row)
 
 
 def gradient_difference(dataset: SpeechDataset, backbone: str, folder: Path, rows: np.ndarray) -> float:
