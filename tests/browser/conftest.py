@@ -39,6 +39,10 @@ def serious_violations():
     return _serious_violations
 
 
+# Colours stand. Waiting for their end would take for ever in a page that the browser does not draw just then.
+END_ANIMATIONS = """document.getAnimations().forEach(moving =>
+    moving.effect.getComputedTiming().endTime < Infinity && moving.finish())"""
+
 # Marks text to compare with its background: three elements of each look, which is what a contrast is computed from.
 # axe-core takes a millisecond or two for each piece of text, of which a page has thousands, most of them as others are.
 MARK = """() => {
@@ -53,6 +57,7 @@ MARK = """() => {
         }
         return behind.get(element);
     }
+    document.querySelectorAll("[data-look]").forEach(element => delete element.dataset.look);
     const counts = new Map();
     for (const element of document.querySelectorAll("body, body *")) {
         if (![...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
@@ -68,10 +73,12 @@ COMPARE_MARKED = "; axe.configure({rules: [{id: 'color-contrast', selector: '[da
 
 def _serious_violations(page) -> list[str]:
     """What axe-core calls serious or critical, with the first element of each."""
-    page.evaluate("Promise.allSettled(document.getAnimations().map(moving => moving.finished))")  # colours stand
+    page.evaluate(END_ANIMATIONS)
     page.evaluate(MARK)
-    options = {"resultTypes": ["violations"], "selectors": False}  # no paths to elements, which take time
-    found = Axe(AXE_SCRIPT + COMPARE_MARKED).run(page, options=options).response["violations"]
+    script = "" if page.evaluate("!!window.axe") else AXE_SCRIPT + COMPARE_MARKED
+    # No paths to elements, which take time; no style sheets read again, for which axe asks at wrong addresses.
+    options = {"resultTypes": ["violations"], "selectors": False, "preload": False}
+    found = Axe(script).run(page, options=options).response["violations"]
     return [
         f"{violation['id']}: {violation['nodes'][0]['html'][:160]} (and {len(violation['nodes']) - 1} more)"
         for violation in found

@@ -82,20 +82,25 @@ def visit(browser, base):
 
 @pytest.fixture(scope="session")
 def look(browser, base):
-    """Opens a page, or gives the one that is open, to tests that only look: one cache, and the pages of one name."""
-    contexts = {(size, theme): new_context(browser, size, theme) for size in SIZES for theme in THEMES}
-    opened: dict[tuple[str, str, str], tuple[Page, list[str]]] = {}
+    """Opens a page for tests that only look; while it is open, its window and the system's theme change for them."""
+    context = new_context(browser, "wide", "light")
+    opened: dict[str, tuple[Page, list[str]]] = {}
 
     def look_at(name: str, size: str = "wide", theme: str = "light") -> tuple[Page, list[str]]:
-        if (name, size, theme) not in opened:
-            for key in [key for key in opened if key[0] != name]:
-                opened.pop(key)[0].close()
-            opened[name, size, theme] = open_page(contexts[size, theme], base, name)
-        return opened[name, size, theme]
+        if name not in opened:
+            for page, _ in opened.values():
+                page.close()
+            opened.clear()
+            opened[name] = open_page(context, base, name)
+        page, problems = opened[name]
+        width, height = SIZES[size]
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+        return page, problems
 
     yield look_at
-    for context in contexts.values():
-        context.close()
+    context.close()
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -103,8 +108,6 @@ def look(browser, base):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_clean(look, serious_violations, name, size, theme):
     page, problems = look(name, size, theme)
-    assert not problems
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
     widest = page.evaluate(
         """() => [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
             .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
@@ -113,8 +116,18 @@ def test_a_page_is_clean(look, serious_violations, name, size, theme):
     images = "[...document.images].filter(i => i.complete && !i.naturalWidth)"
     broken = page.evaluate(f"{images}.map(i => i.src.slice(0, 120))")
     assert not broken
+    assert not problems
     if size == "wide":
         assert not serious_violations(page)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", list(SIZES))
+def test_a_page_opens_in_the_window_and_theme_that_there_are(visit, size, theme):
+    page, problems = visit("book/table4", size, theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not problems
 
 
 @pytest.mark.parametrize("name", PAGES)
