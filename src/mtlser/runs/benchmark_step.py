@@ -55,7 +55,7 @@ OPERATIONS = {  # of torch, by kind
     "optimiser": ("_fused_adamw_", "linalg_vector_norm"),
 }  # fmt: skip
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-MATRIX_SIZE = 2048  # of the product that the machine's own rate is measured with
+MATRIX_SIZES = {"cpu": 2048, "cuda": 8192}  # of the product that the machine's own rate is measured with
 
 
 def training_step(options: Options) -> Measured:
@@ -78,7 +78,7 @@ def training_step(options: Options) -> Measured:
             for repeat, batch in enumerate(batches):
                 for variant, step in variants.items():
                     name = variant.removeprefix("ours_")
-                    yardstick = partial(matrix_rates, DTYPES[name], options.device) if name in DTYPES else dict
+                    yardstick = partial(matrix_rates, DTYPES[name], options) if name in DTYPES else dict
                     before, spent, after = yardstick(), step(batch), yardstick()
                     samples[variant].append(seconds[batch].sum() / spent)
                     for way in before:  # a machine that others share is not as fast at every moment
@@ -236,19 +236,20 @@ def released_child() -> None:
         print(timed(lambda w=waveforms, x=labels, y=targets: released.step(w, x, y)), flush=True)
 
 
-def matrix_rates(dtype: torch.dtype, device: str) -> dict[str, float]:
+def matrix_rates(dtype: torch.dtype, options: Options) -> dict[str, float]:
     """Operations a second of a large product, two for each multiplication and addition: torch's own and `linear`'s.
 
     The best of five each. Nothing that multiplies matrices can be faster than the faster of them.
     """
-    layer = nn.Linear(MATRIX_SIZE, MATRIX_SIZE, bias=False, device=device, dtype=dtype)
-    hidden = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(dtype)
+    size = MATRIX_SIZES[options.device] // (4 if options.small else 1)
+    layer = nn.Linear(size, size, bias=False, device=options.device, dtype=dtype)
+    hidden = torch.randn(size, size, device=options.device).to(dtype)
     with torch.no_grad():
         best = {
             "torch": min(timed(lambda: hidden @ layer.weight) for _ in range(5)),
             "linear": min(timed(lambda: products.linear(layer, hidden)) for _ in range(5)),
         }
-    return {way: 2 * MATRIX_SIZE**3 / seconds for way, seconds in best.items()}
+    return {way: 2 * size**3 / seconds for way, seconds in best.items()}
 
 
 def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, row: int) -> tuple[float, float]:
