@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fake_records import SPEAKERS, fake_records
@@ -68,8 +70,22 @@ def test_the_reading_has_both_gains(settings):
     assert "From α = 0 to 0.1" in text and "in those of someone" in text
     gains = [part.split(" points")[0] for part in text.split("**")[1::2]]
     assert float(gains[0]) - float(gains[1]) == pytest.approx(100 * 2 / 36, abs=0.02)
-    half = repeats.Repeat("x", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
+    half = repeats.Repeat("x", "", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
     assert "No other machine" in repeats.reading([half]).text == repeats.reading([]).text
+
+
+def test_other_packages_are_no_rounding(settings):
+    shared(settings.results, "later", fake_records(alphas=(0.0, 0.1), epochs=EPOCHS))
+    path = settings.results / "later" / "about.json"
+    about = json.loads(path.read_text())
+    ours = about["versions"]["jiwer"]
+    about["versions"] |= {"jiwer": "99.0", "another": "1.0"}  # of which the maintainers' records know nothing
+    path.write_text(json.dumps(about))
+    later, someone = repeats.read_repeats("pocket", settings)
+    assert (later.packages, someone.packages) == (f"jiwer 99.0 instead of {ours}", "")
+    text = repeats.reading([later]).text
+    assert f"Another processor and other packages (jiwer 99.0 instead of {ours}) change 0.00% of" in text
+    assert "Rounding alone" not in text and "Rounding alone changes" in repeats.reading([someone]).text
 
 
 def test_without_records_of_both_there_is_nothing(tmp_path):

@@ -7,8 +7,9 @@ differs in the last bits, and training carries the difference on.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ class Repeat:
 
     contributor: str
     remarks: str  # the contributor's, on the machine
+    packages: str  # of another version there, in words; empty where all are the same
     here: Records
     there: Records
 
@@ -44,14 +46,26 @@ def read_repeats(preset: str = "pocket", settings: Settings | None = None) -> li
     if plan.settings.results / MAINTAINERS not in folders:
         return []
     ours = plan.matching(read_shared(plan.settings.results / MAINTAINERS)).only(status="done")
-    found = []
+    found, own = [], _about(plan.settings.results / MAINTAINERS)
     for folder in folders:
         theirs = plan.matching(read_shared(folder)).only(status="done")
         both = sorted(set(ours.runs["run_id"]) & set(theirs.runs["run_id"]))
         if folder.name != MAINTAINERS and both:
-            remarks = json.loads((folder / "about.json").read_text(encoding="utf-8")).get("remarks", "")
-            found.append(Repeat(folder.name, remarks, ours.only(run_id=both), theirs.only(run_id=both)))
+            about = _about(folder)
+            packages = other_versions(own.get("versions", {}), about.get("versions", {}))
+            here, there = (records.only(run_id=both) for records in (ours, theirs))
+            found.append(Repeat(folder.name, about.get("remarks", ""), packages, here, there))
     return found
+
+
+def _about(folder: Path) -> dict:
+    return json.loads((folder / "about.json").read_text(encoding="utf-8"))
+
+
+def other_versions(here: Mapping[str, str], there: Mapping[str, str]) -> str:
+    """Packages that both name, in different versions: "torch 2.12.0 instead of 2.13.0"; empty where there are none."""
+    both = [name for name in here if name in there and here[name] != there[name]]
+    return ", ".join(f"{name} {there[name]} instead of {here[name]}" for name in both)
 
 
 def table(repeats: Sequence[Repeat]) -> pd.DataFrame:
@@ -81,6 +95,11 @@ def _changed(repeat: Repeat, alpha: float) -> str:
     return percent(1 - _alike(repeat.here.only(alpha=alpha), repeat.there.only(alpha=alpha)))
 
 
+def _cause(repeat: Repeat) -> str:
+    others = f"Another processor and other packages ({repeat.packages}) change"
+    return others if repeat.packages else "Rounding alone changes"
+
+
 def _alike(here: Records, there: Records) -> float:
     keys = ["run_id", "utterance"]
     both = here.predictions[[*keys, "prediction"]].merge(there.predictions[[*keys, "prediction"]], on=keys)
@@ -100,7 +119,7 @@ def reading(repeats: Sequence[Repeat], baseline: float = 0.0, alpha: float = 0.1
         )
         lines.append(
             f"From α = {baseline:g} to {alpha:g} the accuracy changes by {here} in the maintainers' records, and by "
-            f"{there} in those of {repeat.contributor}. Rounding alone changes {_changed(repeat, baseline)} of the "
+            f"{there} in those of {repeat.contributor}. {_cause(repeat)} {_changed(repeat, baseline)} of the "
             f"answers at α = {baseline:g}, and {_changed(repeat, alpha)} at α = {alpha:g}."
         )
     return Markdown("\n\n".join(lines) or "No other machine has repeated both α = 0 and α = 0.1.")
