@@ -53,17 +53,21 @@ def new_context(browser, size: str, theme: str):
     return browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
 
 
-def open_page(context, base: str, name: str) -> tuple[Page, list[str]]:
-    """A page of the book, drawn, and what goes wrong there: asking another site, too, which the browser blocks."""
+def new_page(context, base: str) -> tuple[Page, list[str]]:
+    """An empty page, and a list of what goes wrong there: asking another site, too, which the browser blocks."""
     page, problems = context.new_page(), []
     here = (base, "data:", "blob:")
     page.on("request", lambda r: None if r.url.startswith(here) else problems.append(f"outside request {r.url}"))
     page.on("console", lambda m: problems.append(f"console: {m.text}") if m.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
     page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    return page, problems
+
+
+def show(page: Page, base: str, name: str) -> None:
+    """Opens a page of the book and waits until it is drawn."""
     page.goto(f"{base}{name}.html", wait_until="load")
     page.wait_for_function("() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
-    return page, problems
 
 
 @pytest.fixture
@@ -73,7 +77,9 @@ def visit(browser, base):
 
     def opened(name: str, size: str, theme: str) -> tuple[Page, list[str]]:
         contexts.append(new_context(browser, size, theme))
-        return open_page(contexts[-1], base, name)
+        page, problems = new_page(contexts[-1], base)
+        show(page, base, name)
+        return page, problems
 
     yield opened
     for context in contexts:
@@ -82,17 +88,17 @@ def visit(browser, base):
 
 @pytest.fixture(scope="session")
 def look(browser, base):
-    """Opens a page for tests that only look; while it is open, its window and the system's theme change for them."""
+    """Opens a page for tests that only look; while it is open, its window and the system's theme change for them.
+
+    One after the other in one window, as a reader turns them: the browser keeps the scripts that it has read.
+    """
     context = new_context(browser, "wide", "light")
-    opened: dict[str, tuple[Page, list[str]]] = {}
+    page, problems = new_page(context, base)
 
     def look_at(name: str, size: str = "wide", theme: str = "light") -> tuple[Page, list[str]]:
-        if name not in opened:
-            for page, _ in opened.values():
-                page.close()
-            opened.clear()
-            opened[name] = open_page(context, base, name)
-        page, problems = opened[name]
+        if page.url.split("#")[0] != f"{base}{name}.html":
+            problems.clear()
+            show(page, base, name)
         width, height = SIZES[size]
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=theme)
