@@ -12,7 +12,7 @@ import torch
 
 from mtlser import __main__ as command
 from mtlser.config import ConfigError, get_preset
-from mtlser.model import MultitaskModel, packed, products
+from mtlser.model import MultitaskModel, products
 from mtlser.model.backbone import init_random_backbone
 from mtlser.processes import has_fast_bfloat16
 from mtlser.runs import (
@@ -205,7 +205,7 @@ def test_several_runs_share_the_machine():
 def test_a_process_of_a_benchmark_that_dies_is_named():
     with (
         pytest.raises(RuntimeError, match="ended with code"),
-        benchmark_children.children("sys:exit", [{}]) as [child],
+        benchmark_children.children("builtins:input", [{}]) as [child],
     ):
         benchmark_children.answer(child)
 
@@ -213,12 +213,12 @@ def test_a_process_of_a_benchmark_that_dies_is_named():
 @pytest.mark.parametrize(("convolves", "variant"), [(True, "product_float32"), (False, "convolution_float32")])
 def test_a_variant_with_torch_s_own_layers_leaves_the_others_theirs(tmp_path, monkeypatch, convolves, variant):
     monkeypatch.setattr(products, "convolves", lambda: convolves)
-    ways = packed.linear, products.multiplies
+    ways = products.linear, products.multiplies
     dataset = benchmark_inputs.noise_dataset([0.4, 0.7], tmp_path)
     backbone = str(init_random_backbone(tmp_path / "b", benchmark_inputs.base_architecture(True), 0))
     variants = benchmark_step.own_variants(dataset, backbone, tmp_path)
     assert variants[variant](np.arange(2)) > 0
-    assert (packed.linear, products.multiplies) == ways
+    assert (products.linear, products.multiplies) == ways
 
 
 def test_the_operations_of_base_are_near_the_audit_s(tmp_path):

@@ -13,12 +13,16 @@ TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12}
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
 
 
-def assert_same(found: Tensor, expected: Tensor, inputs: list[Tensor], tolerance: float) -> None:
-    """Values, and gradients of a random weighting with respect to the inputs; relative to the largest of each."""
+def assert_same(found: Tensor, expected: Tensor, inputs: list[Tensor], tolerance: float | None = None) -> None:
+    """Values, and gradients of a random weighting with respect to the inputs.
+
+    `tolerance`: relative to the largest of each; None takes torch's own for each element.
+    """
     weight = torch.randn_like(expected)
     gradients = [torch.autograd.grad((output * weight).sum(), inputs) for output in (found, expected)]
     for own, its in zip((found, *gradients[0]), (expected, *gradients[1]), strict=True):
-        torch.testing.assert_close(own, its, rtol=0, atol=tolerance * float(its.detach().abs().max()))
+        largest = float(its.detach().abs().max())
+        torch.testing.assert_close(own, its, **({} if tolerance is None else {"rtol": 0, "atol": tolerance * largest}))
 
 
 @pytest.mark.parametrize("convolves", [True, False])
@@ -30,7 +34,7 @@ def test_a_layer_s_product_is_the_layer_s_with_its_gradients(monkeypatch, rows, 
     layer, hidden = nn.Linear(12, 5, bias=bias), torch.randn(rows, 12, requires_grad=True)
     found = products.linear(layer, hidden)
     assert found.is_contiguous()
-    assert_same(found, layer(hidden), [hidden, *layer.parameters()], 1e-5)
+    assert_same(found, layer(hidden), [hidden, *layer.parameters()])
 
 
 def test_a_product_is_a_convolution_where_avx_512_is_and_a_convolution_a_product_elsewhere(monkeypatch):
@@ -83,10 +87,8 @@ def test_a_convolution_by_fourier_transforms(dtype, groups, kernel, frames):
     torch.manual_seed(0)
     layer = nn.Conv1d(6, 6, kernel, padding=kernel // 2, groups=groups, dtype=dtype)
     hidden = torch.randn(frames, 6, dtype=dtype, requires_grad=True)
-    assert_same(
-        products.convolve_by_fourier(hidden, layer), layer(hidden.T[None])[0].T, [hidden, *layer.parameters()],
-        TOLERANCES[dtype] * (3 if dtype == torch.float32 else 1),
-    )  # fmt: skip
+    found = products.convolve_by_fourier(hidden, layer)
+    assert_same(found, layer(hidden.T[None])[0].T, [hidden, *layer.parameters()], TOLERANCES[dtype])
 
 
 def test_a_constant_is_weighted_by_the_sum_of_the_filter_and_less_at_both_ends():

@@ -39,7 +39,7 @@ def serious_violations():
     return _serious_violations
 
 
-# Colours stand. Waiting for their end would take for ever in a page that the browser does not draw just then.
+# So that colours are what they will be. To wait for an end takes for ever in a page that the browser does not draw.
 END_ANIMATIONS = """document.getAnimations().forEach(moving =>
     moving.effect.getComputedTiming().endTime < Infinity && moving.finish())"""
 

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from transformers.models.wav2vec2 import modeling_wav2vec2 as wav2vec2
 
 from mtlser.model import products
-from mtlser.model.products import linear
 
 LEVELS = 1 << 16  # of the random numbers behind a dropout mask
 
@@ -40,7 +39,7 @@ def transform(encoder: nn.Module, hidden: Tensor, lengths: Sequence[int], norm_f
 
 def project(projection: wav2vec2.Wav2Vec2FeatureProjection, features: Tensor) -> Tensor:
     """What leads from the convolutions to the transformer: (N, C) -> (N, H)."""
-    hidden = linear(projection.projection, projection.layer_norm(features))
+    hidden = products.linear(projection.projection, projection.layer_norm(features))
     return dropout(hidden, projection.dropout.p, projection.training)
 
 
@@ -71,22 +70,22 @@ def _layer(layer: nn.Module, hidden: Tensor, lengths: Sequence[int], norm_first:
 
 
 def _feed_forward(block: wav2vec2.Wav2Vec2FeedForward, hidden: Tensor) -> Tensor:
-    hidden = block.intermediate_act_fn(linear(block.intermediate_dense, hidden))
+    hidden = block.intermediate_act_fn(products.linear(block.intermediate_dense, hidden))
     hidden = dropout(hidden, block.intermediate_dropout.p, block.training)
-    return dropout(linear(block.output_dense, hidden), block.output_dropout.p, block.training)
+    return dropout(products.linear(block.output_dense, hidden), block.output_dropout.p, block.training)
 
 
 def _attend(block: wav2vec2.Wav2Vec2Attention, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
     """Self-attention of each utterance's frames among themselves: (N, H) -> (N, H)."""
     heads = (block.num_heads, block.head_dim)
     query, key, value = (
-        linear(layer, hidden).unflatten(-1, heads).transpose(0, 1)  # (heads, N, head_dim)
+        products.linear(layer, hidden).unflatten(-1, heads).transpose(0, 1)  # (heads, N, head_dim)
         for layer in (block.q_proj, block.k_proj, block.v_proj)
     )
     p = block.dropout if block.training else 0.0
     parts = zip(*(part.split(lengths, dim=1) for part in (query, key, value)), strict=True)
     attended = torch.cat([attention(*part, p, block.scaling).transpose(0, 1) for part in parts])  # (N, heads, head_dim)
-    return linear(block.out_proj, attended.flatten(1))
+    return products.linear(block.out_proj, attended.flatten(1))
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, p: float, scale: float) -> Tensor:

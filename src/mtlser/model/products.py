@@ -25,9 +25,14 @@ def convolves() -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
+def _in_own_precision(hidden: Tensor) -> bool:
+    """Whether a CPU computes with this tensor as it is."""
+    return hidden.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
 def multiplies(hidden: Tensor) -> bool:
     """Whether convolutions of this tensor are computed as products of matrices: in full precision on other CPUs."""
-    return hidden.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not convolves()
+    return _in_own_precision(hidden) and not convolves()
 
 
 def uses_fourier(hidden: Tensor) -> bool:
@@ -42,8 +47,7 @@ def linear(layer: nn.Linear, hidden: Tensor) -> Tensor:
     records it took half of the time of the library behind torch's matrix product, forward and backward. With AVX2
     alone it took up to twice as long.
     """
-    is_float32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if hidden.device.type != "cpu" or not is_float32 or not convolves():
+    if not (_in_own_precision(hidden) and hidden.dtype == torch.float32 and convolves()):
         return layer(hidden)
     image = hidden[None, None].permute(0, 3, 1, 2)  # (1, H, 1, N), in memory with channels last
     return F.conv2d(image, layer.weight[:, :, None, None], layer.bias).permute(0, 2, 3, 1).flatten(0, 2)

@@ -104,9 +104,9 @@ def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
     """
     rows = []
     for figure in FIGURES:
-        value, measured = _value(records, figure), _record(records, figure.benchmark, figure.device)
-        elsewhere_only = measured is not None and value is None and figure.target is None
-        if figure.device == device and not elsewhere_only:
+        value = _value(records, figure)
+        is_promised = value is not None or figure.target is not None or not _record(records, figure.benchmark, device)
+        if figure.device == device and is_promised:
             sign = "at most" if figure.at_most else "at least"
             rows.append({
                 "what": figure.title.replace("`", ""),  # a table shows no Markdown

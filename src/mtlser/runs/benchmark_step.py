@@ -24,7 +24,7 @@ from mtlser import paper
 from mtlser.config import get_preset
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
-from mtlser.model import packed, products
+from mtlser.model import products
 from mtlser.model.backbone import init_random_backbone
 from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
 from mtlser.runs.benchmark_children import answer, children, tell
@@ -45,8 +45,8 @@ from mtlser.runs.training import _Trainer
 
 OPERATIONS = {  # of torch, by kind
     "products and convolutions": ("mm", "addmm", "addmm_", "bmm", "baddbmm", "_fft_r2c", "_fft_c2r", "_fft_c2c",
-                                  "mkldnn_convolution", "convolution_backward",
-                                  "_slow_conv2d_forward", "cudnn_convolution"),
+                                  "mkldnn_convolution", "convolution_backward", "_slow_conv2d_forward",
+                                  "cudnn_convolution"),
     "activations, softmax and norms": ("gelu", "gelu_backward", "_softmax", "_softmax_backward_data",
                                        "native_layer_norm", "native_layer_norm_backward", "native_group_norm",
                                        "native_group_norm_backward"),
@@ -175,29 +175,23 @@ def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[st
         fastest.model.train()
         return seconds
 
-    def padded(rows: np.ndarray) -> float:
-        fastest.packed = False
-        seconds = step(fastest, rows)
-        fastest.packed = True
-        return seconds
-
-    def plain_product(rows: np.ndarray) -> float:
-        original, packed.linear = packed.linear, nn.Module.__call__
-        seconds = step(trainers["float32"], rows)
-        packed.linear = original
-        return seconds
-
-    def plain_convolutions(rows: np.ndarray) -> float:
-        original, products.multiplies = products.multiplies, lambda hidden: False
-        seconds = step(trainers["float32"], rows)
-        products.multiplies = original
-        return seconds
+    def step_with(owner: object, name: str, value: object, trainer: _Trainer, rows: np.ndarray) -> float:
+        """A step while a choice of ours is undone."""
+        ours = getattr(owner, name)
+        setattr(owner, name, value)
+        try:
+            return step(trainer, rows)
+        finally:
+            setattr(owner, name, ours)
 
     variants = {f"ours_{name}": partial(step, trainer) for name, trainer in trainers.items()}
     if fastest.device.type == "cpu":
-        plain = ("product", plain_product) if products.convolves() else ("convolution", plain_convolutions)
-        variants[f"{plain[0]}_float32"] = plain[1]
-        variants |= {f"padded_{best}": padded}
+        float32 = trainers["float32"]
+        if products.convolves():
+            variants["product_float32"] = partial(step_with, products, "linear", nn.Module.__call__, float32)
+        else:
+            variants["convolution_float32"] = partial(step_with, products, "multiplies", lambda hidden: False, float32)
+        variants[f"padded_{best}"] = partial(step_with, fastest, "packed", False, fastest)
     return variants | {"evaluation": evaluate}
 
 
@@ -266,8 +260,7 @@ def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         trainer.model(batch.inputs, batch.input_lengths)
     modules = {name.rpartition(".")[2]: sum(found.values()) for name, found in counter.get_flop_counts().items()}
-    fourier = products.uses_fourier(torch.empty(products.FOURIER_FRAMES, 0, device=trainer.device))
-    flops, saved = counter.get_total_flops(), modules["pos_conv_embed"] if fourier else 0
+    flops, saved = counter.get_total_flops(), modules["pos_conv_embed"] if products.multiplies(batch.inputs) else 0
     return 3 * flops / dataset.seconds(row), 3 * saved / dataset.seconds(row)
 
 
