@@ -13,7 +13,9 @@ import pytest  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 import smoke  # noqa: E402
+from mtlser import forkserver  # noqa: E402
 from mtlser.corpus import release_tree  # noqa: E402
+from mtlser_book import kernels  # noqa: E402
 
 # The same examples on every machine; no deadline, since two cores may be busy with something else.
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -35,6 +37,12 @@ class ByGroup(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test`'s processes share one fork server, or each would wait for its own."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and forkserver.can_fork():
+        os.environ[forkserver.ADDRESS] = forkserver.server_address(kernels.PRELOADED)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,9 +15,11 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from mtlser import forkserver
+from mtlser.forkserver import can_fork
 from mtlser_book import kernels
 from mtlser_book.execute import kernel_environment
-from mtlser_book.kernels import ForkedProcess, can_fork
+from mtlser_book.kernels import ForkedProcess
 from smoke import ROOT
 
 forks = pytest.mark.skipif(not can_fork(), reason="kernels are forked on Linux without a GPU")
@@ -38,8 +40,8 @@ def started(monkeypatch) -> list[ForkedProcess]:
     processes = []
 
     class Seen(ForkedProcess):
-        def __init__(self, *given):
-            super().__init__(*given)
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
             processes.append(self)
 
     monkeypatch.setattr(kernels, "ForkedProcess", Seen)
@@ -99,8 +101,8 @@ def test_a_temporary_folder_that_a_page_left_open_is_removed(tmp_path):
 @forks
 def test_a_kernel_ends_with_the_process_that_asked_for_it(tmp_path):
     script = (
-        "import os, time\nfrom mtlser_book.kernels import ForkedProcess\n"
-        f"kernel = ForkedProcess(['-f', {str(tmp_path / 'connection.json')!r}], dict(os.environ), {str(tmp_path)!r})\n"
+        "import os, time\nfrom mtlser_book.kernels import fork_kernel\n"
+        f"kernel = fork_kernel(['-f', {str(tmp_path / 'connection.json')!r}], os.environ, {str(tmp_path)!r})\n"
         "print(kernel.pid, flush=True); time.sleep(600)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "IPYTHONDIR": str(tmp_path / "ipython")}
@@ -114,17 +116,12 @@ def test_a_kernel_ends_with_the_process_that_asked_for_it(tmp_path):
     assert not psutil.wait_procs([kernel], timeout=60)[1]
 
 
-@pytest.mark.parametrize("device", ["nvidia0", "kfd", "dxg"])
-def test_nothing_is_forked_beside_a_gpu_or_off_linux(tmp_path, monkeypatch, device):
-    monkeypatch.setattr(sys, "platform", "linux")
-    (tmp_path / "nvidia-uvm").touch()
-    assert can_fork(tmp_path)
-    (tmp_path / device).touch()
-    assert not can_fork(tmp_path)
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert not can_fork(tmp_path / "nowhere")
-
-
 def test_where_a_fork_is_not_safe_jupyter_starts_the_kernel(tmp_path, started, monkeypatch):
     monkeypatch.setattr(kernels, "can_fork", lambda: False)
+    assert run(tmp_path, "print(6 * 7)") == ["42"] and not started
+
+
+@forks
+def test_where_the_server_ended_jupyter_starts_the_kernel(tmp_path, started, monkeypatch):
+    monkeypatch.setenv(forkserver.ADDRESS, str(tmp_path / "nothing"))
     assert run(tmp_path, "print(6 * 7)") == ["42"] and not started

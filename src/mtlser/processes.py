@@ -25,10 +25,13 @@ def keep_freed_memory() -> None:
 
 
 def use_one_thread() -> None:
-    """One torch thread: two such processes beat one of two threads, and the order of sums is always the same."""
+    """One thread, of torch and of other libraries: two such processes beat one of two threads, and the order of sums
+    is always the same."""
+    import threadpoolctl
     import torch
 
     torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

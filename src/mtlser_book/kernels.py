@@ -6,33 +6,25 @@ Where a fork isn't safe (`can_fork`), kernels start as Jupyter starts them.
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
+from mtlser.forkserver import ForkedProcess, can_fork
+
 NAME = "mtlser-forked"
 LAUNCHER = "ipykernel_launcher"  # the module that a kernel's command runs
-GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")  # under /dev: CUDA, ROCm, and either in WSL2
-
-
-def can_fork(devices: Path = Path("/dev")) -> bool:
-    """On Linux without a GPU: elsewhere system libraries, or a GPU's, may not survive a fork."""
-    return sys.platform == "linux" and not any(True for pattern in GPU_DEVICES for _ in devices.glob(pattern))
+PRELOADED = "mtlser_book.preloaded"
 
 
 @contextmanager
@@ -56,45 +48,18 @@ class ForkedProvisioner(LocalProvisioner):
         if LAUNCHER not in cmd:
             return await super().launch_kernel(cmd, **kwargs)
         self.cwd = kwargs.get("cwd") or str(Path.cwd())
-        arguments = cmd[cmd.index(LAUNCHER) + 1 :]
-        self.process = ForkedProcess(arguments, kwargs.get("env") or dict(os.environ), self.cwd)
+        try:
+            self.process = fork_kernel(cmd[cmd.index(LAUNCHER) + 1 :], kwargs.get("env") or os.environ, self.cwd)
+        except OSError:  # there is no process to fork it from any more
+            return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
-class ForkedProcess:
-    """What LocalProvisioner uses of subprocess.Popen."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str], folder: str) -> None:
-        context = get_context("forkserver")
-        context.set_forkserver_preload(["mtlser_book.preloaded"])
-        given = (list(arguments), environment, str(folder), _module_folders())
-        self._process = context.Process(target=run_kernel, args=given)
-        self._process.start()
-        self.pid = self._process.pid
-
-    def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while the process runs."""
-        return self._process.exitcode
-
-    def wait(self) -> int | None:
-        """The exit code, once there is one."""
-        self._process.join()
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        """Raises ProcessLookupError where the process has ended."""
-        os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.send_signal(signal.SIGKILL)
+def fork_kernel(arguments: list[str], environment: Mapping[str, str], folder: str) -> ForkedProcess:
+    """A kernel with these arguments of `ipykernel_launcher`, in `folder`."""
+    given = (arguments, _module_folders())
+    return ForkedProcess(f"{__name__}:run_kernel", given, preload=PRELOADED, environment=environment, folder=folder)
 
 
 @cache
@@ -104,23 +69,14 @@ def _module_folders() -> list[str]:
     return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-def run_kernel(arguments: list[str], environment: dict[str, str], folder: str, module_folders: list[str]) -> None:
-    """A kernel's life, in the forked process: a session, an environment and a folder of its own."""
+def run_kernel(arguments: list[str], module_folders: list[str]) -> None:
+    """A kernel's life, in the forked process, which gets a session of its own."""
     os.setsid()
+    sys.argv[1:] = arguments
     sys.path[:] = module_folders
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
     from ipykernel.kernelapp import IPKernelApp
 
-    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     kernel = IPKernelApp.instance()
     kernel.initialize([*arguments, "--IPKernelApp.parent_handle=1"])  # it has a parent, but not one to poll
     kernel.start()
-    kernel.control_thread.join(10)  # it still says that the kernel is idle, through what the next line closes
-    atexit._run_exitfuncs()  # multiprocessing leaves them out: temporary folders would stay
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+    kernel.control_thread.join(10)  # it still says that the kernel is idle, through what ends with this process

@@ -1,6 +1,7 @@
-"""What pages import, imported: the process that kernels are forked from reads this (`mtlser_book.kernels`)."""
+"""What pages and the workers that they start import, imported: for the process that both are forked from."""
 
 import os
+import warnings
 from contextlib import suppress
 from importlib import import_module
 
@@ -23,5 +24,6 @@ for name in (
     "mtlser_book.checks",
     *(f"mtlser.report.{name}" for name in ("claims", "corpus", "cost", "figures", "readings", "tables", "using")),
 ):
-    with suppress(Exception):  # the page that needs it will say what is wrong
+    with suppress(Exception), warnings.catch_warnings():  # the page that needs it will say what is wrong
+        warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, which would draw a widget
         import_module(name)

@@ -1,7 +1,8 @@
 """Where missing runs execute: this machine, or an existing engine.
 
 On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with
-one thread (two single-thread processes beat one of two threads). Worker and parent speak JSON lines over the worker's
+one thread (two single-thread processes beat one of two threads). Where a fork is safe, a worker is one of a process
+that has imported what training needs (`mtlser.forkserver`). Worker and parent speak JSON lines over the worker's
 standard input and output; when the parent dies the input ends, and the worker with it.
 """
 
@@ -23,12 +24,16 @@ import numpy as np
 from filelock import FileLock
 
 from mtlser.config import ConfigError, RunConfig
+from mtlser.forkserver import ForkedProcess, can_fork
 from mtlser.model.backbone import find_backbone
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.progress import Progress
+
+PRELOADED = "mtlser.runs.training"  # what a worker imports
+Worker = subprocess.Popen | ForkedProcess
 
 
 def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
@@ -134,7 +139,7 @@ def run_local(plan: Plan, tasks: Sequence[dict], progress: Progress) -> dict[str
 
 def _serve(waiting: queue.SimpleQueue, failures: dict, progress: Progress, log: Path, gpu: int | None) -> None:
     """Feeds one worker process until no task waits; a worker that died is replaced for the next task."""
-    worker: subprocess.Popen | None = None
+    worker: Worker | None = None
     while True:
         try:
             task = waiting.get_nowait()
@@ -151,7 +156,7 @@ def _serve(waiting: queue.SimpleQueue, failures: dict, progress: Progress, log: 
     _stop_worker(worker)
 
 
-def _start_worker(log: Path, gpu: int | None) -> subprocess.Popen:
+def _start_worker(log: Path, gpu: int | None) -> Worker:
     source = str(Path(__file__).parents[2])
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
@@ -163,13 +168,14 @@ def _start_worker(log: Path, gpu: int | None) -> subprocess.Popen:
         shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = shown[gpu] if gpu < len(shown) and shown[0] else str(gpu)
     with log.open("ab") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "mtlser.runs.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream, env=environment, text=True,
-        )  # fmt: skip
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stream}
+        if gpu is None and can_fork():
+            with suppress(OSError):  # of a server that ended
+                return ForkedProcess(f"{__name__}:work", preload=PRELOADED, environment=environment, **streams)
+        return subprocess.Popen([sys.executable, "-m", "mtlser.runs.worker"], env=environment, text=True, **streams)
 
 
-def _stop_worker(worker: subprocess.Popen | None) -> None:
+def _stop_worker(worker: Worker | None) -> None:
     """Ends a worker that waits for a task, or tidies up after one that died."""
     if worker is not None:
         with suppress(BrokenPipeError):
@@ -178,7 +184,7 @@ def _stop_worker(worker: subprocess.Popen | None) -> None:
         worker.stdout.close()
 
 
-def _ask(worker: subprocess.Popen, task: dict, progress: Progress) -> tuple[str, str | None]:
+def _ask(worker: Worker, task: dict, progress: Progress) -> tuple[str, str | None]:
     """Sends one task and follows it to its end: (status, error or None)."""
     with suppress(BrokenPipeError):
         worker.stdin.write(json.dumps(task) + "\n")

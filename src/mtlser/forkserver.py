@@ -1,0 +1,285 @@
+"""Processes that start at once: each is forked from one that has imported what they need, and done nothing else.
+
+Importing PyTorch and transformers takes longer than the work of many a kernel or worker. The first process that asks
+starts the server; what it forks, and what that starts, finds the same server by its address in the environment. So a
+run of the book imports once: for itself, for the kernels of its pages, and for the workers that those start.
+(multiprocessing's own fork server would be started anew in each kernel.) Where a fork isn't safe (`can_fork`), or the
+server ended, the caller starts its process as ever.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from select import select
+from threading import Lock, Thread
+from typing import IO, Any
+
+ADDRESS = "MTLSER_FORK_SERVER"  # in the environment: the socket of the server that an ancestor started
+GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")  # under /dev: CUDA, ROCm, and either in WSL2
+NUMBER = struct.Struct("q")  # a process id, an exit code, or the length of a request
+UNKNOWN = 255  # the exit code of a process whose server ended before it
+
+def can_fork(devices: Path = Path("/dev")) -> bool:
+    """On Linux without a GPU: elsewhere system libraries, or a GPU's, may not survive a fork."""
+    return sys.platform == "linux" and not any(True for pattern in GPU_DEVICES for _ in devices.glob(pattern))
+
+
+class Server:
+    """A process that imports `preload`, then forks on request until `stop` or the end of this process."""
+
+    def __init__(self, preload: str) -> None:
+        """Returns at once; who asks before the imports are done waits."""
+        self.address = Path(tempfile.mkdtemp(prefix="mtlser-"), "socket")  # in a folder that other users cannot enter
+        source = str(Path(__file__).parents[1])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.address))
+            listener.listen()
+            number = listener.fileno()
+            command = [sys.executable, "-m", __name__, str(number), preload]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number], env=environment)
+
+    def stop(self) -> None:
+        """Ends it; what it forked goes on, as long as the processes that asked for it do."""
+        self.process.stdin.close()
+        self.process.wait()
+        shutil.rmtree(self.address.parent, ignore_errors=True)  # left by a server that was killed
+
+
+_lock = Lock()
+_servers: dict[str, Server] = {}  # that this process started, by what they import
+
+
+def server_address(preload: str) -> str:
+    """The socket of an ancestor's server, whatever that imported, or else of this process's own for `preload`."""
+    if inherited := os.environ.get(ADDRESS):
+        return inherited
+    with _lock:
+        if preload in _servers and _servers[preload].process.poll() is not None:
+            _servers.pop(preload).stop()  # it was killed
+        if preload not in _servers:
+            _servers[preload] = Server(preload)
+        return str(_servers[preload].address)
+
+
+@atexit.register
+def _stop_servers() -> None:
+    while _servers:
+        _servers.popitem()[1].stop()
+
+
+class ForkedProcess:
+    """A function's run in a process of its own, with what the engines and Jupyter use of `subprocess.Popen`.
+
+    It ends with this process, however that ends.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        arguments: Sequence[Any] = (),
+        *,
+        preload: str,
+        environment: Mapping[str, str],
+        folder: str | Path = ".",
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
+        stderr: IO | None = None,
+    ) -> None:
+        """Calls `function`, "module:name", with what JSON makes of `arguments`.
+
+        `preload`: the module that the server imports first, if this call starts it. `stdin`, `stdout`: as of Popen,
+        where a pipe is one of text. Raises OSError where the server ended.
+        """
+        address = server_address(preload)
+        request = {
+            "function": function,
+            "arguments": list(arguments),
+            "environment": {**environment, ADDRESS: address},
+            "folder": str(Path(folder).resolve()),
+        }
+        self.stdin, theirs = _pipe(stdin, "w")
+        self.stdout, written = _pipe(stdout, "r")
+        self.stderr = None
+        self.returncode: int | None = None
+        self._connection = socket.socket(socket.AF_UNIX)
+        try:
+            self._connection.connect(address)
+            message = json.dumps(request).encode()
+            streams = [theirs, 1 if written is None else written, 2 if stderr is None else stderr.fileno()]
+            socket.send_fds(self._connection, [NUMBER.pack(len(message))], streams)
+            self._connection.sendall(message)
+            self.pid = self._answer()
+        except OSError:
+            self._close()
+            raise
+        finally:
+            for number in (theirs, written):
+                if number is not None:
+                    os.close(number)
+
+    def _answer(self) -> int:
+        answer = self._connection.recv(NUMBER.size, socket.MSG_WAITALL)
+        if len(answer) < NUMBER.size:
+            raise ConnectionResetError("the process that others are forked from has ended; its message is above")
+        return NUMBER.unpack(answer)[0]
+
+    def _close(self) -> None:
+        self._connection.close()
+        for stream in (self.stdin, self.stdout):
+            if stream is not None:
+                stream.close()
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs."""
+        if self.returncode is None and not select([self._connection], [], [], 0)[0]:
+            return None
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code, once there is one; 255 where the server ended before."""
+        if self.returncode is None:
+            try:
+                self.returncode = self._answer()
+            except ConnectionError:
+                self.returncode = UNKNOWN
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Raises ProcessLookupError where the process has ended."""
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _pipe(kind: int | None, mode: str) -> tuple[IO | None, int | None]:
+    """This process's end and the other's of a stream; neither where the other process shares this one's stream."""
+    if kind == subprocess.PIPE:
+        reads, writes = os.pipe()
+        ours, theirs = (reads, writes) if mode == "r" else (writes, reads)
+        return os.fdopen(ours, mode, encoding="utf-8"), theirs
+    return None, os.open(os.devnull, os.O_RDWR) if kind == subprocess.DEVNULL else None
+
+
+def serve(listener: socket.socket, preload: str) -> None:
+    """The server's life: a fork for each request, until the process that started it closes this one's input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the others
+    import_module(preload)
+    gc.freeze()  # or the collector would write to, and so copy, memory that the forks share
+    children: dict[int, socket.socket] = {}  # by process id: who asked for it
+    awake, wake = os.pipe()
+    os.set_blocking(awake, False)
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    with selectors.DefaultSelector() as waiting:
+        for each in (listener, sys.stdin.fileno(), awake):
+            waiting.register(each, selectors.EVENT_READ)
+        while True:
+            ready = [key.fileobj for key, _ in waiting.select()]
+            if sys.stdin.fileno() in ready:
+                return
+            if awake in ready:
+                os.read(awake, 4096)
+                _tell_of_ends(children)
+            if listener in ready:
+                _fork(listener, children, (waiting.fileno(), awake, wake))
+
+
+def _tell_of_ends(children: dict[int, socket.socket]) -> None:
+    for number in list(children):
+        ended, status = os.waitpid(number, os.WNOHANG)
+        if ended:
+            with children.pop(number) as connection, suppress(ConnectionError):
+                connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+def _fork(listener: socket.socket, children: dict[int, socket.socket], own: Sequence[int]) -> None:
+    """Accepts one request; returns in the server alone."""
+    connection, _ = listener.accept()
+    header, streams, _, _ = socket.recv_fds(connection, NUMBER.size, 3)
+    length = NUMBER.unpack(header)[0] if len(header) == NUMBER.size else 0
+    message = connection.recv(length, socket.MSG_WAITALL)
+    number = os.fork() if message and len(message) == length else None  # or who asked has ended meanwhile
+    if number == 0:
+        code = 1
+        try:
+            for other in (listener, *children.values()):
+                other.close()
+            for each in own:
+                os.close(each)
+            _become(json.loads(message), streams, connection)
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            atexit._run_exitfuncs()  # os._exit leaves them out: temporary folders would stay
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(code)
+    for each in streams:
+        os.close(each)
+    if number is None:
+        connection.close()
+        return
+    children[number] = connection
+    with suppress(ConnectionError):
+        connection.sendall(NUMBER.pack(number))
+
+
+def _become(request: dict[str, Any], streams: Sequence[int], connection: socket.socket) -> None:
+    """Runs the request in this process, which was forked for it."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+        os.close(stream)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    Thread(target=_end_with, args=(connection,), daemon=True).start()
+    module, _, name = request["function"].partition(":")
+    getattr(import_module(module), name)(*request["arguments"])
+
+
+def _end_with(connection: socket.socket) -> None:
+    """Ends this process when the one that asked for it closes its end of the connection, or ends itself."""
+    connection.recv(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
+        address = listener.getsockname()
+        try:
+            serve(listener, sys.argv[2])
+        finally:
+            shutil.rmtree(os.path.dirname(address), ignore_errors=True)
