@@ -202,10 +202,11 @@ def test_several_runs_share_the_machine():
     assert 0 < found.measured["rate_aggregate"] < 1e6 and found.measured["table4_hours"] > 0
 
 
-def test_a_process_of_a_benchmark_that_dies_is_named():
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_process_of_a_benchmark_that_dies_is_named(fork):
     with (
         pytest.raises(RuntimeError, match="ended with code"),
-        benchmark_children.children("builtins:input", [{}]) as [child],
+        benchmark_children.children("builtins:input", [{}], fork=fork) as [child],
     ):
         benchmark_children.answer(child)
 

@@ -143,7 +143,7 @@ def test_workers_share_the_gpus_there_are(plan, monkeypatch, workers, visible, e
             return 0
 
     monkeypatch.setattr(engines, "num_gpus", lambda: 2)
-    monkeypatch.setattr(engines.subprocess, "Popen", Worker)
+    monkeypatch.setattr(subprocess, "Popen", Worker)
     barrier = threading.Barrier(len(expected))
     monkeypatch.setattr(engines, "_ask", lambda *_: (barrier.wait(10), ("done", None))[1])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

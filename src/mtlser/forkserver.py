@@ -4,7 +4,7 @@ Importing PyTorch and transformers takes longer than the work of many a kernel o
 starts the server; what it forks, and what that starts, finds the same server by its address in the environment. So a
 run of the book imports once: for itself, for the kernels of its pages, and for the workers that those start.
 (multiprocessing's own fork server would be started anew in each kernel.) Where a fork isn't safe (`can_fork`), or the
-server ended, the caller starts its process as ever.
+server ended, a process is started as ever.
 """
 
 from __future__ import annotations
@@ -82,6 +82,30 @@ def server_address(preload: str) -> str:
 def _stop_servers() -> None:
     while _servers:
         _servers.popitem()[1].stop()
+
+
+def start_process(
+    function: str, *, preload: str, environment: Mapping[str, str], fork: bool = True, **streams: Any
+) -> Process:
+    """A process that calls `function`, "module:name": forked if `fork` and where that is safe, else a new Python.
+
+    `preload`: what the server imports first, if this call starts it. `streams`: as of Popen, text in UTF-8.
+    """
+    if fork and can_fork():
+        with suppress(OSError):  # of a server that ended
+            return ForkedProcess(function, preload=preload, environment=environment, **streams)
+    module, _, name = function.partition(":")
+    code = f"from {module} import {name} as function; function()"
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, encoding="utf-8", **streams)
+
+
+def end_process(process: Process) -> int:
+    """Closes what a process reads, waits until it ends, and returns its exit code."""
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    code = process.wait()
+    process.stdout.close()
+    return code
 
 
 class ForkedProcess:
@@ -173,6 +197,9 @@ class ForkedProcess:
     def kill(self) -> None:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+Process = ForkedProcess | subprocess.Popen
 
 
 def _pipe(kind: int | None, mode: str) -> tuple[IO | None, int | None]:

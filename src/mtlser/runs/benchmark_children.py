@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from subprocess import PIPE
+
+from mtlser.forkserver import Process, end_process, start_process
+from mtlser.runs.engines import PRELOADED
 
 
 @contextmanager
-def children(function: str, given: Sequence[dict]) -> Iterator[list[subprocess.Popen]]:
-    """Processes that run a function ("module:name"), each with its dictionary as the first line of its input."""
-    module, _, name = function.partition(":")
-    code = f"from {module} import {name} as child; child()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) for _ in given]
+def children(function: str, given: Sequence[dict], *, fork: bool) -> Iterator[list[Process]]:
+    """Processes that run a function ("module:name"), each with its dictionary as the first line of its input.
+
+    `fork`: they start as workers do, and not each as a new Python.
+    """
+    options = {"preload": PRELOADED, "environment": os.environ, "fork": fork, "stdin": PIPE, "stdout": PIPE}
+    processes = [start_process(function, **options) for _ in given]
     try:
         for process, one in zip(processes, given, strict=True):
             tell(process, one)
         yield processes
     finally:
         for process in processes:
-            process.communicate()
+            end_process(process)
 
 
-def tell(process: subprocess.Popen, line: object) -> None:
+def tell(process: Process, line: object) -> None:
     """Sends a line of JSON."""
     process.stdin.write(json.dumps(line) + "\n")
     process.stdin.flush()
 
 
-def answer(process: subprocess.Popen) -> object:
+def answer(process: Process) -> object:
     """The next line of JSON. Raises RuntimeError where the process ended instead."""
     line = process.stdout.readline()
     if not line:
@@ -39,7 +43,7 @@ def answer(process: subprocess.Popen) -> object:
     return json.loads(line)
 
 
-def all_at_once(processes: Sequence[subprocess.Popen], word: str) -> None:
+def all_at_once(processes: Sequence[Process], word: str) -> None:
     """Tells all of them and waits for the last."""
     for process in processes:
         tell(process, word)

@@ -44,7 +44,7 @@ def several_runs(options: Options) -> Measured:
         backbone = str(init_random_backbone(Path(name) / "backbone", base_architecture(options.small), SEED))
         precision = own_precisions()[-1]
         given = {"seconds": seconds.tolist(), "backbone": backbone, "size": size, "precision": precision}
-        with children("mtlser.runs.benchmark_runs:run_child", [given] * count) as runs:
+        with children("mtlser.runs.benchmark_runs:run_child", [given] * count, fork=True) as runs:
             for work in ("train", "evaluate"):  # the state of a long run, as in `training_step`
                 all_at_once(runs, work)
             rates = {}

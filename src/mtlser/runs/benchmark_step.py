@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from mtlser import paper
 from mtlser.config import get_preset
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
+from mtlser.forkserver import Process
 from mtlser.model import products
 from mtlser.model.backbone import init_random_backbone
 from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
@@ -204,13 +204,12 @@ def released_processes(seconds: np.ndarray, backbone: str, options: Options):
     names = ("released", "released_fp16") if options.device == "cuda" else ("released",)
     given = {"threads": num_threads(options), "seconds": seconds.tolist(), "backbone": backbone}
 
-    def ask(process: subprocess.Popen, rows: np.ndarray) -> float:
+    def ask(process: Process, rows: np.ndarray) -> float:
         tell(process, rows.tolist())
         return answer(process)
 
-    with children(
-        "mtlser.runs.benchmark_step:released_child", [given | {"fp16": name == "released_fp16"} for name in names]
-    ) as processes:
+    each = [given | {"fp16": name == "released_fp16"} for name in names]
+    with children("mtlser.runs.benchmark_step:released_child", each, fork=False) as processes:
         yield {name: partial(ask, process) for name, process in zip(names, processes, strict=True)}
 
 

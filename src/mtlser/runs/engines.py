@@ -2,7 +2,7 @@
 
 On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with
 one thread (two single-thread processes beat one of two threads). Where a fork is safe, a worker is one of a process
-that has imported what training needs (`mtlser.forkserver`). Worker and parent speak JSON lines over the worker's
+that has imported what training needs (`mtlser.forkserver`). Process and parent speak JSON lines over the worker's
 standard input and output; when the parent dies the input ends, and the worker with it.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -19,12 +18,13 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 from filelock import FileLock
 
 from mtlser.config import ConfigError, RunConfig
-from mtlser.forkserver import ForkedProcess, can_fork
+from mtlser.forkserver import Process, end_process, start_process
 from mtlser.model.backbone import find_backbone
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
@@ -33,7 +33,6 @@ from mtlser.runs.instrument import instrument_name
 from mtlser.runs.progress import Progress
 
 PRELOADED = "mtlser.runs.training"  # what a worker imports
-Worker = subprocess.Popen | ForkedProcess
 
 
 def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
@@ -139,24 +138,26 @@ def run_local(plan: Plan, tasks: Sequence[dict], progress: Progress) -> dict[str
 
 def _serve(waiting: queue.SimpleQueue, failures: dict, progress: Progress, log: Path, gpu: int | None) -> None:
     """Feeds one worker process until no task waits; a worker that died is replaced for the next task."""
-    worker: Worker | None = None
+    worker: Process | None = None
     while True:
         try:
             task = waiting.get_nowait()
         except queue.Empty:
             break
         if worker is not None and worker.poll() is not None:
-            worker = _stop_worker(worker)
+            end_process(worker)
+            worker = None
         worker = worker or _start_worker(log, gpu)
         started = time.monotonic()
         status, error = _ask(worker, task, progress)
         if error:
             failures[task["run_id"]] = f"{error} (log: {log})"
         progress.end(task["run_id"], status, time.monotonic() - started)
-    _stop_worker(worker)
+    if worker is not None:
+        end_process(worker)
 
 
-def _start_worker(log: Path, gpu: int | None) -> Worker:
+def _start_worker(log: Path, gpu: int | None) -> Process:
     source = str(Path(__file__).parents[2])
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
@@ -168,23 +169,11 @@ def _start_worker(log: Path, gpu: int | None) -> Worker:
         shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = shown[gpu] if gpu < len(shown) and shown[0] else str(gpu)
     with log.open("ab") as stream:
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stream}
-        if gpu is None and can_fork():
-            with suppress(OSError):  # of a server that ended
-                return ForkedProcess(f"{__name__}:work", preload=PRELOADED, environment=environment, **streams)
-        return subprocess.Popen([sys.executable, "-m", "mtlser.runs.worker"], env=environment, text=True, **streams)
+        options = {"environment": environment, "fork": gpu is None, "stdin": PIPE, "stdout": PIPE, "stderr": stream}
+        return start_process(f"{__name__}:work", preload=PRELOADED, **options)
 
 
-def _stop_worker(worker: Worker | None) -> None:
-    """Ends a worker that waits for a task, or tidies up after one that died."""
-    if worker is not None:
-        with suppress(BrokenPipeError):
-            worker.stdin.close()
-        worker.wait()
-        worker.stdout.close()
-
-
-def _ask(worker: Worker, task: dict, progress: Progress) -> tuple[str, str | None]:
+def _ask(worker: Process, task: dict, progress: Progress) -> tuple[str, str | None]:
     """Sends one task and follows it to its end: (status, error or None)."""
     with suppress(BrokenPipeError):
         worker.stdin.write(json.dumps(task) + "\n")
