@@ -71,13 +71,21 @@ MARK = """() => {
 COMPARE_MARKED = "; axe.configure({rules: [{id: 'color-contrast', selector: '[data-look]'}]})"
 
 
-def _serious_violations(page) -> list[str]:
-    """What axe-core calls serious or critical, with the first element of each."""
+# What a theme changes is the colours, and which variant of a figure is shown.
+RULES_OF_THEMES = ["color-contrast", "link-in-text-block", "image-alt", "role-img-alt", "svg-img-alt"]
+
+
+def _serious_violations(page, *, other_theme: bool = False) -> list[str]:
+    """What axe-core calls serious or critical, with the first element of each.
+
+    `other_theme`: of a page that was looked at in one theme, what the other may do wrong.
+    """
     page.evaluate(END_ANIMATIONS)
     page.evaluate(MARK)
     script = "" if page.evaluate("!!window.axe") else AXE_SCRIPT + COMPARE_MARKED
     # No paths to elements, which take time; no style sheets read again, for which axe asks at wrong addresses.
     options = {"resultTypes": ["violations"], "selectors": False, "preload": False}
+    options |= {"runOnly": RULES_OF_THEMES} if other_theme else {}
     found = Axe(script).run(page, options=options).response["violations"]
     return [
         f"{violation['id']}: {violation['nodes'][0]['html'][:160]} (and {len(violation['nodes']) - 1} more)"

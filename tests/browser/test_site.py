@@ -124,7 +124,7 @@ def test_a_page_is_clean(look, serious_violations, name, size, theme):
     assert not broken
     assert not problems
     if size == "wide":
-        assert not serious_violations(page)
+        assert not serious_violations(page, other_theme=theme == "dark")
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -241,6 +241,14 @@ def test_the_sounds_of_the_corpus_page_can_be_played(visit):
     assert not problems
 
 
+@pytest.fixture(scope="module")
+def empty_page(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("other_theme", [False, True])
 @pytest.mark.parametrize(
     ("body", "found"),
     [
@@ -249,11 +257,13 @@ def test_the_sounds_of_the_corpus_page_can_be_played(visit):
         ("<p>Words</p><p>Words <span style='opacity: 0.3'>of the same colour</span></p>", "color-contrast"),
         ("<p>Words</p><div>" + "<code style='color: #999'>word</code> " * 9 + "</div>", "color-contrast"),
         ("<p>Words</p><p style='color: #aaa' hidden>unseen</p>", None),
+        ("<p>Words</p><img src='data:,'>", "image-alt"),
         ("<p>Words</p><button></button>", "button-name"),
     ],
 )
-def test_what_axe_finds_serious_fails_a_page(browser, serious_violations, body, found):
-    page = browser.new_page()
-    page.set_content(f"<html lang='en'><title>A page</title><body style='background: #fff'><main>{body}</main></body>")
-    assert [line.split(":")[0] for line in serious_violations(page)] == ([found] if found else [])
-    page.close()
+def test_what_axe_finds_serious_fails_a_page(empty_page, serious_violations, body, found, other_theme):
+    empty_page.set_content(
+        f"<html lang='en'><title>A page</title><body style='background: #fff'><main>{body}</main></body>"
+    )
+    violations = [line.split(":")[0] for line in serious_violations(empty_page, other_theme=other_theme)]
+    assert violations == ([found] if found and not (other_theme and found == "button-name") else [])
