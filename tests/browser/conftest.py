@@ -44,7 +44,7 @@ END_ANIMATIONS = """document.getAnimations().forEach(moving =>
     moving.effect.getComputedTiming().endTime < Infinity && moving.finish())"""
 
 # Marks text to compare with its background: three elements of each look, which is what a contrast is computed from.
-# axe-core takes a millisecond or two for each piece of text, of which a page has thousands, most of them as others are.
+# axe-core takes milliseconds for each line of text, of which a page has thousands, most of them as others are.
 MARK = """() => {
     const behind = new Map();
     function background(element) {
@@ -58,14 +58,17 @@ MARK = """() => {
         return behind.get(element);
     }
     document.querySelectorAll("[data-look]").forEach(element => delete element.dataset.look);
-    const counts = new Map();
+    const looks = new Map();
     for (const element of document.querySelectorAll("body, body *")) {
         if (![...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
         if (!element.checkVisibility()) continue;
         const style = getComputedStyle(element);
         const look = [style.color, style.fontSize, style.fontWeight, style.textShadow, background(element)].join(" | ");
-        counts.set(look, (counts.get(look) || 0) + 1);
-        if (counts.get(look) <= 3) element.dataset.look = "";
+        looks.set(look, [...(looks.get(look) || []), element]);
+    }
+    for (const elements of looks.values()) {
+        elements.sort((one, other) => one.textContent.length - other.textContent.length);
+        elements.slice(0, 3).forEach(element => { element.dataset.look = ""; });
     }
 }"""
 COMPARE_MARKED = "; axe.configure({rules: [{id: 'color-contrast', selector: '[data-look]'}]})"

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.proportion import proportion_confint
 
 from mtlser import paper
 from mtlser.config import ALPHAS
@@ -32,6 +30,8 @@ def detectable_difference(
     `discordance` is the share of the utterances that exactly one of the two models gets right, `speaker_deviation` the
     standard deviation of the true difference between speakers. Raises ValueError for fewer than two speakers.
     """
+    from statsmodels.stats.power import TTestPower  # late, as in `statistics`
+
     if num_speakers < 2:
         raise ValueError("num_speakers must be at least 2: one speaker says nothing about how speakers differ")
     per_speaker = num_utterances / num_speakers
@@ -72,6 +72,8 @@ def coverage(
     Each trial draws the speakers' true accuracies around `accuracy` with that standard deviation (clipped to [0, 1])
     and then `utterances` right or wrong answers of each. Returns the shares `bootstrap_held`, `wilson_held`.
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     generator = np.random.default_rng(statistics.SEED)
     held = {"bootstrap_held": 0, "wilson_held": 0}
     for _ in range(num_trials):

@@ -3,6 +3,8 @@
 Utterances of one speaker resemble each other, so they are no independent draws. What is estimated here is the accuracy
 (Eq. 4) that the same procedure would have on other speakers drawn like these; with ten speakers the intervals are
 approximate, and somewhat too narrow. They do not cover other corpora, and not other seeds unless several were run.
+
+scipy.stats and statsmodels are imported where they are used: a change of the book's prose would wait for them.
 """
 
 from __future__ import annotations
@@ -11,10 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 10_000
@@ -34,6 +32,8 @@ def _ratio_of_sums(numerator: np.ndarray, denominator: np.ndarray, axis: int = -
 
 def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Interval:
     """Percentile interval of the mean of `numerator` when whole speakers are drawn with replacement."""
+    import scipy.stats
+
     sums = numerator.groupby(speakers.to_numpy()).agg(["sum", "size"])
     if len(sums) < 2:
         return NO_INTERVAL  # one speaker says nothing about how speakers differ
@@ -57,6 +57,8 @@ def wilson_interval(predictions: pd.DataFrame) -> Interval:
 
     With several seeds an utterance counts once, with its mean correctness.
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     correct = _correct(predictions).groupby(predictions["utterance"]).mean()
     bounds = proportion_confint(correct.sum(), len(correct), alpha=1 - CONFIDENCE, method="wilson")
     return float(bounds[0]), float(bounds[1])
@@ -68,6 +70,8 @@ def permutation_test(differences: np.ndarray) -> float:
     Exact (all 2^n signs) up to 13 speakers, otherwise 10,000 random ones. NaN without speakers. With n speakers the
     smallest p possible is 2 / 2^n.
     """
+    import scipy.stats
+
     differences = np.asarray(differences, dtype=float)
     if differences.size == 0:
         return float("nan")
@@ -82,12 +86,16 @@ def permutation_test(differences: np.ndarray) -> float:
 
 def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
     """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, taken as independent."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
     only_first, only_second = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
 
 def holm(p_values: list[float]) -> list[float]:
     """Holm-corrected p-values; a NaN stays NaN and is not counted as a test."""
+    from statsmodels.stats.multitest import multipletests
+
     corrected = np.array(p_values, dtype=float)
     tested = ~np.isnan(corrected)
     if tested.any():

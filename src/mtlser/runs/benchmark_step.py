@@ -197,7 +197,7 @@ def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[st
 
 @contextmanager
 def released_processes(seconds: np.ndarray, backbone: str, options: Options):
-    """The released code's step in a process of its own, with the system's memory settings and not a worker's.
+    """The released code's step in a new process, with the system's memory settings and not a worker's.
 
     Yields variant → function of rows that returns the seconds of a step. On a GPU there is a second variant in fp16.
     """
@@ -209,7 +209,7 @@ def released_processes(seconds: np.ndarray, backbone: str, options: Options):
         return answer(process)
 
     each = [given | {"fp16": name == "released_fp16"} for name in names]
-    with children("mtlser.runs.benchmark_step:released_child", each, fork=False) as processes:
+    with children("mtlser.runs.benchmark_step:released_child", each, fork=options.small) as processes:
         yield {name: partial(ask, process) for name, process in zip(names, processes, strict=True)}
 
 
