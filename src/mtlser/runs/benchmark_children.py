@@ -39,7 +39,9 @@ def answer(process: Process) -> object:
     """The next line of JSON. Raises RuntimeError where the process ended instead."""
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"a process of the benchmark ended with code {process.wait()}; its message is above")
+        code = process.wait()
+        cause = "its message is above" if code >= 0 else "memory may have run out"
+        raise RuntimeError(f"a process of the benchmark ended with code {code}; {cause}")
     return json.loads(line)
 
 

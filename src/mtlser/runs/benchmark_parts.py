@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -18,6 +18,7 @@ from mtlser.config import get_preset
 from mtlser.model.backbone import init_random_backbone
 from mtlser.processes import keep_freed_memory
 from mtlser.runs.benchmark import STEP_PARTS, Measured, Options, num_threads
+from mtlser.runs.benchmark_children import answer, children
 from mtlser.runs.benchmark_inputs import (
     SEED,
     base_architecture,
@@ -35,28 +36,27 @@ from mtlser.runs.training import _Trainer
 def memory(options: Options) -> Measured:
     """Peak memory of a process that takes two steps with IEMOCAP's longest utterance among seven of median length."""
     found: dict[str, float] = {}
+    given = {"threads": num_threads(options), "small": options.small}
     for precision in [own_config(name).precision for name in reversed(own_precisions())]:
-        code = "import sys; from mtlser.runs.benchmark_parts import memory_child as child; child(*sys.argv[1:])"
-        words = [sys.executable, "-c", code, precision, str(num_threads(options)), str(int(options.small))]
-        result = subprocess.run(words, capture_output=True, text=True)
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() or ["no message: memory may have run out"]
-            raise RuntimeError(f"the step in {precision} ended with code {result.returncode}: {lines[-1]}")
+        one = given | {"precision": precision}
+        with children("mtlser.runs.benchmark_parts:memory_child", [one], fork=options.small) as [child]:
+            peak = answer(child)
         name = "float32" if precision == "fp32" else precision
-        found[f"peak_gib_{name}"] = float(result.stdout.split()[-1]) / 2**30
+        found[f"peak_gib_{name}"] = peak / 2**30
         options.say(f"  {name}: {found[f'peak_gib_{name}']:.2f} GiB")
     return Measured(found, {"longest_seconds": longest_seconds(), "batch": get_preset("iemocap").run.batch_size})
 
 
-def memory_child(precision: str, threads: str, small: str) -> None:
+def memory_child() -> None:
     """Two steps in this process; prints its peak memory in bytes, the GPU's where there is one."""
-    torch.set_num_threads(int(threads))
-    config = replace(get_preset("iemocap").run, precision=precision)
+    given = json.loads(sys.stdin.readline())
+    torch.set_num_threads(given["threads"])
+    config = replace(get_preset("iemocap").run, precision=given["precision"])
     seconds = np.full(config.batch_size, iemocap_lengths(1001).mean())
-    seconds[3] = longest_seconds() / (4 if small == "1" else 1)
+    seconds[3] = longest_seconds() / (4 if given["small"] else 1)
     with TemporaryDirectory() as name:
         dataset = noise_dataset(seconds, Path(name))
-        backbone = str(init_random_backbone(Path(name) / "backbone", base_architecture(small == "1"), SEED))
+        backbone = str(init_random_backbone(Path(name) / "backbone", base_architecture(given["small"]), SEED))
         trainer = make_trainer(config, dataset, backbone, Path(name))
         trainer.model.train()
         for _ in range(2):
