@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from mtlser.processes import INTERRUPTED
 from mtlser.runs import records
 from smoke import ROOT, clean_environment
 
@@ -40,7 +41,7 @@ def kill(process: subprocess.Popen, artifacts: Path) -> int:
 
     Returns how many workers there were.
     """
-    workers = [worker for worker in psutil.process_iter() if writes_to(worker, artifacts / "logs")]
+    workers = workers_of(artifacts)
     os.killpg(process.pid, signal.SIGKILL)
     for worker in workers:
         with suppress(psutil.NoSuchProcess):
@@ -50,11 +51,14 @@ def kill(process: subprocess.Popen, artifacts: Path) -> int:
     return len(workers)
 
 
-def writes_to(process: psutil.Process, folder: Path) -> bool:
-    """Whether it holds a file there."""
-    with suppress(psutil.Error):
-        return any(Path(opened.path).parent == folder for opened in process.open_files())
-    return False
+def workers_of(artifacts: Path) -> list[psutil.Process]:
+    """The processes that hold a log there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(Path(opened.path).parent == artifacts / "logs" for opened in process.open_files()):
+                found.append(process)
+    return found
 
 
 def finished(artifacts: Path) -> dict[str, bytes]:
@@ -101,3 +105,21 @@ def test_killed_and_called_again(smoke_book, tmp_path, moment, workers):
         pd.testing.assert_frame_equal(mine, uninterrupted, check_exact=True)
     for path in (artifacts / "runs").glob("*/run.json"):
         assert json.loads(path.read_text())["status"] == "done"
+
+
+def test_ctrl_c_ends_the_command_and_its_workers(smoke_book, tmp_path):
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(smoke_book.artifacts / "corpora", artifacts / "corpora")
+    process = start(artifacts, 2)
+    while not any((artifacts / "runs").glob("*/run.json")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    workers = workers_of(artifacts)
+    assert workers
+    for each in (*workers, process):  # a terminal sends it to all of them
+        each.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130 and messages.rstrip().endswith(INTERRUPTED)
+    assert "failed" not in messages and "Traceback" not in messages
+    assert len(finished(artifacts)) < 4
+    assert not workers_of(artifacts)

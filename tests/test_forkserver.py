@@ -135,6 +135,19 @@ def test_a_server_that_has_ended_is_an_error_of_the_system(own_server, monkeypat
         fork("time:sleep", 0)
 
 
+def test_ctrl_c_ends_what_was_forked_and_not_the_server(own_server, tmp_path):
+    with (tmp_path / "errors").open("wb") as errors:
+        code = "import time; print('begun', flush=True); time.sleep(600)"
+        process = fork("builtins:exec", code, stdout=subprocess.PIPE, stderr=errors)
+    with process.stdout as printed:
+        assert printed.readline() == "begun\n"
+    for number in (own_server.pid, process.pid):
+        os.kill(number, signal.SIGINT)
+    assert process.wait() == 1
+    assert (tmp_path / "errors").read_text().rstrip().endswith("KeyboardInterrupt")
+    assert result("print('alive')") == "alive"
+
+
 def test_a_client_that_breaks_off_leaves_the_server_alive(own_server):
     address = forkserver.server_address(PRELOADED)
     for said in (b"", b"abc", forkserver.NUMBER.pack(100) + b"{"):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS, ConfigError
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
+from mtlser.processes import INTERRUPTED
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
 
@@ -30,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, ReleaseError, AudioError, BackboneError, NoRelease, RunsFailed, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"\n{INTERRUPTED}", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

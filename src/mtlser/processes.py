@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+INTERRUPTED = "Interrupted. What was finished is kept; the same command goes on from there."  # what Ctrl-C prints
+
 
 def keep_freed_memory() -> None:
     """Asks glibc to keep freed activations for the next step instead of returning them to the system; 21% of a step.

@@ -283,7 +283,9 @@ def main() -> int:
         print(f"\n{stop}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        from mtlser.processes import INTERRUPTED
+
+        print(f"\n{INTERRUPTED}", file=sys.stderr)
         return 130
     return 0
 

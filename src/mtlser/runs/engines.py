@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
 
@@ -119,42 +121,71 @@ def run_local(plan: Plan, tasks: Sequence[dict], progress: Progress) -> dict[str
     waiting: queue.SimpleQueue[dict] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
-    failures: dict[str, str] = {}
     logs = plan.settings.artifacts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     progress.say(f"{len(tasks)} runs to train, {num_workers} at once")
+    crew = _Crew(waiting, progress)
     threads = [
-        threading.Thread(
-            target=_serve, args=(waiting, failures, progress, logs / f"worker-{k}.log", k % gpus if gpus else None)
-        )
+        threading.Thread(target=crew.serve, args=(logs / f"worker-{k}.log", k % gpus if gpus else None))
         for k in range(num_workers)
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    return failures
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:  # Ctrl-C: the threads would go on, and Python wait for them
+        crew.stop()
+        for thread in threads:
+            thread.join()
+        raise
+    return crew.failures
 
 
-def _serve(waiting: queue.SimpleQueue, failures: dict, progress: Progress, log: Path, gpu: int | None) -> None:
-    """Feeds one worker process until no task waits; a worker that died is replaced for the next task."""
-    worker: Process | None = None
-    while True:
-        try:
-            task = waiting.get_nowait()
-        except queue.Empty:
-            break
-        if worker is not None and worker.poll() is not None:
+@dataclass
+class _Crew:
+    """The worker processes, and the threads that feed one each."""
+
+    waiting: queue.SimpleQueue[dict]
+    progress: Progress
+    failures: dict[str, str] = field(default_factory=dict)
+    _workers: dict[Path, Process] = field(default_factory=dict)  # by log
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def serve(self, log: Path, gpu: int | None) -> None:
+        """Feeds one worker until no task waits; a worker that died is replaced for the next task."""
+        worker: Process | None = None
+        while not self._stopped.is_set():
+            try:
+                task = self.waiting.get_nowait()
+            except queue.Empty:
+                break
+            if worker is not None and worker.poll() is not None:
+                end_process(worker)
+                worker = None
+            try:
+                worker = self._workers[log] = worker or _start_worker(log, gpu)
+            except OSError as error:  # no memory, or no process left
+                self.failures[task["run_id"]] = f"its worker did not start: {error}"
+                continue
+            if self._stopped.is_set():  # which did not see this worker
+                worker.kill()
+            started = time.monotonic()
+            status, error = _ask(worker, task, self.progress)
+            if self._stopped.is_set():
+                break
+            if error:
+                self.failures[task["run_id"]] = f"{error} (log: {log})"
+            self.progress.end(task["run_id"], status, time.monotonic() - started)
+        if worker is not None:
             end_process(worker)
-            worker = None
-        worker = worker or _start_worker(log, gpu)
-        started = time.monotonic()
-        status, error = _ask(worker, task, progress)
-        if error:
-            failures[task["run_id"]] = f"{error} (log: {log})"
-        progress.end(task["run_id"], status, time.monotonic() - started)
-    if worker is not None:
-        end_process(worker)
+
+    def stop(self) -> None:
+        """Ends the workers wherever they are; the next call goes on from their checkpoints."""
+        self._stopped.set()
+        for worker in list(self._workers.values()):
+            with suppress(ProcessLookupError):
+                worker.kill()
 
 
 def _start_worker(log: Path, gpu: int | None) -> Process:
@@ -193,6 +224,7 @@ def _ask(worker: Process, task: dict, progress: Progress) -> tuple[str, str | No
 
 def work() -> None:
     """A worker's life: tasks in, events and statuses out, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
