@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from mtlser import forkserver
-from mtlser.forkserver import ADDRESS, UNKNOWN, ForkedProcess, can_fork
+from mtlser.forkserver import ADDRESS, UNKNOWN, ForkedProcess, can_fork, end_process, start_process
 from smoke import ROOT
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="processes are forked on Linux without a GPU")
@@ -127,6 +127,28 @@ def test_a_process_outlives_no_server_unnoticed(own_server):
     assert process.wait() == UNKNOWN
     replacement = fork("time:sleep", 0)  # the next call starts another
     assert replacement.wait() == 0
+
+
+def test_without_a_server_a_process_is_started_as_ever(tmp_path, monkeypatch):
+    """A socket's path has at most 108 bytes."""
+    monkeypatch.delenv(ADDRESS, raising=False)
+    monkeypatch.setattr(forkserver, "_servers", {})
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr(forkserver.tempfile, "tempdir", str(long))
+    options = {"preload": PRELOADED, "environment": os.environ, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = start_process("os:getpid", **options)
+    assert isinstance(process, subprocess.Popen) and end_process(process) == 0
+    assert not list(long.iterdir())
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_process_may_be_forked_and_ends_with_its_input(own_server, fork):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = start_process("builtins:input", preload=PRELOADED, environment=os.environ, fork=fork, **pipes)
+    assert isinstance(process, ForkedProcess if fork else subprocess.Popen)
+    process.stdin.write("a line\n")
+    assert end_process(process) == 0
 
 
 def test_a_server_that_has_ended_is_an_error_of_the_system(own_server, monkeypatch, tmp_path):

@@ -35,6 +35,7 @@ GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")  # under /dev: CUDA, ROCm, and eith
 NUMBER = struct.Struct("q")  # a process id, an exit code, or the length of a request
 UNKNOWN = 255  # the exit code of a process whose server ended before it
 
+
 def can_fork(devices: Path = Path("/dev")) -> bool:
     """On Linux without a GPU: elsewhere system libraries, or a GPU's, may not survive a fork."""
     return sys.platform == "linux" and not any(True for pattern in GPU_DEVICES for _ in devices.glob(pattern))
@@ -44,16 +45,20 @@ class Server:
     """A process that imports `preload`, then forks on request until `stop` or the end of this process."""
 
     def __init__(self, preload: str) -> None:
-        """Returns at once; who asks before the imports are done waits."""
+        """Returns at once; who asks before the imports are done waits. Raises OSError where it cannot be started."""
         self.address = Path(tempfile.mkdtemp(prefix="mtlser-"), "socket")  # in a folder that other users cannot enter
         source = str(Path(__file__).parents[1])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(self.address))
-            listener.listen()
-            number = listener.fileno()
-            command = [sys.executable, "-m", __name__, str(number), preload]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number], env=environment)
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(self.address))
+                listener.listen()
+                number = listener.fileno()
+                command = [sys.executable, "-m", __name__, str(number), preload]
+                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number], env=environment)
+        except OSError:  # such as a temporary folder whose path is too long for a socket's
+            shutil.rmtree(self.address.parent, ignore_errors=True)
+            raise
 
     def stop(self) -> None:
         """Ends it; what it forked goes on, as long as the processes that asked for it do."""
