@@ -83,6 +83,11 @@ def server_address(preload: str) -> str:
         return str(_servers[preload].address)
 
 
+def is_running(preload: str) -> bool:
+    """Whether there is a server already, so that a forked process would not wait for imports that nobody else needs."""
+    return bool(os.environ.get(ADDRESS)) or preload in _servers
+
+
 @atexit.register
 def _stop_servers() -> None:
     while _servers:

@@ -1,4 +1,4 @@
-"""What pages and the workers that they start import, imported: for the process that both are forked from."""
+"""What pages, the workers that they start and the site's builder import: for the process that all are forked from."""
 
 import os
 import warnings
@@ -14,7 +14,7 @@ for name in (
     "matplotlib.figure",
     "matplotlib_inline.backend_inline",
     "seaborn",
-    "statsmodels.stats.multitest",
+    *(f"statsmodels.stats.{name}" for name in ("contingency_tables", "multitest", "power", "proportion")),
     "scipy.stats",
     "sklearn.linear_model",
     "mtlser.runs.training",
@@ -22,6 +22,9 @@ for name in (
     "mtlser.model.recognizer",
     "mtlser_book.lab_data",
     "mtlser_book.checks",
+    "mtlser_book.sphinx_ext",
+    "jupyter_book.cli.main",
+    "myst_nb.sphinx_ext",
     *(f"mtlser.report.{name}" for name in ("claims", "corpus", "cost", "figures", "readings", "tables", "using")),
 ):
     with suppress(Exception), warnings.catch_warnings():  # the page that needs it will say what is wrong

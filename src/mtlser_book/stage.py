@@ -6,22 +6,23 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
+from tempfile import TemporaryFile
 
 import pandas as pd
 
+from mtlser.forkserver import end_process, is_running, start_process
 from mtlser.runs import records
 from mtlser.storage import digest, write_json
 from mtlser_book import provenance
+from mtlser_book.kernels import PRELOADED
 from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
 
-# Not the script beside Python: its first line breaks where the project's path is long or has a space.
-JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
 class BuildError(Exception):
@@ -121,19 +122,39 @@ def run_jupyter_book(root: Path, staged: Path, output: Path, quiet: bool) -> Non
 
     Without that removal a strict build that failed passes the second time: unchanged pages are not read again.
     """
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(staged.resolve())]
-    command += ["--path-output", str(output.resolve()), "-W", "-n", "--keep-going", *(["-q"] if quiet else [])]
-    command += ["--config", str((root / "_config.yml").resolve()), "--toc", str((root / "_toc.yml").resolve())]
+    words = ["build", str(staged.resolve()), "--path-output", str(output.resolve()), "-W", "-n", "--keep-going"]
+    words += ["--config", str((root / "_config.yml").resolve()), "--toc", str((root / "_toc.yml").resolve())]
+    words += ["-q"] if quiet else []
     output.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"}
-    )
-    log = (result.stdout + result.stderr).replace(f"{staged.resolve()}{os.sep}", "")
+    environment = {**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"}
+    fork = is_running(PRELOADED)  # as it is where pages were executed
+    with TemporaryFile("w+", encoding="utf-8") as errors:
+        streams = {"stdin": PIPE, "stdout": PIPE, "stderr": errors}
+        process = start_process(
+            f"{__name__}:jupyter_book", preload=PRELOADED, environment=environment, fork=fork, **streams
+        )
+        process.stdin.write(json.dumps(words) + "\n")
+        process.stdin.flush()
+        printed = process.stdout.read()
+        code = end_process(process)
+        errors.seek(0)
+        log = (printed + errors.read()).replace(f"{staged.resolve()}{os.sep}", "")
     (output / "log.txt").write_text(log, encoding="utf-8")
-    if result.returncode:
+    if code:
         warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
         shutil.rmtree(output, ignore_errors=True)
         raise BuildError("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
+
+
+def jupyter_book() -> None:
+    """Jupyter Book's command line, in a process of its own, with the words that it reads as JSON.
+
+    Its script beside Python won't do: the first line breaks where the project's path is long or has a space.
+    """
+    sys.argv[1:] = json.loads(sys.stdin.readline())
+    from jupyter_book.cli.main import main
+
+    main()
 
 
 def swap(new: Path, old: Path) -> None:
