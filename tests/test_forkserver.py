@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mtlser import forkserver
+from mtlser import forkserver, forkserver_process
 from mtlser.forkserver import ADDRESS, UNKNOWN, ForkedProcess, can_fork, end_process, start_process
 from smoke import ROOT
 
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_what_was_forked_and_not_the_server(own_server, tmp_path):
 
 def test_a_client_that_breaks_off_leaves_the_server_alive(own_server):
     address = forkserver.server_address(PRELOADED)
-    for said in (b"", b"abc", forkserver.NUMBER.pack(100) + b"{"):
+    for said in (b"", b"abc", forkserver_process.NUMBER.pack(100) + b"{"):
         with forkserver.socket.socket(forkserver.socket.AF_UNIX) as connection:
             connection.connect(address)
             connection.sendall(said)
