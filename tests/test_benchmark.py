@@ -260,7 +260,8 @@ def test_the_loader_is_measured_on_a_release_of_full_size():
 @pytest.mark.parametrize(
     ("code", "line", "error"),
     [(0, "==== 2254 passed, 1 skipped in 300.25s (0:05:00) ====", None),
-     (1, "==== 1 failed, 2253 passed in 301.00s (0:05:01) ====", "1 failed"), (2, "", "no rule")],
+     (1, "FAILED a.py::b\n==== 1 failed, 2253 passed in 301.00s (0:05:01) ====", "\nFAILED a.py::b\n.* 1 failed"),
+     (2, "", "no rule")],
 )  # fmt: skip
 def test_the_suite_is_measured_as_make_test_runs_it(monkeypatch, tmp_path, code, line, error):
     called = []

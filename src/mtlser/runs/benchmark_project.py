@@ -165,5 +165,6 @@ def tests(options: Options) -> Measured:
     closing = result.stdout.strip().splitlines()[-1] if result.stdout.strip() else ""
     seconds = re.search(r"in ([\d.]+)s", closing)
     if result.returncode or not seconds:
-        raise RuntimeError(f"the tests failed: {closing or result.stderr[-500:]}")
+        failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        raise RuntimeError("\n".join(["the tests failed:", *failed, closing or result.stderr[-500:]]))
     return Measured({"seconds": float(seconds[1])}, {"closing": closing.strip("= ")})
