@@ -7,6 +7,8 @@ import re
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", OMP_NUM_THREADS="1")
 os.environ.setdefault("MPLBACKEND", "agg")
+if "PYTHONPATH" in os.environ:  # a relative folder would be another one where a test's process runs in its own
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
