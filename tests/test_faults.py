@@ -23,12 +23,12 @@ from smoke import ROOT, clean_environment
 ALPHAS = "0.1,1"  # four runs, so that some are done, some half-way and some untouched
 
 
-def start(artifacts: Path, workers: int) -> subprocess.Popen:
+def start(artifacts: Path, workers: int, alphas: str = ALPHAS) -> subprocess.Popen:
     """`python -m mtlser run table4` in a process group of its own, as a terminal would start it."""
     return subprocess.Popen(
         [sys.executable, "-m", "mtlser", "run", "table4", "--preset", "smoke"],
         cwd=ROOT,
-        env=clean_environment(MTLSER_ARTIFACTS=str(artifacts), MTLSER_ALPHAS=ALPHAS, MTLSER_WORKERS=str(workers)),
+        env=clean_environment(MTLSER_ARTIFACTS=str(artifacts), MTLSER_ALPHAS=alphas, MTLSER_WORKERS=str(workers)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,7 +56,8 @@ def workers_of(artifacts: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if any(Path(opened.path).parent == artifacts / "logs" for opened in process.open_files()):
+            files = process.open_files() if "python" in process.name() else []  # a browser has hundreds
+            if any(Path(opened.path).parent == artifacts / "logs" for opened in files):
                 found.append(process)
     return found
 
@@ -110,7 +111,7 @@ def test_killed_and_called_again(smoke_book, tmp_path, moment, workers):
 def test_ctrl_c_ends_the_command_and_its_workers(smoke_book, tmp_path):
     artifacts = tmp_path / "artifacts"
     shutil.copytree(smoke_book.artifacts / "corpora", artifacts / "corpora")
-    process = start(artifacts, 2)
+    process = start(artifacts, 2, alphas="")  # all ten runs
     while not any((artifacts / "runs").glob("*/run.json")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -121,5 +122,5 @@ def test_ctrl_c_ends_the_command_and_its_workers(smoke_book, tmp_path):
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130 and messages.rstrip().endswith(INTERRUPTED)
     assert "failed" not in messages and "Traceback" not in messages
-    assert len(finished(artifacts)) < 4
+    assert len(finished(artifacts)) < 10
     assert not workers_of(artifacts)

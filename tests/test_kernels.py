@@ -125,3 +125,12 @@ def test_where_a_fork_is_not_safe_jupyter_starts_the_kernel(tmp_path, started, m
 def test_where_the_server_ended_jupyter_starts_the_kernel(tmp_path, started, monkeypatch):
     monkeypatch.setenv(forkserver.ADDRESS, str(tmp_path / "nothing"))
     assert run(tmp_path, "print(6 * 7)") == ["42"] and not started
+
+
+@forks
+def test_a_cell_can_be_interrupted(tmp_path):
+    source = (
+        "import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(600)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')"
+    )
+    assert run(tmp_path, source) == ["interrupted"]

@@ -119,7 +119,7 @@ def end_process(process: Process) -> int:
 class ForkedProcess:
     """A function's run in a process of its own, with what the engines and Jupyter use of `subprocess.Popen`.
 
-    It ends with this process, however that ends.
+    It ends with this process, however that ends, and leaves Ctrl-C to it.
     """
 
     def __init__(

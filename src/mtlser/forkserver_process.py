@@ -101,8 +101,7 @@ def _fork(listener: socket.socket, children: dict[int, socket.socket], own: Sequ
 def _become(request: dict[str, Any], streams: Sequence[int], connection: socket.socket) -> None:
     """Runs the request in this process, which was forked for it."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Ctrl-C stays ignored: who asked for this process decides
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         os.close(stream)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,7 @@ def _module_folders() -> list[str]:
 def run_kernel(arguments: list[str], module_folders: list[str]) -> None:
     """A kernel's life, in the forked process, which gets a session of its own."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # with which Jupyter interrupts a cell
     sys.argv[1:] = arguments
     sys.path[:] = module_folders
     from ipykernel.kernelapp import IPKernelApp
