@@ -1,8 +1,8 @@
 """Where missing runs execute: this machine, or an existing engine.
 
 On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with
-one thread (two single-thread processes beat one of two threads). Where a fork is safe, a worker is one of a process
-that has imported what training needs (`mtlser.forkserver`). Process and parent speak JSON lines over the worker's
+one thread (two single-thread processes beat one of two threads). Where a fork is safe, a worker is forked from one
+that has imported what training needs (`mtlser.forkserver`). Worker and parent speak JSON lines over the worker's
 standard input and output; when the parent dies the input ends, and the worker with it.
 """
 
