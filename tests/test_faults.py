@@ -108,6 +108,15 @@ def test_killed_and_called_again(smoke_book, tmp_path, moment, workers):
         assert json.loads(path.read_text())["status"] == "done"
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A shell's background job ignores it, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_the_command_and_its_workers(smoke_book, tmp_path):
     artifacts = tmp_path / "artifacts"
     shutil.copytree(smoke_book.artifacts / "corpora", artifacts / "corpora")
