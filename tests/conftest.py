@@ -17,7 +17,6 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 import smoke  # noqa: E402
 from mtlser import forkserver  # noqa: E402
 from mtlser.corpus import release_tree  # noqa: E402
-from mtlser_book import kernels  # noqa: E402
 
 # The same examples on every machine; no deadline, since two cores may be busy with something else.
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -44,6 +43,8 @@ class ByGroup(LoadScopeScheduling):
 def pytest_configure(config: pytest.Config) -> None:
     """`make test`'s processes share one fork server, or each would wait for its own."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and forkserver.can_fork():
+        from mtlser_book import kernels  # late: one test alone needs no Jupyter
+
         os.environ[forkserver.ADDRESS] = forkserver.server_address(kernels.PRELOADED)
 
 

@@ -87,6 +87,15 @@ def test_a_failing_run_is_recorded_and_the_others_finish(plan, monkeypatch):
     assert "nowhere" in read_run(plan.runs[1].folder)["error"]
 
 
+def test_a_worker_that_cannot_start_fails_its_run(plan, monkeypatch):
+    def refuse(log, gpu):
+        raise OSError("no memory")
+
+    monkeypatch.setattr(engines, "_start_worker", refuse)
+    with pytest.raises(RunsFailed, match="did not start: no memory"):
+        complete(plan)
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from mtlser.runs.engines import _start_worker\n"

@@ -38,21 +38,26 @@ def can_fork(devices: Path = Path("/dev")) -> bool:
     return sys.platform == "linux" and not any(True for pattern in GPU_DEVICES for _ in devices.glob(pattern))
 
 
+def _with_library(environment: Mapping[str, str]) -> dict[str, str]:
+    """With this library's folder on the path of a new Python, which need not have it installed."""
+    folders = [str(Path(__file__).parents[1]), environment.get("PYTHONPATH")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
 class Server:
     """A process that imports `preload`, then forks on request until `stop` or the end of this process."""
 
     def __init__(self, preload: str) -> None:
         """Returns at once; who asks before the imports are done waits. Raises OSError where it cannot be started."""
         self.address = Path(tempfile.mkdtemp(prefix="mtlser-"), "socket")  # in a folder that other users cannot enter
-        source = str(Path(__file__).parents[1])
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
         try:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(self.address))
                 listener.listen()
                 number = listener.fileno()
                 command = [sys.executable, "-c", SERVER, str(number), preload]
-                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number], env=environment)
+                options = {"stdin": subprocess.PIPE, "pass_fds": [number], "env": _with_library(os.environ)}
+                self.process = subprocess.Popen(command, **options)
         except OSError:  # such as a temporary folder whose path is too long for a socket's
             shutil.rmtree(self.address.parent, ignore_errors=True)
             raise
@@ -93,18 +98,27 @@ def _stop_servers() -> None:
 
 
 def start_process(
-    function: str, *, preload: str, environment: Mapping[str, str], fork: bool = True, **streams: Any
+    function: str,
+    arguments: Sequence[Any] = (),
+    *,
+    preload: str,
+    environment: Mapping[str, str],
+    fork: bool = True,
+    **streams: Any,
 ) -> Process:
     """A process that calls `function`, "module:name": forked if `fork` and where that is safe, else a new Python.
 
-    `preload`: what the server imports first, if this call starts it. `streams`: as of Popen, text in UTF-8.
+    `arguments`: what JSON can hold. `preload`: what the server imports first, if this call starts it. `streams`: as of
+    Popen, text in UTF-8.
     """
+    environment = _with_library(environment)
     if fork and can_fork():
         with suppress(OSError):  # of a server that ended
-            return ForkedProcess(function, preload=preload, environment=environment, **streams)
+            return ForkedProcess(function, arguments, preload=preload, environment=environment, **streams)
     module, _, name = function.partition(":")
-    code = f"from {module} import {name} as function; function()"
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, encoding="utf-8", **streams)
+    code = f"import json, sys; from {module} import {name} as function; function(*json.loads(sys.argv[1]))"
+    command = [sys.executable, "-c", code, json.dumps(list(arguments))]
+    return subprocess.Popen(command, env=environment, text=True, encoding="utf-8", **streams)
 
 
 def end_process(process: Process) -> int:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mtlser.processes import INTERRUPTED
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -283,8 +285,6 @@ def main() -> int:
         print(f"\n{stop}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        from mtlser.processes import INTERRUPTED
-
         print(f"\n{INTERRUPTED}", file=sys.stderr)
         return 130
     return 0

@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryFile
 
 import pandas as pd
 
-from mtlser.forkserver import end_process, is_running, start_process
+from mtlser.forkserver import is_running, start_process
 from mtlser.runs import records
 from mtlser.storage import digest, write_json
 from mtlser_book import provenance
@@ -22,7 +21,6 @@ from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
-
 
 
 class BuildError(Exception):
@@ -127,16 +125,14 @@ def run_jupyter_book(root: Path, staged: Path, output: Path, quiet: bool) -> Non
     words += ["-q"] if quiet else []
     output.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"}
+    # Not the script beside Python: its first line breaks where the project's path is long or has a space.
+    command = {"function": "jupyter_book.cli.main:main", "arguments": [words], "environment": environment}
     fork = is_running(PRELOADED)  # as it is where pages were executed
     with TemporaryFile("w+", encoding="utf-8") as errors:
-        streams = {"stdin": PIPE, "stdout": PIPE, "stderr": errors}
-        process = start_process(
-            f"{__name__}:jupyter_book", preload=PRELOADED, environment=environment, fork=fork, **streams
-        )
-        process.stdin.write(json.dumps(words) + "\n")
-        process.stdin.flush()
-        printed = process.stdout.read()
-        code = end_process(process)
+        process = start_process(**command, preload=PRELOADED, fork=fork, stdout=PIPE, stderr=errors)
+        with process.stdout:
+            printed = process.stdout.read()
+        code = process.wait()
         errors.seek(0)
         log = (printed + errors.read()).replace(f"{staged.resolve()}{os.sep}", "")
     (output / "log.txt").write_text(log, encoding="utf-8")
@@ -144,17 +140,6 @@ def run_jupyter_book(root: Path, staged: Path, output: Path, quiet: bool) -> Non
         warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
         shutil.rmtree(output, ignore_errors=True)
         raise BuildError("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
-
-
-def jupyter_book() -> None:
-    """Jupyter Book's command line, in a process of its own, with the words that it reads as JSON.
-
-    Its script beside Python won't do: the first line breaks where the project's path is long or has a space.
-    """
-    sys.argv[1:] = json.loads(sys.stdin.readline())
-    from jupyter_book.cli.main import main
-
-    main()
 
 
 def swap(new: Path, old: Path) -> None:

@@ -167,6 +167,7 @@ class _Crew:
                 worker = self._workers[log] = worker or _start_worker(log, gpu)
             except OSError as error:  # no memory, or no process left
                 self.failures[task["run_id"]] = f"its worker did not start: {error}"
+                self.progress.end(task["run_id"], "failed", 0.0)
                 continue
             if self._stopped.is_set():  # which did not see this worker
                 worker.kill()
@@ -189,9 +190,7 @@ class _Crew:
 
 
 def _start_worker(log: Path, gpu: int | None) -> Process:
-    source = str(Path(__file__).parents[2])
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
