@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -54,6 +55,45 @@ def test_completing_in_parts_equals_completing_at_once_and_a_second_call_trains_
     monkeypatch.undo()
     monkeypatch.setattr(experiments, "has_corpus", lambda preset, settings: True)
     assert_same(complete(alone), whole)  # one worker or two, at once or in parts
+
+
+def test_two_calls_at_once_have_the_workers_of_one_and_the_last_run_lets_the_next_call_in(tmp_path, monkeypatch):
+    running, most, seen = [], [], {}
+
+    def ask(worker, task, progress):
+        running.append(task["run_id"])
+        most.append(len(running))
+        seen[task["run_id"]] = turn.exists()
+        time.sleep(0.1)
+        running.remove(task["run_id"])
+        return "done", None
+
+    logs = []
+    monkeypatch.setattr(
+        engines, "_start_worker", lambda log, gpu: logs.append(log.name) or SimpleNamespace(poll=lambda: None)
+    )
+    monkeypatch.setattr(engines, "_ask", ask)
+    monkeypatch.setattr(engines, "end_process", lambda worker: 0)
+    progress = SimpleNamespace(say=lambda text: None, end=lambda *_: None)
+
+    def call(name: str) -> dict[str, str]:
+        settings = SimpleNamespace(workers=2, artifacts=tmp_path / "artifacts", turn=turn.with_name(name))
+        return engines.run_local(
+            SimpleNamespace(settings=settings), [{"run_id": f"{name}{k}"} for k in range(5)], progress
+        )
+
+    turn = tmp_path / "turns" / "first"
+    turn.parent.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(call, "first")
+        while not turn.exists():
+            assert not first.done()
+            time.sleep(0.01)
+        assert running and not first.done()  # the last runs go on
+        assert pool.submit(call, "second").result() == first.result() == {}
+    assert max(most) == 2 and set(logs) == {"worker-0.log", "worker-1.log"}
+    assert [seen[f"first{k}"] for k in range(5)] == [False] * 4 + [True]  # made before the last is asked for
+    assert all(seen[f"second{k}"] for k in range(5))
 
 
 def test_a_killed_worker_fails_its_run_alone_and_the_next_call_finishes_it(plan, tmp_path, monkeypatch):
@@ -182,8 +222,17 @@ def test_what_every_run_of_a_machine_would_say_is_said_once(plan, tmp_path, monk
 
 
 def test_the_estimate_grows_from_what_was_measured(plan, monkeypatch):
+    def record(run):
+        run.folder.mkdir(parents=True)
+        (run.folder / "run.json").write_text('{"status": "diverged", "config": {}}')
+
     progress = engines.Progress(plan, plan.runs)
     assert progress._left() == "no estimate yet"
     monkeypatch.setattr(time, "monotonic", lambda: progress.started + 300.0)
+    record(plan.runs[0])
     progress.end(plan.runs[0].run_id, "done", 300.0)
-    assert progress._left() == "about 15 min left"  # three runs at five minutes each
+    assert progress.ended == 1 and progress._left() == "about 15 min left"  # three runs at five minutes each
+    for run in plan.runs[1:3]:
+        record(run)
+    progress.end(plan.runs[1].run_id, "done", 300.0)  # and one that another call trained
+    assert progress.ended == 3 and progress._left() == "about 2 min left"  # one run, as two took five minutes

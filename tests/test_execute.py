@@ -9,6 +9,7 @@ import pytest
 
 from mtlser_book import execute
 from mtlser_book.execute import NotebookError, Page
+from mtlser_book.kernels import PageKernels
 
 CELLS = [
     ("markdown", "# A page\n\nIts parameters:", []),
@@ -40,7 +41,7 @@ def no_kernel(monkeypatch):
     """Counts executions without starting a kernel."""
     calls = []
 
-    def run(notebook, page, root):
+    def run(notebook, page, folder, manager):
         calls.append(page.target)
         return notebook
 
@@ -54,8 +55,9 @@ def page(**changes):
 
 
 def run(project, library="library", **changes):
-    build = project / "build"
-    return execute.execute_page(page(**changes), root=project, build=build, library=library, log=lambda _: None)
+    given = {"root": project, "build": project / "build", "library": library, "log": lambda _: None}
+    with execute.kernel_environment(project / "build", {}):
+        return execute.execute_page(page(**changes), kernels=PageKernels(), **given)
 
 
 def executed(project):

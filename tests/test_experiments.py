@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from mtlser.__main__ import main
 from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
 from mtlser.corpus.iemocap import ReleaseDiffers
 from mtlser.corpus.release_tree import write_turns
 from mtlser.runs import experiments
 from mtlser.runs.experiments import NoRelease, Settings, complete, load_utterances, make_run_id, table4
-from mtlser.runs.records import Records, read_records, read_run, share
+from mtlser.runs.records import Records, read_records, read_run, read_shared, share
 from mtlser.storage import write_json
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances
@@ -162,6 +163,25 @@ def test_shared_records_of_another_setting_are_another_experiment(tmp_path):
     assert table4("pocket", replace(settings, epochs=3)).records().runs["run_id"].tolist() == ["r1"]
     assert table4("pocket", replace(settings, alphas=(0.0,))).records().provenance == "not run"
     assert table4("smoke", settings).records().provenance == "not run"
+
+
+def test_sharing_gives_the_runs_of_this_machine_and_none_that_others_shared(tmp_path, monkeypatch, capsys):
+    results, artifacts = tmp_path / "results", tmp_path / "artifacts"
+    config = table4("pocket", Settings()).template.to_dict() | {"alpha": 0.1}
+    for folder, fold in ((tmp_path / "theirs" / "a", "Ses01F"), (artifacts / "runs" / "b", "Ses01M")):
+        run = write_run(folder.parent, folder.name)
+        content = read_run(run) | {"config": config | {"fold": fold}, "recipe_version": RECIPE_VERSION}
+        write_json(run / "run.json", content)
+    share(read_records([tmp_path / "theirs" / "a"]), results / "someone", {})
+    monkeypatch.setenv("MTLSER_RESULTS", str(results))
+
+    monkeypatch.setenv("MTLSER_ARTIFACTS", str(tmp_path / "nothing"))
+    assert main(["share", "me"]) == 1 and "no ended run to share" in capsys.readouterr().err
+    assert not (results / "me").exists()
+
+    monkeypatch.setenv("MTLSER_ARTIFACTS", str(artifacts))
+    assert main(["share", "me"]) == 0
+    assert read_shared(results / "me").runs["run_id"].tolist() == ["b"]
 
 
 @pytest.fixture

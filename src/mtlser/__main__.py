@@ -180,7 +180,7 @@ def _share(options: argparse.Namespace) -> int:
     settings = replace(_settings(), train=False)
     plans = [table4(options.preset, settings), *(changed(name, options.preset, settings) for name in CHANGES)]
     about = {"contributor": options.contributor, "remarks": options.remarks}
-    folder = share(merge(plan.records() for plan in plans), settings.results / options.contributor, about)
+    folder = share(merge(plan.own_records() for plan in plans), settings.results / options.contributor, about)
     print(f"wrote {folder}; commit it to have the book show it")
     return 0
 

@@ -88,14 +88,14 @@ def render(options: argparse.Namespace, train: bool) -> None:
     """Executes stale pages and builds the site. Raises Stop that lists every page that failed."""
     from mtlser.config import ConfigError
     from mtlser.runs.experiments import Settings, table4
-    from mtlser_book.execute import NotebookError, execute_page, library_digest
+    from mtlser_book.execute import NotebookError, library_digest
     from mtlser_book.pages import book_pages
     from mtlser_book.privacy import licensed_transcripts
+    from mtlser_book.schedule import execute_pages
     from mtlser_book.stage import BuildError, build_site
 
     set_environment(options, train)
     build = Path(options.build)
-    failures: list[str] = []
     with only_one(build), shown_progress(build / "progress.log"):
         try:
             settings = Settings.from_environment()
@@ -106,12 +106,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
             library = library_digest(ROOT / "src")
         except (ConfigError, NotebookError, OSError, ValueError) as error:
             raise Stop(str(error)) from error
-        for page in pages:
-            try:
-                execute_page(page, root=ROOT, build=build, library=library, log=say)
-            except NotebookError as error:
-                failures.append(str(error))
-                say(f"{page.target}: FAILED")
+        failures = execute_pages(pages, root=ROOT, build=build, library=library, workers=settings.workers, log=say)
         if failures:
             raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
         try:

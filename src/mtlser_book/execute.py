@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.report.sounds import PAGE_FILES
 from mtlser.storage import digest, whole_file
 from mtlser_book import provenance
-from mtlser_book.kernels import forked_kernels
+from mtlser_book.kernels import PageKernels, forked_kernels
 
 
 class NotebookError(Exception):
@@ -45,6 +46,7 @@ class Page:
     make: Callable[[NotebookNode], NotebookNode] = lambda notebook: notebook  # of the source, what this page shows
     executed: bool = True  # a lab's student view is shown as it is
     alone: bool = False  # runs in an empty folder, as on a student's computer, and not in the project
+    trains: bool = False  # makes the records that other pages read
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -134,11 +136,21 @@ def kernel_environment(build: Path, extra: dict[str, str], *, fork: bool = True)
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None] = print) -> bool:
+def execute_page(
+    page: Page,
+    *,
+    root: Path,
+    build: Path,
+    library: str,
+    kernels: PageKernels,
+    environment: Mapping[str, str] | None = None,
+    log: Callable[[str], None] = print,
+) -> bool:
     """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
     The notebook runs in `root`, or in an empty folder where the page is `alone`. A failure leaves the previous page
-    in place. Raises NotebookError.
+    in place. For who is inside `kernel_environment`; safe in several threads. `environment`: more for the kernel, on
+    which the page does not depend. Raises NotebookError.
     """
     notebook = page.make(read_notebook(root / page.source))
     check_parameters(notebook, page)
@@ -158,8 +170,8 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
         made = Path(beside, files_folder(target).name).resolve()
         empty = Path(beside, "empty").resolve()
         empty.mkdir()
-        with kernel_environment(build, {**page.environment, PAGE_FILES: str(made)}):
-            executed = run_papermill(notebook, page, empty if page.alone else root)
+        manager = kernels.manager({**page.environment, **(environment or {}), PAGE_FILES: str(made)})
+        executed = run_papermill(notebook, page, empty if page.alone else root, manager)
         seconds = time.perf_counter() - started
         record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
         record["files"] = keep_files(made, files_folder(target))
@@ -196,7 +208,7 @@ def drop_files(folder: Path, names: list[str]) -> None:
         folder.rmdir()
 
 
-def run_papermill(notebook: NotebookNode, page: Page, folder: Path) -> NotebookNode:
+def run_papermill(notebook: NotebookNode, page: Page, folder: Path, manager: type[KernelManager]) -> NotebookNode:
     """The notebook with its outputs, run in `folder`. Raises NotebookError that names notebook, cell and exception."""
     try:
         return papermill.execute_notebook(
@@ -204,6 +216,7 @@ def run_papermill(notebook: NotebookNode, page: Page, folder: Path) -> NotebookN
             None,
             parameters=page.parameters,
             kernel_name="python3",
+            kernel_manager_class=manager,
             progress_bar=False,
             cwd=str(folder),
             start_timeout=120,

@@ -1,7 +1,8 @@
 """Kernels that start at once: each is forked from a process that has imported what pages import, and done nothing else.
 
 A page's kernel is a fresh process as ever. Importing the libraries again took longer than the work of most pages.
-Where a fork isn't safe (`can_fork`), kernels start as Jupyter starts them.
+Where a fork isn't safe (`can_fork`), kernels start as Jupyter starts them. Pages that are executed at the same time
+have kernels with an environment of their own, which end together.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from mtlser.forkserver import ForkedProcess, can_fork
@@ -82,3 +84,37 @@ def run_kernel(arguments: list[str], module_folders: list[str]) -> None:
     kernel.initialize([*arguments, "--IPKernelApp.parent_handle=1"])  # it has a parent, but not one to poll
     kernel.start()
     kernel.control_thread.join(10)  # it still says that the kernel is idle, through what ends with this process
+
+
+class PageKernels:
+    """The kernels of pages that are executed at the same time."""
+
+    def __init__(self) -> None:
+        self._started: list[AsyncKernelManager] = []
+        self._stopped = False
+
+    def manager(self, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
+        """What nbclient starts a kernel with, for one that sees this environment beside its parent's."""
+        kernels = self
+
+        class PageKernelManager(AsyncKernelManager):
+            async def start_kernel(self, **options: Any) -> None:
+                kernels._started.append(self)
+                await super().start_kernel(env=os.environ | environment, **options)
+                if kernels._stopped:  # `stop` did not see this process
+                    _end(self)
+
+        return PageKernelManager
+
+    def stop(self) -> None:
+        """Ends the kernels wherever they are: the execution of their pages fails."""
+        self._stopped = True
+        for manager in list(self._started):
+            _end(manager)
+
+
+def _end(manager: AsyncKernelManager) -> None:
+    process = getattr(manager.provisioner, "process", None)
+    if process is not None:
+        with suppress(ProcessLookupError):
+            process.kill()

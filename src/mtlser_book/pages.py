@@ -84,6 +84,7 @@ def alpha_page(alpha: float, plan: Plan) -> Page:
         parameters={"preset": plan.preset.name, "alpha": alpha},
         title=f"α = {alpha:g}",
         environment={"MTLSER_TRAIN": "0", "MTLSER_ALPHAS": ""} if outside else {},
+        trains=plan.settings.train and not outside,
         inputs_digest=records_digest(reads.only(alpha=alpha), f"*-alpha-{alpha:g}-*"),
     )
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import nbformat
 import pandas as pd
-import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from mtlser.processes import num_cores
 from mtlser.report.display import NOT_RUN, Html, show
 from mtlser.runs import records
 from mtlser.storage import digest, write_json
@@ -45,16 +45,11 @@ def read(path: Path) -> dict[str, Any]:
     return {"labs": {}, "wheelhouse": {}} | found
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-
-
 def conditions() -> dict[str, Any]:
     """When, where and with what a rehearsal happens."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "hardware": records.hardware() | {"usable_cores": usable_cores()},
+        "hardware": records.hardware() | {"usable_cores": num_cores()},
         "python": ".".join(map(str, sys.version_info[:3])),
         "torch": version("torch"),
         "revision": records.revision(),

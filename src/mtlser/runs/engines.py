@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from filelock import FileLock
@@ -28,11 +29,12 @@ from filelock import FileLock
 from mtlser.config import ConfigError, RunConfig
 from mtlser.forkserver import Process, end_process, start_process
 from mtlser.model.backbone import find_backbone
-from mtlser.processes import keep_freed_memory, use_one_thread
+from mtlser.processes import keep_freed_memory, num_cores, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.progress import Progress
+from mtlser.runs.turns import worker_number
 
 PRELOADED = "mtlser.runs.training"  # what a worker imports
 
@@ -116,29 +118,27 @@ def num_gpus() -> int:
 def run_local(plan: Plan, tasks: Sequence[dict], progress: Progress) -> dict[str, str]:
     """Runs tasks on this machine's GPUs or cores. One run's failure, or a worker's death, leaves the others alone."""
     gpus = num_gpus()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    num_workers = max(1, min(plan.settings.workers or gpus or cores, len(tasks)))
+    num_workers = max(1, plan.settings.workers or gpus or num_cores())
+    at_once = min(num_workers, len(tasks))
     waiting: queue.SimpleQueue[dict] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
     logs = plan.settings.artifacts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    progress.say(f"{len(tasks)} runs to train, {num_workers} at once")
-    crew = _Crew(waiting, progress)
-    threads = [
-        threading.Thread(target=crew.serve, args=(logs / f"worker-{k}.log", k % gpus if gpus else None))
-        for k in range(num_workers)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    progress.say(f"{len(tasks)} runs to train, {at_once} at once")
+    with TemporaryDirectory() as own:
+        crew = _Crew(waiting, progress, logs, num_workers, gpus, plan.settings.turn or Path(own, "turn"))
+        threads = [threading.Thread(target=crew.serve) for _ in range(at_once)]
         for thread in threads:
-            thread.join()
-    except BaseException:  # Ctrl-C: the threads would go on, and Python wait for them
-        crew.stop()
-        for thread in threads:
-            thread.join()
-        raise
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:  # Ctrl-C: the threads would go on, and Python wait for them
+            crew.stop()
+            for thread in threads:
+                thread.join()
+            raise
     return crew.failures
 
 
@@ -148,18 +148,33 @@ class _Crew:
 
     waiting: queue.SimpleQueue[dict]
     progress: Progress
+    logs: Path
+    num_workers: int  # at most, of all calls whose turn is beside this one's
+    gpus: int
+    turn: Path
     failures: dict[str, str] = field(default_factory=dict)
     _workers: dict[Path, Process] = field(default_factory=dict)  # by log
     _stopped: threading.Event = field(default_factory=threading.Event)
 
-    def serve(self, log: Path, gpu: int | None) -> None:
-        """Feeds one worker until no task waits; a worker that died is replaced for the next task."""
+    def serve(self) -> None:
+        """Feeds one worker until no task waits, once there may be one more."""
+        with worker_number(self.turn.parent, self.num_workers, self._is_over) as number:
+            if number is not None:
+                self._feed(self.logs / f"worker-{number}.log", number % self.gpus if self.gpus else None)
+
+    def _is_over(self) -> bool:
+        return self._stopped.is_set() or self.waiting.empty()
+
+    def _feed(self, log: Path, gpu: int | None) -> None:
+        """A worker that died is replaced for the next task."""
         worker: Process | None = None
         while not self._stopped.is_set():
             try:
                 task = self.waiting.get_nowait()
             except queue.Empty:
                 break
+            if self.waiting.empty():
+                self.turn.touch()
             if worker is not None and worker.poll() is not None:
                 end_process(worker)
                 worker = None

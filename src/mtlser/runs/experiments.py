@@ -117,13 +117,14 @@ class Plan:
 
     def records(self) -> Records:
         """The records there are, without training: this machine's runs, else those shared in the results folder."""
+        own = self.own_records()
+        return self.matching(shared_records(self.settings)) if own.runs.empty else own
+
+    def own_records(self) -> Records:
+        """The records of this machine's runs."""
         if has_corpus(self.preset, self.settings):
-            local = records.read_records([run.folder for run in self.runs])
-        else:
-            local = self.matching(records.read_records(_run_folders(self.settings)))
-        if not local.runs.empty:
-            return local
-        return self.matching(shared_records(self.settings))
+            return records.read_records([run.folder for run in self.runs])
+        return self.matching(records.read_records(_run_folders(self.settings)))
 
     def matching(self, found: Records) -> Records:
         """Those of any records that this plan asks for, also where their run ids can't be computed without the corpus.

@@ -16,10 +16,11 @@ class Progress:
     """Lines for the terminal: what ended, what is left, and an estimate from what was measured so far."""
 
     def __init__(self, plan: Plan, missing: Sequence[PlannedRun]) -> None:
-        whole = (plan.whole or plan).runs
         self.path = plan.settings.progress
-        self.total = len({run.run_id for run in (*whole, *missing)})  # the pilot completes several plans together
-        self.ended = sum(run.status in ("done", "diverged") for run in whole)
+        whole = (plan.whole or plan).runs
+        self._runs = {run.run_id: run for run in (*whole, *missing)}  # the pilot completes several plans together
+        self.total = len(self._runs)
+        self.ended = self._count_ended()
         self.names = {r.run_id: f"α={r.config.alpha:g} {r.config.fold}" for r in missing}
         self.epochs = plan.template.epochs
         self.done_here = 0.0  # runs, fractions of the running ones included
@@ -28,6 +29,10 @@ class Progress:
         self.started = time.monotonic()
         self._lock = threading.Lock()
         self._stop = threading.Event()
+
+    def _count_ended(self) -> int:
+        """From the records, since the last runs of another alpha may end meanwhile."""
+        return sum(run.status in ("done", "diverged") for run in self._runs.values())
 
     def __enter__(self) -> Progress:
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -65,7 +70,7 @@ class Progress:
         with self._lock:
             self.running.pop(run_id, None)
             self.done_here += 1
-            self.ended += status in ("done", "diverged")
+            self.ended = self._count_ended()
         self.say(f"{self.names[run_id]} {status} in {seconds:.0f} s · {self._left()}")
 
     def _left(self) -> str:

@@ -28,6 +28,7 @@ class Settings:
     engine: str = "local"
     workers: int | None = None  # None: one for each GPU, else for each core
     progress: Path | None = None  # where progress lines are appended; None: standard error
+    turn: Path | None = None  # a file to make once no run waits; calls with files in one folder share their workers
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -71,4 +72,5 @@ _CONVERTERS = {
     "engine": str,
     "workers": int,
     "progress": Path,
+    "turn": Path,
 }
