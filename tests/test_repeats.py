@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from fake_records import SPEAKERS, fake_records
 from mtlser.config import MAINTAINERS, RECIPE_VERSION, get_preset
-from mtlser.report import display, repeats
+from mtlser.report import display, repeats, statistics
 from mtlser.runs.records import Records, merge, share
 from mtlser.runs.settings import Settings
 
@@ -72,6 +73,36 @@ def test_the_reading_has_both_gains(settings):
     assert float(gains[0]) - float(gains[1]) == pytest.approx(100 * 2 / 36, abs=0.02)
     half = repeats.Repeat("x", "", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
     assert "No other machine" in repeats.reading([half]).text == repeats.reading([]).text
+
+
+def test_the_tests_of_both_machines_stand_side_by_side(settings):
+    [repeat] = repeats.read_repeats("pocket", settings)
+    table = repeats.gains([repeat])
+    assert table[["by", "α"]].values.tolist() == [["someone", "0.1"]]
+    here, there = (float(table[f"gain {where}, points"][0].replace("−", "-")) for where in ("here", "there"))
+    assert here - there == pytest.approx(100 * 2 / 36, abs=0.02)
+    tested = statistics.paired_tests(repeat.there)
+    assert table["Holm-corrected p there"][0] == display.p_value(tested["holm"][0])
+    assert table["95% interval there"][0] == display.interval_points(tested["difference_interval"][0])
+    assert "lead to the same conclusions" in repeats.conclusions([repeat]).text
+
+
+def test_conclusions_that_differ_are_named(monkeypatch, settings):
+    [repeat] = repeats.read_repeats("pocket", settings)
+    found = {id(repeat.here): [0.01, 0.2, 0.04], id(repeat.there): [0.02, 0.3, 0.05]}
+    monkeypatch.setattr(
+        statistics, "paired_tests", lambda records: pd.DataFrame({"alpha": [0.001, 0.1, 1], "holm": found[id(records)]})
+    )
+    text = repeats.conclusions([repeat]).text
+    assert text.count("At **α = ") == 1 and "At **α = 1**" in text
+    assert "p is 0.040 in the maintainers' records and 0.050 in those of someone" in text
+
+
+def test_where_only_one_alpha_was_repeated_nothing_is_tested(settings):
+    [repeat] = repeats.read_repeats("pocket", settings)
+    half = repeats.Repeat("x", "", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
+    assert repeats.gains([half]).empty and repeats.gains([]).empty
+    assert "No other machine" in repeats.conclusions([half]).text == repeats.conclusions([]).text
 
 
 def test_other_packages_are_no_rounding(settings):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from mtlser.config import MAINTAINERS
 from mtlser.report import statistics
-from mtlser.report.display import Markdown, interval_points, percent, points, provenance
+from mtlser.report.display import Markdown, interval_points, p_value, percent, points, provenance
 from mtlser.runs import metrics
 from mtlser.runs.experiments import table4
 from mtlser.runs.records import Records, merge, read_shared
@@ -26,6 +26,12 @@ COLUMNS = (
     "by", "α", "runs", "accuracy here", "accuracy there", "largest difference of a fold", "answered alike",
     "word errors here", "word errors there",
 )  # fmt: skip
+
+GAIN_COLUMNS = (
+    "by", "α", "gain here, points", "95% interval here", "Holm-corrected p here", "gain there, points",
+    "95% interval there", "Holm-corrected p there",
+)  # fmt: skip
+LEVEL = 0.05  # of p, below which a table of results would say that there is a difference
 
 
 @dataclass(frozen=True)
@@ -123,3 +129,40 @@ def reading(repeats: Sequence[Repeat], baseline: float = 0.0, alpha: float = 0.1
             f"answers at α = {baseline:g}, and {_changed(repeat, alpha)} at α = {alpha:g}."
         )
     return Markdown("\n\n".join(lines) or "No other machine has repeated both α = 0 and α = 0.1.")
+
+
+def _tests(repeat: Repeat) -> list[pd.DataFrame]:
+    """`statistics.paired_tests` of the maintainers' runs and of the contributor's, by alpha."""
+    found = [statistics.paired_tests(records) for records in (repeat.here, repeat.there)]
+    return [tests.set_index("alpha") for tests in found if len(tests)]
+
+
+def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
+    """Each alpha against 0, tested on either machine: a row for each repeat and alpha, columns GAIN_COLUMNS."""
+    rows = []
+    for repeat in repeats:
+        tests = _tests(repeat)
+        for alpha in tests[0].index if tests else ():
+            values = [repeat.contributor, f"{alpha:g}"]
+            for row in (one.loc[alpha] for one in tests):
+                values += [points(row["difference"]), interval_points(row["difference_interval"]), p_value(row["holm"])]
+            rows.append(dict(zip(GAIN_COLUMNS, values, strict=True)))
+    return pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
+
+
+def conclusions(repeats: Sequence[Repeat]) -> Markdown:
+    """Where the two machines' tests would lead to different sentences, by `LEVEL`, for each repeat."""
+    lines = []
+    for repeat in repeats:
+        tests = _tests(repeat)
+        if not tests:
+            continue
+        here, there = (one["holm"] for one in tests)
+        apart = [alpha for alpha in here.index if (here[alpha] < LEVEL) != (there[alpha] < LEVEL)]
+        lines += [
+            f"At **α = {alpha:g}** the same test on the same experiment finds a difference from α = 0 in one "
+            f"machine's runs and not in the other's: p is {p_value(here[alpha])} in the maintainers' records and "
+            f"{p_value(there[alpha])} in those of {repeat.contributor}."
+            for alpha in apart
+        ] or [f"The tests on the runs of {repeat.contributor} lead to the same conclusions as on the maintainers'."]
+    return Markdown("\n\n".join(lines) or "No other machine has repeated α = 0 and another α.")
