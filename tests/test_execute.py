@@ -41,7 +41,7 @@ def no_kernel(monkeypatch):
     """Counts executions without starting a kernel."""
     calls = []
 
-    def run(notebook, page, folder, manager):
+    def run(notebook, page, manager):
         calls.append(page.target)
         return notebook
 

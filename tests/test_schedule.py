@@ -153,17 +153,25 @@ def test_failures_are_listed_in_the_order_of_the_pages_and_leave_the_others_alon
     assert finished == ["book/b.ipynb"]
 
 
-def test_kernels_at_the_same_time_have_environments_of_their_own(tmp_path, cores):
+def test_kernels_at_the_same_time_have_folders_and_environments_of_their_own(tmp_path, cores):
     cores(2)
-    seen = "while not pathlib.Path('there').exists(): time.sleep(0.05)"
-    other = "pathlib.Path('there').touch()"
+    there = tmp_path / "there"
+    seen = f"while not pathlib.Path({str(there)!r}).exists(): time.sleep(0.05)"
+    other = f"pathlib.Path({str(there)!r}).touch()"
+    show = "print(os.environ['NAME'], os.path.basename(os.getcwd()))"
     for name, line in (("a", seen), ("b", other)):
-        write_page(tmp_path / "book" / f"{name}.ipynb", f"import os, pathlib, time\n{line}\nprint(os.environ['NAME'])")
-    chosen = [Page(page.source, page.target, environment={"NAME": page.target[5]}) for page in pages(a=False, b=False)]
-    assert run(tmp_path, chosen)[0] == []  # each would wait for ever without the other
+        write_page(tmp_path / "book" / f"{name}.ipynb", f"import os, pathlib, time\n{line}\n{show}")
+    chosen = [
+        Page(page.source, page.target, environment={"NAME": page.target[5]}, alone=page.target[5] == "b")
+        for page in pages(a=False, b=False)
+    ]
+    before = os.getcwd()
+    assert run(tmp_path, chosen)[0] == []  # a would wait for ever without b
+    assert os.getcwd() == before
+    folders = {"a": tmp_path.name, "b": "empty"}
     for name in "ab":
         page = nbformat.read(tmp_path / "build" / "notebooks" / "book" / f"{name}.ipynb", as_version=4)
-        assert page.cells[1].outputs[0].text == f"{name}\n"
+        assert page.cells[1].outputs[0].text == f"{name} {folders[name]}\n"
     assert "NAME" not in os.environ
 
 

@@ -170,8 +170,8 @@ def execute_page(
         made = Path(beside, files_folder(target).name).resolve()
         empty = Path(beside, "empty").resolve()
         empty.mkdir()
-        manager = kernels.manager({**page.environment, **(environment or {}), PAGE_FILES: str(made)})
-        executed = run_papermill(notebook, page, empty if page.alone else root, manager)
+        given = {**page.environment, **(environment or {}), PAGE_FILES: str(made)}
+        executed = run_papermill(notebook, page, kernels.manager(given, empty if page.alone else root))
         seconds = time.perf_counter() - started
         record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
         record["files"] = keep_files(made, files_folder(target))
@@ -208,8 +208,8 @@ def drop_files(folder: Path, names: list[str]) -> None:
         folder.rmdir()
 
 
-def run_papermill(notebook: NotebookNode, page: Page, folder: Path, manager: type[KernelManager]) -> NotebookNode:
-    """The notebook with its outputs, run in `folder`. Raises NotebookError that names notebook, cell and exception."""
+def run_papermill(notebook: NotebookNode, page: Page, manager: type[KernelManager]) -> NotebookNode:
+    """The notebook with its outputs. Raises NotebookError that names notebook, cell and exception."""
     try:
         return papermill.execute_notebook(
             copy.deepcopy(notebook),
@@ -218,7 +218,6 @@ def run_papermill(notebook: NotebookNode, page: Page, folder: Path, manager: typ
             kernel_name="python3",
             kernel_manager_class=manager,
             progress_bar=False,
-            cwd=str(folder),
             start_timeout=120,
         )
     except PapermillExecutionError as error:

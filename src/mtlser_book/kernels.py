@@ -93,14 +93,17 @@ class PageKernels:
         self._started: list[AsyncKernelManager] = []
         self._stopped = False
 
-    def manager(self, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
-        """What nbclient starts a kernel with, for one that sees this environment beside its parent's."""
+    def manager(self, environment: Mapping[str, str], folder: Path) -> type[AsyncKernelManager]:
+        """What nbclient starts a kernel with, for one in `folder` that sees this environment beside its parent's.
+
+        (papermill would change the folder of the whole process meanwhile.)
+        """
         kernels = self
 
         class PageKernelManager(AsyncKernelManager):
             async def start_kernel(self, **options: Any) -> None:
                 kernels._started.append(self)
-                await super().start_kernel(env=os.environ | environment, **options)
+                await super().start_kernel(**options, env=os.environ | environment, cwd=str(folder))
                 if kernels._stopped:  # `stop` did not see this process
                     _end(self)
 
