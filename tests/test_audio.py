@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 
 import numpy as np
@@ -125,6 +126,26 @@ def test_digests_are_of_the_bytes_and_report_progress(tmp_path):
     assert digests == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     assert seen == [(n, 5) for n in range(1, 6)]
     assert audio.digest_audio([]) == []
+
+
+def test_a_file_is_read_again_only_after_a_change(tmp_path, monkeypatch):
+    path, others, opened = tmp_path / "a.wav", tmp_path / "b.wav", []
+    audio.write_wav(path, tone(100))
+    audio.write_wav(others, 0.5 * tone(100))
+    original = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: opened.append(1) or original(*given))
+    assert audio.digest_audio([path]) == audio.digest_audio([path]) and len(opened) == 1
+    assert not audio.audio_problems([path]) and not audio.audio_problems([path])
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(others.read_bytes())  # of the same size
+    os.utime(path, ns=times)  # and, as some tools leave it, of the same time
+    assert audio.digest_audio([path]) == audio.digest_audio([others])
+    path.write_bytes(b"")
+    assert [problem.reason for problem in audio.audio_problems([path])] == ["is empty (0 bytes)"]
+    with pytest.raises(AudioFilesError, match="empty"):
+        audio.digest_audio([path])
+    audio.write_wav(path, tone(100))
+    assert not audio.audio_problems([path])
 
 
 def test_digests_list_all_missing_files_at_once(tmp_path):

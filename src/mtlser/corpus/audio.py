@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -135,8 +136,7 @@ def write_wav(path: str | Path, samples: np.ndarray) -> None:
 
 def audio_problems(paths: Iterable[str | Path]) -> list[AudioError]:
     """One AudioError for each file that isn't readable, non-empty, mono 16 kHz audio by its header, in order."""
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        return [problem for problem in pool.map(_header_problem, paths) if problem is not None]
+    return [problem for problem in _read_each(_header_problem, paths) if problem is not None]
 
 
 def digest_audio(paths: Iterable[str | Path], progress: Progress | None = None) -> list[str]:
@@ -147,14 +147,43 @@ def digest_audio(paths: Iterable[str | Path], progress: Progress | None = None) 
     paths = list(paths)
     digests: list[str] = []
     problems: list[AudioError] = []
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for done, result in enumerate(pool.map(_digest_file, paths), start=1):
-            (problems if isinstance(result, AudioError) else digests).append(result)
-            if progress:
-                progress(done, len(paths))
+    for done, result in enumerate(_read_each(_digest_file, paths), start=1):
+        (problems if isinstance(result, AudioError) else digests).append(result)
+        if progress:
+            progress(done, len(paths))
     if problems:
         raise AudioFilesError(problems, len(paths))
     return digests
+
+
+_found: dict[tuple, Any] = {}  # what this process read of a file, by the reader and the file's state
+
+
+def _read_each(read: Callable[[str | Path], Any], paths: Iterable[str | Path]) -> Iterator[Any]:
+    """`read` of each file, in order and in several threads; remembered while a file's size, times and place stay.
+
+    What makes a file unusable, an AudioError, is not remembered.
+    """
+    paths = list(paths)
+    states = [_state(path) for path in paths]
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        reading = [
+            None if (read, state) in _found else pool.submit(read, path)
+            for path, state in zip(paths, states, strict=True)
+        ]
+        for state, future in zip(states, reading, strict=True):
+            result = _found[read, state] if future is None else future.result()
+            if state is not None and not isinstance(result, AudioError):
+                _found[read, state] = result
+            yield result
+
+
+def _state(path: str | Path) -> tuple | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _header_problem(path: str | Path) -> AudioError | None:

@@ -151,9 +151,10 @@ def _plan_runs(plan: Plan):
         )
     chosen = [fold for fold in folds if plan.fold_names is None or fold.name in plan.fold_names][: preset.num_folds]
     weights = backbone_digest(settings.backbone or preset.backbone, preset.backbone_revision)
+    digests_of = {fold.name: plan.content.digests(fold) | {"backbone": weights} for fold in chosen}
     for alpha in plan.alphas:
         for fold in chosen:
-            digests = plan.content.digests(fold) | {"backbone": weights}
+            digests = digests_of[fold.name]
             for seed in preset.seeds:
                 config = replace(plan.template, alpha=alpha, fold=fold.name, seed=seed)
                 run_id = make_run_id(config, digests)
