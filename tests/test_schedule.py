@@ -179,9 +179,11 @@ INTERRUPTED = """
 import signal, sys
 from pathlib import Path
 from mtlser_book import schedule
+from mtlser_book.__main__ import exit_on_sigterm
 from mtlser_book.execute import Page
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
+exit_on_sigterm()
 schedule.num_cores = lambda: 2
 root = Path(sys.argv[1])
 pages = [Page(f"book/{name}.ipynb", f"book/{name}.ipynb") for name in "abc"]
@@ -189,23 +191,25 @@ given = {"root": root, "build": root / "build", "library": "library", "workers":
 try:
     schedule.execute_pages(pages, **given)
 except KeyboardInterrupt:
-    print("interrupted")
+    sys.exit(130)
 """
 
 
-def test_ctrl_c_ends_the_kernels_and_drops_the_pages_that_wait(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_the_kernels_and_drop_the_pages_that_wait(tmp_path, number, status):
     for name in "abc":
         code = "import os, pathlib, time\npathlib.Path(f'begun-{os.getpid()}').touch()\ntime.sleep(600)"
         write_page(tmp_path / "book" / f"{name}.ipynb", code)
     (tmp_path / "build").mkdir()
     words = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(words, **streams, env=clean_environment()) as process:
         while len(begun := list(tmp_path.glob("begun-*"))) < 2:
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         printed, _ = process.communicate(timeout=WAIT_SECONDS)
-    assert printed.splitlines()[-1] == "interrupted" and process.returncode == 0
+    assert process.returncode == status and "FAILED" not in printed and "died" not in printed
     assert len(list(tmp_path.glob("begun-*"))) == 2
     assert not any(psutil.pid_exists(int(path.name.split("-")[1])) for path in begun)
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["ipython", "runtime"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import http.server
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -266,8 +267,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def exit_on_sigterm() -> None:
+    """A request to end is heeded as Ctrl-C is: kernels end, and what is half-made is removed."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def main() -> int:
     """Exit status 0, or 1 after a message on standard error."""
+    exit_on_sigterm()
     top = parser()
     options, options.arguments = top.parse_known_args()
     if options.arguments and options.command != "workshop":

@@ -91,7 +91,7 @@ class PageKernels:
 
     def __init__(self) -> None:
         self._started: list[AsyncKernelManager] = []
-        self._stopped = False
+        self.stopped = False
 
     def manager(self, environment: Mapping[str, str], folder: Path) -> type[AsyncKernelManager]:
         """What nbclient starts a kernel with, for one in `folder` that sees this environment beside its parent's.
@@ -104,14 +104,14 @@ class PageKernels:
             async def start_kernel(self, **options: Any) -> None:
                 kernels._started.append(self)
                 await super().start_kernel(**options, env=os.environ | environment, cwd=str(folder))
-                if kernels._stopped:  # `stop` did not see this process
+                if kernels.stopped:  # `stop` did not see this process
                     _end(self)
 
         return PageKernelManager
 
     def stop(self) -> None:
         """Ends the kernels wherever they are: the execution of their pages fails."""
-        self._stopped = True
+        self.stopped = True
         for manager in list(self._started):
             _end(manager)
 

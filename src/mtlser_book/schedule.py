@@ -6,6 +6,7 @@ GPU, is idle while its last runs and its figures are made.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -28,8 +29,8 @@ def execute_pages(
 ) -> list[str]:
     """Executes pages (`execute_page`); what the ones that failed said, in the order of the pages.
 
-    As many at once as there are cores, or `workers` where that is set, but no more than `MOST_AT_ONCE`. Ctrl-C ends
-    the kernels, and leaves the pages that were not finished as they were.
+    As many at once as there are cores, or `workers` where that is set, but no more than `MOST_AT_ONCE`. Ctrl-C, or
+    whatever else is raised in this thread, ends the kernels and leaves the pages that were not finished as they were.
     """
     at_once = max(1, min(workers or num_cores(), num_cores(), MOST_AT_ONCE))
     kernels = PageKernels()
@@ -40,7 +41,8 @@ def execute_pages(
                 page, root=root, build=build, library=library, kernels=kernels, environment=environment, log=log
             )
         except NotebookError as error:
-            log(f"{page.target}: FAILED")
+            if not kernels.stopped:
+                log(f"{page.target}: FAILED")
             return str(error)
         finally:
             ensure_event_loop().close()  # papermill's in this thread, which nobody else closes
@@ -65,6 +67,7 @@ def execute_pages(
                 ended[page.target] = pool.submit(execute, page, {})
             failures = [ended[page.target].result() for page in pages]
         except BaseException:
+            logging.getLogger("papermill").disabled = True  # it would say that kernels died
             pool.shutdown(wait=False, cancel_futures=True)
             kernels.stop()
             raise
