@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from importlib.util import find_spec
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
+from mtlser.storage import digest
 from mtlser_book import api, deck, notices, teaching
 
 STATIC = Path(__file__).parent / "static"
@@ -40,13 +43,34 @@ def copy_sounds(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(path, target)
 
 
+GENERATED = {api.PAGE, *notices.PAGES, *teaching.PAGES}  # pages that hold marks
+MADE_FROM = ("src", "book/results", "book/workshop", "CITATION.cff", "LICENSE", "requirements.txt")
+
+
+def generated_from(root: Path) -> str:
+    """A digest of what marks and slides are replaced by: the library, the records, the labs, and what is installed."""
+    files = [path for name in MADE_FROM for path in sorted([root / name, *(root / name).rglob("*")])]
+    parts = [path.name for path in sorted(Path(find_spec("sphinx").origin).parents[1].glob("*.dist-info"))]
+    for path in files:
+        if path.is_file() and path.suffix != ".pyc":
+            parts += [path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+    return digest(*parts)
+
+
+def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:
+    """Handler of `env-get-outdated`: pages with marks, where what these are replaced by changed."""
+    now = generated_from(notices.ROOT)
+    app.is_generated = getattr(env, "generated_from", None) == now  # by an earlier build
+    env.generated_from = now  # Sphinx keeps its environment
+    return set() if app.is_generated else GENERATED & env.all_docs.keys()
+
+
 def write_slides(app: Sphinx, error: Exception | None) -> None:
     """Makes the slides of their source, which Sphinx does not read, in the site."""
     if error is None and app.builder.format == "html" and (Path(app.srcdir) / deck.SOURCE).exists():
-        deck.write_deck(notices.ROOT, Path(app.outdir) / deck.PAGE)
-
-
-GENERATED = {api.PAGE, *notices.PAGES, *teaching.PAGES}  # pages that hold marks
+        target = Path(app.outdir) / deck.PAGE
+        if not (app.is_generated and target.exists()):
+            deck.write_deck(notices.ROOT, target)
 
 
 def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -86,7 +110,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_css_file("mtlser.css")
     app.add_js_file("mtlser.js", loading_method="defer")
     app.connect("source-read", expand_marks)
-    app.connect("env-get-outdated", lambda app, env, *_: GENERATED & env.all_docs.keys())
+    app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", copy_sounds)

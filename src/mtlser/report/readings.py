@@ -261,7 +261,7 @@ def source_line(code: str) -> tuple[str, int]:
     """
     module, _, path = code.partition(":")
     file = Path(find_spec(module).origin)
-    node: Any = ast.parse(file.read_text(encoding="utf-8"))
+    node: Any = _parsed(file)
     for name in path.split("."):
         found = [child for child in node.body if name in _defined(child)]
         if not found:
@@ -269,6 +269,11 @@ def source_line(code: str) -> tuple[str, int]:
         node = found[0]
     parts = module.split(".")
     return "/".join(["src", *parts[: -1 if file.stem == parts[-1] else None], file.name]), node.lineno
+
+
+@cache
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _defined(node: ast.stmt) -> set[str]:
