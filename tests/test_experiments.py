@@ -9,7 +9,8 @@ from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
 from mtlser.corpus.iemocap import ReleaseDiffers
 from mtlser.corpus.release_tree import write_turns
 from mtlser.runs import experiments
-from mtlser.runs.experiments import NoRelease, Settings, complete, load_utterances, make_run_id, table4
+from mtlser.runs.experiments import NoRelease, Settings, complete, load_utterances, table4
+from mtlser.runs.identity import Content, make_run_id
 from mtlser.runs.records import Records, read_records, read_run, read_shared, share
 from mtlser.storage import write_json
 from test_records import write_run
@@ -106,7 +107,7 @@ def test_an_utterance_that_a_fold_does_not_read_changes_only_the_others(tmp_path
         relabelled["emotion"] = [
             "angry" if n == unread else e for n, e in zip(utterances["utterance"], utterances["emotion"], strict=True)
         ]
-    before, after = (experiments._Content(table, "normalised") for table in (utterances, relabelled))
+    before, after = (Content(table, "normalised") for table in (utterances, relabelled))
     assert before.digests(smaller) == after.digests(smaller)
     assert before.digests(folds[1]) != after.digests(folds[1])
 

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,17 @@ import psutil
 def digest(*parts: str) -> str:
     """SHA-256 of the parts, each ended by a newline: the project's one way to name things by content."""
     return hashlib.sha256("".join(part + "\n" for part in parts).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named_digests(paths: Iterable[Path], folder: Path) -> list[str]:
+    """The name in `folder` and the SHA-256 of each file in turn, as parts of a `digest`."""
+    return [part for path in paths for part in (path.relative_to(folder).as_posix(), file_digest(path))]
 
 
 def _partial(path: Path) -> Path:

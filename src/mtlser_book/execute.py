@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.report.sounds import PAGE_FILES
-from mtlser.storage import digest, whole_file
+from mtlser.storage import digest, named_digests, whole_file
 from mtlser_book import provenance
 from mtlser_book.kernels import PageKernels, forked_kernels
 
@@ -81,11 +80,7 @@ def library_digest(source: Path) -> str:
     """SHA-256 over names and bytes of the library in the folder `source` and of what finishes a page."""
     files = [p for p in (source / "mtlser").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     files += [source / "mtlser_book" / name for name in ("execute.py", "kernels.py", "preloaded.py", "provenance.py")]
-    parts: list[str] = []
-    for path in sorted(files):
-        with path.open("rb") as stream:
-            parts += [path.relative_to(source).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()]
-    return digest(*parts)
+    return digest(*named_digests(sorted(files), source))
 
 
 def content_key(notebook: NotebookNode, page: Page, library: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,7 +11,7 @@ import yaml
 
 from mtlser.config import ALPHAS
 from mtlser.runs.experiments import Plan, Settings, has_corpus, table4
-from mtlser.storage import digest
+from mtlser.storage import digest, file_digest
 from mtlser_book import students
 from mtlser_book.execute import NotebookError, Page, declared_parameters, read_notebook
 
@@ -110,7 +109,7 @@ def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
         files += sorted(path for path in plan.settings.results.rglob("*") if path.is_file())
         for path in files:
             if path.exists():
-                parts += [path.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+                parts += [path.as_posix(), file_digest(path)]
         return digest(*parts)
 
     return current

@@ -6,7 +6,6 @@ Of a long one any LONG words in a row are enough. Reports name the utterance and
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import re
@@ -21,6 +20,7 @@ import pandas as pd
 from mtlser.corpus.text import normalise
 from mtlser.runs.experiments import Settings, load_utterances
 from mtlser.runs.records import TRANSCRIPT_COLUMNS, read_records
+from mtlser.storage import file_digest
 
 SHORTEST = 4  # words; fewer are everybody's
 EVERYDAY = 6  # a transcript of fewer words is no finding where this book's own committed text says the same
@@ -152,10 +152,10 @@ def find_media(site: Path, own: Path) -> list[Finding]:
     """
     pages = {path: path.read_text(encoding="utf-8", errors="replace") for path in sorted(site.rglob("*.html"))}
     synthetic = {name for text in pages.values() for name in _captioned(text)}
-    committed = {_digest(path) for path in (own / "book").rglob("*") if path.is_file()}
+    committed = {file_digest(path) for path in (own / "book").rglob("*") if path.is_file()}
     found = []
     for path in sorted(path for path in site.rglob("*") if path.suffix.lower() in SOUNDS | PICTURES):
-        known = set(path.relative_to(site).parts) & set(PACKAGES) or _digest(path) in committed
+        known = set(path.relative_to(site).parts) & set(PACKAGES) or file_digest(path) in committed
         if not known and not (path.suffix.lower() in SOUNDS and path.name in synthetic):
             found.append(Finding(path.relative_to(site).as_posix(), "no caption says that it is synthetic"))
     for path, text in pages.items():
@@ -183,10 +183,6 @@ def _captioned(page: str) -> set[str]:
 def _has_pixels(figure: str) -> bool:
     raster = re.search(r"data:image/(?!svg)", figure)
     return bool(raster) or any("<image" in picture for picture in embedded_svg(figure))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def licensed_transcripts(settings: Settings) -> pd.DataFrame:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
+import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from mtlser.storage import digest
+from mtlser.storage import digest, named_digests
 from mtlser_book import api, deck, notices, teaching
 
 STATIC = Path(__file__).parent / "static"
@@ -49,12 +49,10 @@ MADE_FROM = ("src", "book/results", "book/workshop", "CITATION.cff", "LICENSE", 
 
 def generated_from(root: Path) -> str:
     """A digest of what marks and slides are replaced by: the library, the records, the labs, and what is installed."""
-    files = [path for name in MADE_FROM for path in sorted([root / name, *(root / name).rglob("*")])]
-    parts = [path.name for path in sorted(Path(find_spec("sphinx").origin).parents[1].glob("*.dist-info"))]
-    for path in files:
-        if path.is_file() and path.suffix != ".pyc":
-            parts += [path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
-    return digest(*parts)
+    found = [path for name in MADE_FROM for path in sorted([root / name, *(root / name).rglob("*")])]
+    files = [path for path in found if path.is_file() and path.suffix != ".pyc"]
+    packages = sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
+    return digest(*packages, *named_digests(files, root))
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mtlser.forkserver import is_running, start_process
 from mtlser.runs import records
-from mtlser.storage import digest, write_json
+from mtlser.storage import digest, file_digest, write_json
 from mtlser_book import provenance
 from mtlser_book.kernels import PRELOADED
 from mtlser_book.privacy import search_site
@@ -66,7 +66,7 @@ def settings_digest(root: Path) -> str:
         *(root / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "requirements.txt")),
         *sorted(Path(__file__).parent.rglob("*")),
     ]
-    parts = [hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.is_file() and p.suffix != ".pyc"]
+    parts = [file_digest(p) for p in files if p.is_file() and p.suffix != ".pyc"]
     return digest(*parts, *(f"{n}=={v}" for n, v in sorted(provenance.versions().items())))
 
 

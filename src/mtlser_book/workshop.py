@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtlser.storage import whole_file, write_json
+from mtlser.storage import file_digest, whole_file, write_json
 from mtlser_book import bootstrap, students
 
 PLACED = ".placed.json"  # in the folder: SHA-256 of each lab as it was put there
@@ -57,11 +56,6 @@ def read_placed(folder: Path) -> dict[str, str]:
         return json.loads((folder / PLACED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def ensure_jupyterlab(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from mtlser.config import POCKET_BACKBONE
-from mtlser.storage import whole_file
+from mtlser.storage import file_digest, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +101,7 @@ def _what_to_fetch(name: str, revision: str | None) -> str:
 def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -> str:
     """SHA-256 of the weights file: what run ids hold. Needs neither torch nor, for a known revision, the file."""
     published = PUBLISHED.get((str(path_or_hub_name), revision or ""))
-    return published.sha256 if published else _sha256(find_backbone(path_or_hub_name, revision).weights)
+    return published.sha256 if published else file_digest(find_backbone(path_or_hub_name, revision).weights)
 
 
 def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
@@ -117,7 +116,7 @@ def read_weights(backbone: Backbone, cache_folder: Path | None = None) -> dict[s
     A pickled `.bin` is read with `weights_only=True`, and kept as safetensors in `cache_folder` if given.
     Raises BackboneError if a published file has other content than it was published with.
     """
-    if backbone.published and _sha256(backbone.weights) != backbone.published.sha256:
+    if backbone.published and file_digest(backbone.weights) != backbone.published.sha256:
         raise BackboneError(f"{backbone.weights} is damaged: its sha256 is not {backbone.published.sha256}; delete it")
     weights = _read_file(backbone.weights, cache_folder)
     return {_rename(key): tensor for key, tensor in weights.items() if not key.startswith(PRETRAINING_HEADS)}
@@ -128,7 +127,7 @@ def _read_file(path: Path, cache_folder: Path | None) -> dict[str, Tensor]:
         return read_safetensors(path)
     if cache_folder is None:
         return _read_pickle(path)
-    cached = Path(cache_folder) / f"{_sha256(path)}.safetensors"
+    cached = Path(cache_folder) / f"{file_digest(path)}.safetensors"
     if not cached.exists():
         _write_safetensors(cached, _read_pickle(path))
     return read_safetensors(cached)
@@ -171,11 +170,6 @@ def _rename(key: str) -> str:
     """A checkpoint's key -> the key of today's `Wav2Vec2Model`."""
     stem, _, last = key.removeprefix("wav2vec2.").rpartition(".")
     return f"{stem}.{WEIGHT_NORM_NAMES.get(last, last)}" if stem else last
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,12 @@ class Repeat:
     packages: str  # of another version there, in words; empty where all are the same
     here: Records
     there: Records
+
+    @cached_property
+    def tests(self) -> list[pd.DataFrame]:
+        """`statistics.paired_tests` of the maintainers' runs and of the contributor's, by alpha; empty without 0."""
+        found = [statistics.paired_tests(records) for records in (self.here, self.there)]
+        return [tests.set_index("alpha") for tests in found if len(tests)]
 
 
 def read_repeats(preset: str = "pocket", settings: Settings | None = None) -> list[Repeat]:
@@ -131,20 +138,13 @@ def reading(repeats: Sequence[Repeat], baseline: float = 0.0, alpha: float = 0.1
     return Markdown("\n\n".join(lines) or "No other machine has repeated both α = 0 and α = 0.1.")
 
 
-def _tests(repeat: Repeat) -> list[pd.DataFrame]:
-    """`statistics.paired_tests` of the maintainers' runs and of the contributor's, by alpha."""
-    found = [statistics.paired_tests(records) for records in (repeat.here, repeat.there)]
-    return [tests.set_index("alpha") for tests in found if len(tests)]
-
-
 def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
     """Each alpha against 0, tested on either machine: a row for each repeat and alpha, columns GAIN_COLUMNS."""
     rows = []
     for repeat in repeats:
-        tests = _tests(repeat)
-        for alpha in tests[0].index if tests else ():
+        for alpha in repeat.tests[0].index if repeat.tests else ():
             values = [repeat.contributor, f"{alpha:g}"]
-            for row in (one.loc[alpha] for one in tests):
+            for row in (tests.loc[alpha] for tests in repeat.tests):
                 values += [points(row["difference"]), interval_points(row["difference_interval"]), p_value(row["holm"])]
             rows.append(dict(zip(GAIN_COLUMNS, values, strict=True)))
     return pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
@@ -154,10 +154,9 @@ def conclusions(repeats: Sequence[Repeat]) -> Markdown:
     """Where the two machines' tests would lead to different sentences, by `LEVEL`, for each repeat."""
     lines = []
     for repeat in repeats:
-        tests = _tests(repeat)
-        if not tests:
+        if not repeat.tests:
             continue
-        here, there = (one["holm"] for one in tests)
+        here, there = (tests["holm"] for tests in repeat.tests)
         apart = [alpha for alpha in here.index if (here[alpha] < LEVEL) != (there[alpha] < LEVEL)]
         lines += [
             f"At **α = {alpha:g}** the same test on the same experiment finds a difference from α = 0 in one "

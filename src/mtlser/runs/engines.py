@@ -23,17 +23,13 @@ from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from filelock import FileLock
-
-from mtlser.config import ConfigError, RunConfig
+from mtlser.config import ConfigError
 from mtlser.forkserver import Process, end_process, start_process
 from mtlser.model.backbone import find_backbone
-from mtlser.processes import keep_freed_memory, num_cores, use_one_thread
-from mtlser.runs import records
+from mtlser.processes import num_cores
 from mtlser.runs.experiments import Plan, PlannedRun
-from mtlser.runs.instrument import instrument_name
 from mtlser.runs.progress import Progress
+from mtlser.runs.tasks import execute, make_task
 from mtlser.runs.turns import worker_number
 
 PRELOADED = "mtlser.runs.training"  # what a worker imports
@@ -57,55 +53,6 @@ def _build_dataset(plan: Plan, progress: Progress) -> Path:
     sums = [plan.content.audio[utterance] for utterance in plan.utterances["utterance"]]
     cache = plan.settings.artifacts / "cache"
     return build_dataset(plan.utterances, sums, cache, plan.template.transcript_style).folder
-
-
-def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
-    """A run as plain values that any process on any machine with the same artifacts folder can execute."""
-    return {
-        "run_id": run.run_id,
-        "config": run.config.to_dict(),
-        "dataset": str(dataset_folder),
-        "train": list(run.fold.train),
-        "test": list(run.fold.test),
-        "backbone": plan.settings.backbone or plan.preset.backbone,
-        "backbone_revision": plan.preset.backbone_revision,
-        "digests": run.digests,
-        "corpus": plan.corpus_name,
-        "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
-        "folder": str(run.folder),
-        "keep_weights": run.keep_weights,
-        "launched_by": f"engine {plan.settings.engine}",
-    }
-
-
-def execute(task: dict, progress=None) -> str:
-    """Completes one task in this process, under its folder's lock; a run that another worker ended is left alone."""
-    from mtlser.corpus.dataset import load_dataset
-    from mtlser.runs.training import RunInputs, train
-
-    use_one_thread()
-    keep_freed_memory()
-    folder = Path(task["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        status = records.run_status(folder)
-        if status in ("done", "diverged"):
-            return status
-        dataset = load_dataset(Path(task["dataset"]))
-        inputs = RunInputs(
-            run_id=task["run_id"],
-            dataset=dataset,
-            train=np.sort(dataset.indices(task["train"])),
-            test=np.sort(dataset.indices(task["test"])),
-            backbone=task["backbone"],
-            backbone_revision=task["backbone_revision"],
-            digests=task["digests"],
-            corpus=task["corpus"],
-            instrument=task["instrument"],
-            launched_by=task["launched_by"],
-        )
-        config = RunConfig.from_dict(task["config"])
-        return train(config, inputs, folder, keep_weights=task["keep_weights"], progress=progress)
 
 
 def num_gpus() -> int:

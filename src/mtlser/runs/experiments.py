@@ -6,7 +6,6 @@ run is missing, so that a second call costs seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +14,11 @@ import pandas as pd
 from filelock import FileLock
 
 from mtlser.config import RECIPE_VERSION, ConfigError, Preset, RunConfig, get_preset
-from mtlser.corpus.audio import digest_audio
 from mtlser.corpus.folds import Fold, make_folds
 from mtlser.corpus.iemocap import load_release
-from mtlser.corpus.text import transcript_text
 from mtlser.model.backbone import backbone_digest
 from mtlser.runs import records
+from mtlser.runs.identity import Content, make_run_id
 from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
 from mtlser.storage import digest
@@ -79,9 +77,9 @@ class Plan:
         return self.whole.utterances if self.whole else load_utterances(self.preset, self.settings)
 
     @cached_property
-    def content(self) -> _Content:
+    def content(self) -> Content:
         """Digests of the corpus, from one pass over its files."""
-        return self.whole.content if self.whole else _Content(self.utterances, self.template.transcript_style)
+        return self.whole.content if self.whole else Content(self.utterances, self.template.transcript_style)
 
     @property
     def corpus_name(self) -> str:
@@ -98,8 +96,8 @@ class Plan:
         return tuple(_plan_runs(self))
 
     def missing(self) -> list[PlannedRun]:
-        """Runs to train: never started, stopped half-way, or failed. A diverged run would diverge again."""
-        return [run for run in self.runs if run.status not in ("done", "diverged")]
+        """Runs to train: never started, stopped half-way, or failed."""
+        return [run for run in self.runs if run.status not in records.ENDED]
 
     def status(self) -> pd.DataFrame:
         """One row a run: alpha, fold, seed, status, run_id."""
@@ -160,36 +158,6 @@ def _plan_runs(plan: Plan):
                 run_id = make_run_id(config, digests)
                 keep = (alpha, fold.name) in preset.kept_weights
                 yield PlannedRun(config, fold, digests, run_id, settings.artifacts / "runs" / run_id, keep)
-
-
-class _Content:
-    """Digests of what a fold's runs read, from one pass over the corpus."""
-
-    def __init__(self, utterances: pd.DataFrame, transcript_style: str) -> None:
-        table = utterances.set_index("utterance")
-        self.audio = dict(zip(table.index, digest_audio(list(table["wav"])), strict=True))
-        self.labels = table["emotion"].to_dict()
-        self.texts = {name: transcript_text(text, transcript_style) for name, text in table["transcript"].items()}
-
-    def digests(self, fold: Fold) -> dict[str, str]:
-        used = sorted((*fold.train, *fold.test))
-        return {
-            "audio": digest(*(f"{name} {self.audio[name]}" for name in used)),
-            "labels": digest(*(f"{name} {self.labels[name]}" for name in used)),
-            "transcripts": digest(*(f"{name} {self.texts[name]}" for name in used)),
-            "split": digest("train", *sorted(fold.train), "test", *sorted(fold.test)),
-        }
-
-
-def make_run_id(config: RunConfig, digests: Mapping[str, str], recipe_version: int = RECIPE_VERSION) -> str:
-    """The name of a run: readable front, and a hash of configuration, content and recipe version.
-
-    `digests` are those of audio, labels, transcripts, split and backbone weights. Any change gives another name.
-    """
-    parts = [f"{name}={value!r}" for name, value in sorted(config.to_dict().items())]
-    parts += [f"{name} {value}" for name, value in sorted(digests.items())]
-    content = digest(f"recipe {recipe_version}", *parts)
-    return f"{config.preset}-alpha-{config.alpha:g}-{config.fold}-seed-{config.seed}-{content[:12]}"
 
 
 def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:

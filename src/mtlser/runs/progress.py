@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from mtlser.runs.experiments import Plan, PlannedRun
+from mtlser.runs.records import ENDED
 
 HEARTBEAT_SECONDS = 20.0
 
@@ -32,7 +33,7 @@ class Progress:
 
     def _count_ended(self) -> int:
         """From the records, since the last runs of another alpha may end meanwhile."""
-        return sum(run.status in ("done", "diverged") for run in self._runs.values())
+        return sum(run.status in ENDED for run in self._runs.values())
 
     def __enter__(self) -> Progress:
         self._thread = threading.Thread(target=self._beat, daemon=True)

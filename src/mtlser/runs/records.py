@@ -24,6 +24,7 @@ from mtlser.config import RunConfig
 from mtlser.storage import whole_folder, write_json, write_table
 
 STATUSES = ("running", "done", "failed", "diverged")
+ENDED = ("done", "diverged")  # not to be trained again: a diverged run would diverge again
 RUN_KEYS = ("run_id", "preset", "alpha", "protocol", "fold", "seed", "pooling")  # repeated in every table of Records
 HISTORY_COLUMNS = (
     "epoch", "loss", "loss_ce", "loss_ctc", "accuracy", "uar", "wer", "learning_rate", "seconds",
