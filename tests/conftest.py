@@ -14,9 +14,10 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
+import release_tree  # noqa: E402
 import smoke  # noqa: E402
 from mtlser import forkserver  # noqa: E402
-from mtlser.corpus import release_tree  # noqa: E402
+
 
 # The same examples on every machine; no deadline, since two cores may be busy with something else.
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)

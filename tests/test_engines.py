@@ -1,12 +1,9 @@
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,18 +11,23 @@ import pandas as pd
 import psutil
 import pytest
 
+from mtlser.__main__ import main
 from mtlser.config import ConfigError
 from mtlser.model.backbone import BackboneError
-from mtlser.runs import engines, experiments
-from mtlser.runs.experiments import RunsFailed, complete
+from mtlser.runs import complete, engines, work
+from mtlser.runs.engines import RunsFailed
 from mtlser.runs.records import read_run
 from tiny import tiny_plan, tiny_utterances
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch):
-    utterances = tiny_utterances(tmp_path / "wav")
-    return tiny_plan(tmp_path, utterances, monkeypatch, alphas=(0.0, 0.1), workers=2)
+def utterances(tmp_path):
+    return tiny_utterances(tmp_path / "wav")
+
+
+@pytest.fixture
+def plan(tmp_path, utterances):
+    return tiny_plan(tmp_path, utterances, alphas=(0.0, 0.1), workers=2)
 
 
 def comparable(records):
@@ -48,102 +50,99 @@ def test_completing_in_parts_equals_completing_at_once_and_a_second_call_trains_
     assert len(whole.runs) == 4 and not plan.missing()
     lines = (tmp_path / "progress.log").read_text()
     assert "[4/4]" in lines and "left" in lines
-    monkeypatch.setattr(engines, "run_missing", lambda *_: pytest.fail("trained again"))
+    assert not list((tmp_path / "artifacts" / "orders").glob("*"))
+    monkeypatch.setattr(engines, "ENGINES", {"local": lambda *_: pytest.fail("trained again")})
     assert_same(complete(plan), whole)
 
-    alone = tiny_plan(tmp_path / "again", plan.utterances, monkeypatch, alphas=(0.0, 0.1), workers=1)
     monkeypatch.undo()
-    monkeypatch.setattr(experiments, "has_corpus", lambda preset, settings: True)
+    alone = tiny_plan(tmp_path / "again", plan.corpus.utterances, alphas=(0.0, 0.1), workers=1)
     assert_same(complete(alone), whole)  # one worker or two, at once or in parts
 
 
-def test_two_calls_at_once_have_the_workers_of_one_and_the_last_run_lets_the_next_call_in(tmp_path, monkeypatch):
-    running, most, seen = [], [], {}
-
-    def ask(worker, task, progress):
-        running.append(task["run_id"])
-        most.append(len(running))
-        seen[task["run_id"]] = turn.exists()
-        time.sleep(0.1)
-        running.remove(task["run_id"])
-        return "done", None
-
-    logs = []
-    monkeypatch.setattr(
-        engines, "_start_worker", lambda log, gpu: logs.append(log.name) or SimpleNamespace(poll=lambda: None)
-    )
-    monkeypatch.setattr(engines, "_ask", ask)
-    monkeypatch.setattr(engines, "end_process", lambda worker: 0)
-    progress = SimpleNamespace(say=lambda text: None, end=lambda *_: None)
-
-    def call(name: str) -> dict[str, str]:
-        settings = SimpleNamespace(workers=2, artifacts=tmp_path / "artifacts", turn=turn.with_name(name))
-        return engines.run_local(
-            SimpleNamespace(settings=settings), [{"run_id": f"{name}{k}"} for k in range(5)], progress
-        )
-
-    turn = tmp_path / "turns" / "first"
-    turn.parent.mkdir()
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(call, "first")
-        while not turn.exists():
-            assert not first.done()
-            time.sleep(0.01)
-        assert running and not first.done()  # the last runs go on
-        assert pool.submit(call, "second").result() == first.result() == {}
-    assert max(most) == 2 and set(logs) == {"worker-0.log", "worker-1.log"}
-    assert [seen[f"first{k}"] for k in range(5)] == [False] * 4 + [True]  # made before the last is asked for
-    assert all(seen[f"second{k}"] for k in range(5))
+def test_without_training_complete_only_reads(tmp_path, utterances):
+    assert complete(tiny_plan(tmp_path, utterances, train=False)).runs.empty
+    assert not (tmp_path / "artifacts" / "runs").exists()
 
 
-def test_a_killed_worker_fails_its_run_alone_and_the_next_call_finishes_it(plan, tmp_path, monkeypatch):
-    original = engines._ask
+def test_a_killed_worker_fails_its_run_alone_and_the_next_call_finishes_it(plan, monkeypatch):
+    """The kernel may kill a worker where memory runs out; here the first to start a run is killed at once."""
+    killed = []
 
-    def kill_first(worker, task, progress):
-        if task["run_id"] == plan.runs[0].run_id:
+    start = engines._Crew._start
+
+    def start_and_kill(self, number, log):
+        worker = start(self, number, log)
+        if not killed:
+            killed.append(worker)
+            wait_for_a_run(plan, worker)
             worker.send_signal(signal.SIGKILL)
-        return original(worker, task, progress)
+        return worker
 
-    monkeypatch.setattr(engines, "_ask", kill_first)
-    with pytest.raises(RunsFailed, match="1 of 4 runs failed.*") as failure:
-        complete(plan)
+    monkeypatch.setattr(engines._Crew, "_start", start_and_kill)
+    one_worker = replace(plan, settings=replace(plan.settings, workers=1))
+    with pytest.raises(RunsFailed, match="1 of 4 runs failed") as failure:
+        complete(one_worker)
     assert plan.runs[0].run_id in str(failure.value) and "killed by signal 9" in str(failure.value)
-    assert sum(run.status == "done" for run in plan.runs) == 3
-    monkeypatch.setattr(engines, "_ask", original)
+    assert [run.status for run in plan.runs] == ["running", "done", "done", "done"]
+    monkeypatch.undo()
     assert complete(plan).runs["status"].tolist() == ["done"] * 4
 
 
+def wait_for_a_run(plan, worker):
+    """Until the worker has said that it starts the plan's first run."""
+    deadline = time.monotonic() + 60
+    while not (plan.runs[0].folder / work.ATTEMPT).exists():
+        assert worker.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(0.05)
+
+
 def test_a_failing_run_is_recorded_and_the_others_finish(plan, monkeypatch):
-    make_task = engines.make_task
+    describe = work._task
 
-    def broken(plan, run, folder):
-        task = make_task(plan, run, folder)
-        return task | {"backbone": "./nowhere"} if run.run_id == plan.runs[1].run_id else task
+    def broken(plan, run):
+        return describe(plan, run) | ({"backbone": "./nowhere"} if run == plan.runs[1] else {})
 
-    monkeypatch.setattr(engines, "make_task", broken)
+    monkeypatch.setattr(work, "_task", broken)
     with pytest.raises(RunsFailed, match="nowhere"):
         complete(plan)
     assert [run.status for run in plan.runs] == ["done", "failed", "done", "done"]
     assert "nowhere" in read_run(plan.runs[1].folder)["error"]
 
 
-def test_a_worker_that_cannot_start_fails_its_run(plan, monkeypatch):
-    def refuse(log, gpu):
+def test_a_worker_that_cannot_start_fails_the_runs(plan, monkeypatch):
+    def refuse(*_, **__):
         raise OSError("no memory")
 
-    monkeypatch.setattr(engines, "_start_worker", refuse)
-    with pytest.raises(RunsFailed, match="did not start: no memory"):
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(RunsFailed, match="did not start"):
         complete(plan)
+    assert "did not start: no memory" in plan.settings.progress.read_text()
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path):
+def test_a_run_that_another_process_trains_is_waited_for(plan):
+    """Two calls at once train every run once, and both have all records."""
+    order = work.write_order(plan, plan.runs)
+    other = subprocess.Popen(engines.order_command(order, "--shard", "1/1"), env=os.environ | library(), text=True)
+    found = complete(plan)
+    assert other.wait() == 0
+    assert found.runs["status"].tolist() == ["done"] * 4
+
+
+def library():
+    return {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_workers_end_when_their_parent_is_killed(plan, tmp_path):
+    order = work.write_order(plan, plan.runs)
     script = (
-        "import sys, time; from pathlib import Path; from mtlser.runs.engines import _start_worker\n"
-        f"worker = _start_worker(Path({str(tmp_path / 'log')!r}), None)\n"
+        "import subprocess, sys, time\n"
+        f"worker = subprocess.Popen({engines.order_command(order, '--worker')!r}, stdin=subprocess.PIPE)\n"
         "print(worker.pid, flush=True); time.sleep(600)"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | library()
+    )
     worker = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
@@ -152,22 +151,25 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     assert not alive
 
 
-def test_a_missing_backbone_is_one_error_before_any_worker_starts(plan, tmp_path, monkeypatch):
-    other = tiny_plan(tmp_path, plan.utterances, monkeypatch, backbone=str(tmp_path / "backbone"))
+def test_a_missing_backbone_is_one_error_before_any_worker_starts(plan, tmp_path, utterances):
+    other = tiny_plan(tmp_path, utterances, backbone=str(tmp_path / "backbone"))
     _ = other.runs
     (tmp_path / "backbone" / "model.safetensors").unlink()
     with pytest.raises(BackboneError, match=r"needs config\.json and one of"):
         complete(other)
 
 
-def test_slurm_s_path_leaves_the_same_records(plan, tmp_path, monkeypatch):
-    local = complete(tiny_plan(tmp_path, plan.utterances, monkeypatch, alphas=(0.1,), workers=1))
+def test_slurm_s_path_and_shards_leave_the_same_records(tmp_path, utterances, monkeypatch):
+    local = complete(tiny_plan(tmp_path, utterances, alphas=(0.1,), workers=1))
     monkeypatch.setenv("MTLSER_SLURM", '{"cluster": "local", "gpus_per_node": 0}')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    other = tiny_plan(tmp_path / "slurm", plan.utterances, monkeypatch, alphas=(0.1,), engine="slurm")
-    submitted = complete(other)
+    submitted = complete(tiny_plan(tmp_path / "slurm", utterances, alphas=(0.1,), engine="slurm"))
     assert set(submitted.runs["launched_by"]) == {"engine slurm"}
     assert_same(submitted, local)
+
+    shards = tiny_plan(tmp_path / "shards", utterances, alphas=(0.1,), workers=1)
+    assert complete(shards, (2, 2)).runs["fold"].tolist() == ["Ses01M"]
+    assert_same(complete(shards, (1, 2)), local)
 
 
 @pytest.mark.parametrize(
@@ -175,50 +177,45 @@ def test_slurm_s_path_leaves_the_same_records(plan, tmp_path, monkeypatch):
     [(None, "", ["0", "1"]), (4, "", ["0", "0", "1", "1"]), (4, "5,7", ["5", "5", "7", "7"])],
 )
 def test_workers_share_the_gpus_there_are(plan, monkeypatch, workers, visible, expected):
-    """Two GPUs: one run on each by default, and WORKERS=4 puts two on each."""
-    settings = replace(plan.settings, workers=workers)
-    shared, started = replace(plan, settings=settings), []
+    """Two GPUs: one worker on each by default, and WORKERS=4 puts two on each."""
+    started = []
 
     class Worker:
-        stdin = stdout = SimpleNamespace(close=lambda: None)
+        stdout, stdin = (), SimpleNamespace(close=lambda: None)
 
         def __init__(self, *_, env, **__):
             started.append(env["CUDA_VISIBLE_DEVICES"])
 
         def poll(self):
-            return None
-
-        def wait(self):
             return 0
+
+        wait = kill = poll
 
     monkeypatch.setattr(engines, "num_gpus", lambda: 2)
     monkeypatch.setattr(subprocess, "Popen", Worker)
-    barrier = threading.Barrier(len(expected))
-    monkeypatch.setattr(engines, "_ask", lambda *_: (barrier.wait(10), ("done", None))[1])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    progress = SimpleNamespace(say=lambda line: None, end=lambda *_: None)
-    assert engines.run_local(shared, [{"run_id": str(k)} for k in range(len(expected))], progress) == {}
+    with pytest.raises(RunsFailed):  # these workers train nothing
+        complete(replace(plan, settings=replace(plan.settings, workers=workers), alphas=(0.0, 0.1)))
     assert sorted(started) == expected
 
 
-def test_an_unknown_engine_lists_the_known(plan, tmp_path, monkeypatch):
-    other = tiny_plan(tmp_path, plan.utterances, monkeypatch, engine="cloud")
+def test_an_unknown_engine_lists_the_known(tmp_path, utterances):
     with pytest.raises(ConfigError, match="cloud.*local, slurm"):
-        complete(other)
+        complete(tiny_plan(tmp_path, utterances, engine="cloud"))
 
 
-def test_a_task_is_plain_json(plan, tmp_path):
-    task = engines.make_task(plan, plan.runs[0], tmp_path)
-    assert json.loads(json.dumps(task)) == task
+def test_a_shard_that_is_none_is_refused(capsys):
+    for shard in ("0/2", "3/2", "a/b", "1"):
+        with pytest.raises(SystemExit):
+            main(["run", "table4", "--shard", shard])
+        assert "is not K/N" in capsys.readouterr().err
 
 
-def test_what_every_run_of_a_machine_would_say_is_said_once(plan, tmp_path, monkeypatch):
-    shown = engines.Progress(tiny_plan(tmp_path, plan.utterances, monkeypatch, progress=tmp_path / "log"), plan.runs)
-    lines = ['{"note": "no instructions"}\n', '{"epoch": 1}\n', '{"status": "done"}\n']
-    for run in plan.runs[:2]:
-        worker = SimpleNamespace(stdin=io.StringIO(), stdout=iter(lines))
-        assert engines._ask(worker, {"run_id": run.run_id}, shown) == ("done", None)
-    assert (tmp_path / "log").read_text().count("no instructions") == 1
+def test_what_every_run_of_a_machine_would_say_is_said_once(plan):
+    shown = engines.Progress(plan, plan.runs)
+    for _ in range(2):
+        shown.say_once("no instructions")
+    assert plan.settings.progress.read_text().count("no instructions") == 1
 
 
 def test_the_estimate_grows_from_what_was_measured(plan, monkeypatch):
@@ -236,3 +233,9 @@ def test_the_estimate_grows_from_what_was_measured(plan, monkeypatch):
         record(run)
     progress.end(plan.runs[1].run_id, "done", 300.0)  # and one that another call trained
     assert progress.ended == 3 and progress._left() == "about 2 min left"  # one run, as two took five minutes
+
+
+def test_an_order_is_plain_values(plan):
+    order = json.loads(work.write_order(plan, plan.runs).read_text())
+    assert [task["run_id"] for task in order["runs"]] == [run.run_id for run in plan.runs]
+    assert order["runs"][0]["record"]["system"] == "multitask"

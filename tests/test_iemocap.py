@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mtlser.corpus import iemocap
 from mtlser.corpus.iemocap import ReleaseDiffers, ReleaseError, load_release
-from mtlser.corpus.release_tree import FINGERPRINT, Turn, emotion_of, fingerprint, known_counts, write_turns
+from release_tree import FINGERPRINT, Turn, emotion_of, fingerprint, known_counts, write_turns
 from mtlser.corpus.text import normalise
 
 LABELS, TRANSCRIPTIONS = "dialog/EmoEvaluation", "dialog/transcriptions"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pandas as pd
 import soundfile
 from transformers import Wav2Vec2Config
 
-from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
+from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ, get_preset
 from mtlser.model.backbone import init_random_backbone
-from mtlser.runs import experiments
-from mtlser.runs.experiments import Plan, Settings
+from mtlser.runs.corpora import Corpus
+from mtlser.runs.plan import Plan, table4
+from mtlser.runs.settings import Settings
 
 WORDS = ("RAIN", "SUN", "WE WENT", "IT'S COLD", "NO", "")
 
@@ -53,15 +55,14 @@ def tiny_backbone(folder: Path) -> Path:
     return init_random_backbone(folder, Wav2Vec2Config(**TINY_ARCHITECTURE), seed=1)
 
 
-def tiny_plan(folder: Path, utterances: pd.DataFrame, monkeypatch, **settings) -> Plan:
+def tiny_plan(folder: Path, utterances: pd.DataFrame, **settings) -> Plan:
     """The smoke preset's plan over those utterances instead of its corpus, with the tiny backbone."""
-    monkeypatch.setattr(experiments, "has_corpus", lambda preset, settings: True)
     defaults = {
         "artifacts": folder / "artifacts",
         "results": folder / "results",
         "backbone": str(tiny_backbone(folder / "backbone")),
         "progress": folder / "progress.log",
     }
-    plan = experiments.table4("smoke", Settings(**(defaults | settings)))
-    plan.__dict__["utterances"] = utterances
-    return plan
+    chosen = Settings(**(defaults | settings))
+    corpus = Corpus(get_preset("smoke"), None, False, chosen.artifacts, given=utterances)
+    return replace(table4("smoke", chosen), corpus=corpus)

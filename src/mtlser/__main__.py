@@ -23,12 +23,16 @@ def main(arguments: list[str] | None = None) -> int:
     from mtlser.corpus.audio import AudioError
     from mtlser.corpus.iemocap import ReleaseError
     from mtlser.model.backbone import BackboneError
-    from mtlser.runs.experiments import NoRelease, RunsFailed
+    from mtlser.corpus.store import StoreError
+    from mtlser.runs.corpora import NoRelease
+    from mtlser.runs.engines import RunsFailed
     from mtlser.runs.records import RecordError
 
     try:
         return options.command(options)
-    except (ConfigError, ReleaseError, AudioError, BackboneError, NoRelease, RunsFailed, RecordError) as error:
+    except (
+        ConfigError, ReleaseError, AudioError, BackboneError, NoRelease, RunsFailed, RecordError, StoreError
+    ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -54,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = add(name, function, summary)
         if name == "run":
-            command.add_argument("experiment", choices=["table4", "changes"])
+            command.add_argument("experiment", nargs="?", default="table4", choices=["table4", "changes"])
+            command.add_argument(
+                "--shard", type=_shard, default=(1, 1), metavar="K/N", help="only each N-th run from K"
+            )
+            command.add_argument("--order", type=Path, help=argparse.SUPPRESS)  # what an engine starts
+            command.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
         if name in ("share", "pilot"):
             command.add_argument("contributor", help="name of the folder under the results folder")
         if name == "share":
@@ -78,15 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _shard(text: str) -> tuple[int, int]:
+    """ "2/8" → (2, 8)."""
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with 1 ≤ K ≤ N, such as 2/8")
+    return int(number), int(count)
+
+
 def _settings():
-    from mtlser.runs.experiments import Settings
+    from mtlser.runs.settings import Settings
 
     return Settings.from_environment()
 
 
 def _corpus(options: argparse.Namespace) -> int:
     from mtlser.corpus.iemocap import fingerprint
-    from mtlser.runs.experiments import load_utterances
+    from mtlser.runs.corpora import load_utterances
 
     def show(done: int, total: int) -> None:
         if done == total or done % 100 == 0:
@@ -100,14 +117,13 @@ def _corpus(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import has_corpus, table4
+    from mtlser.runs.plan import table4
 
-    settings = _settings()
-    plan = table4(options.preset, settings)
-    if plan.preset.corpus is not None and not has_corpus(plan.preset, settings):
+    plan = table4(options.preset, _settings())
+    if plan.preset.corpus is not None and not plan.corpus.exists:
         num_folds = len(plan.fold_names or ()) or plan.preset.num_folds or 10
         num_runs = len(plan.alphas) * num_folds * len(plan.preset.seeds)
-        print(f"{options.preset}: the corpus is not made yet; `make reproduce` makes it, then trains {num_runs} runs")
+        print(f"{options.preset}: the corpus is not made yet; `make reproduce` makes it, for {num_runs} runs")
         return 0
     status = plan.status()
     print(f"{options.preset}, protocol {plan.template.protocol}: {len(status)} runs")
@@ -136,11 +152,12 @@ def _expectation(plan, num_missing: int) -> list[str]:
         where = f"{done['device'].iloc[0]}, mean of {len(done)} finished runs"
         time = f"{hours:.1f} hours of one worker ({where}); divided by the workers at once"
     else:
-        seconds = (plan.utterances["end_seconds"] - plan.utterances["start_seconds"]).sum() * plan.template.epochs
+        utterances = plan.corpus.utterances
+        seconds = (utterances["end_seconds"] - utterances["start_seconds"]).sum() * plan.template.epochs
         hours = num_missing * seconds / PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND / 3600
         speed = f"{PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND:g} audio-seconds a second"
         time = f"not measured yet; at the published {speed} of one V100 at most {hours:.0f} hours"
-    weights = backbone_bytes(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision) / 2**30
+    weights = backbone_bytes(plan.backbone, plan.preset.backbone_revision) / 2**30
     disk = num_missing * RECORD_BYTES / 2**30 + (len(plan.preset.kept_weights) + 3) * weights
     return [
         f"missing: {num_missing} runs",
@@ -151,15 +168,23 @@ def _expectation(plan, num_missing: int) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import CHANGES, changed, complete, table4
+    from mtlser.runs.engines import complete
+    from mtlser.runs.plan import CHANGES, changed, table4
+    from mtlser.runs.work import be_a_worker, work
 
+    if options.worker:
+        return be_a_worker(options.order)
+    if options.order:
+        failures = work(options.order, options.shard)
+        print("\n".join(f"error: {run_id}: {error}" for run_id, error in failures.items()), file=sys.stderr)
+        return 1 if failures else 0
     settings = _settings()
     plans = {"Table 4": table4(options.preset, settings)}
     if options.experiment == "changes":
         plans = {f"Table 4, {name}": changed(name, options.preset, settings) for name in CHANGES}
     for name, plan in plans.items():
         print(name)
-        print(complete(plan).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
+        print(complete(plan, options.shard).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
     return 0
 
 
@@ -174,7 +199,7 @@ def _pilot(options: argparse.Namespace) -> int:
 
 
 def _share(options: argparse.Namespace) -> int:
-    from mtlser.runs.experiments import CHANGES, changed, table4
+    from mtlser.runs.plan import CHANGES, changed, table4
     from mtlser.runs.records import merge, share
 
     settings = replace(_settings(), train=False)

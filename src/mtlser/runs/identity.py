@@ -1,43 +1,92 @@
-"""What a run is named by: its configuration, and all that it reads."""
+"""What a run is named by: the settings that differ from their defaults, and the content of all that it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 
 import pandas as pd
 
 from mtlser.config import RECIPE_VERSION, RunConfig
-from mtlser.corpus.audio import digest_audio
 from mtlser.corpus.folds import Fold
 from mtlser.corpus.text import transcript_text
 from mtlser.storage import digest
 
+# Named in the front of an id, or read from nowhere but there.
+_IN_FRONT = ("preset", "alpha", "fold", "seed")
+
+# The fields that ids held until November 2026, whatever their values; such an id is an alias of today's.
+_OLD_FIELDS = (
+    "adam_beta1", "adam_beta2", "adam_epsilon", "alpha", "batch_size", "dropout", "encoder_padding", "epochs", "fold",
+    "freeze_convolutions", "initialisation", "layerdrop", "learning_rate", "learning_rate_alpha_zero", "length_bucket",
+    "mask_time_length", "mask_time_min_masks", "mask_time_probability", "max_gradient_norm", "micro_batch_padding_seconds",
+    "micro_batch_seconds", "pooling", "precision", "preset", "protocol", "seed", "transcript_style", "warmup_ratio",
+    "weight_decay",
+)  # fmt: skip
+
+
+def changed_fields(config: object) -> dict[str, object]:
+    """The fields of a dataclass that differ from their defaults, or have none: what a name made from it depends on.
+
+    So a field that is added later, with the default that stands for what was done before, changes no name.
+    """
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    defaults = {field.name: field.default for field in fields(config)}
+    return {name: value for name, value in values.items() if defaults[name] is MISSING or value != defaults[name]}
+
 
 class Content:
-    """Digests of what a fold's runs read, from one pass over the corpus."""
+    """Digests of what a fold's runs read.
 
-    def __init__(self, utterances: pd.DataFrame, transcript_style: str) -> None:
+    `audio` is a table with columns utterance, audio_sha256 (of the decoded 16 kHz samples) and file_sha256 (of the
+    file's bytes, which only ids of before held), as `corpus.store` keeps it.
+    """
+
+    def __init__(self, utterances: pd.DataFrame, audio: pd.DataFrame, transcript_style: str) -> None:
         table = utterances.set_index("utterance")
-        self.audio = dict(zip(table.index, digest_audio(list(table["wav"])), strict=True))
+        self.audio = dict(zip(audio["utterance"].tolist(), audio["audio_sha256"].tolist(), strict=True))
+        self.files = dict(zip(audio["utterance"].tolist(), audio["file_sha256"].tolist(), strict=True))
         self.labels = table["emotion"].to_dict()
         self.texts = {name: transcript_text(text, transcript_style) for name, text in table["transcript"].items()}
 
     def digests(self, fold: Fold) -> dict[str, str]:
-        used = sorted((*fold.train, *fold.test))
-        return {
-            "audio": digest(*(f"{name} {self.audio[name]}" for name in used)),
-            "labels": digest(*(f"{name} {self.labels[name]}" for name in used)),
-            "transcripts": digest(*(f"{name} {self.texts[name]}" for name in used)),
-            "split": digest("train", *sorted(fold.train), "test", *sorted(fold.test)),
+        """Of audio, labels and transcripts that the fold reads, and of its split."""
+        found = {
+            name: self._digest(fold, values)
+            for name, values in (("audio", self.audio), ("labels", self.labels), ("transcripts", self.texts))
         }
+        return found | {"split": digest("train", *sorted(fold.train), "test", *sorted(fold.test))}
+
+    def file_digest(self, fold: Fold) -> str:
+        """Of the bytes of the fold's audio files."""
+        return self._digest(fold, self.files)
+
+    @staticmethod
+    def _digest(fold: Fold, values: Mapping[str, str]) -> str:
+        return digest(*(f"{name} {values[name]}" for name in sorted((*fold.train, *fold.test))))
 
 
 def make_run_id(config: RunConfig, digests: Mapping[str, str], recipe_version: int = RECIPE_VERSION) -> str:
-    """The name of a run: readable front, and a hash of configuration, content and recipe version.
+    """The name of a run: readable front, and a hash of what was changed, of content and of the recipe's version.
 
     `digests` are those of audio, labels, transcripts, split and backbone weights. Any change gives another name.
     """
-    parts = [f"{name}={value!r}" for name, value in sorted(config.to_dict().items())]
+    changed = {name: value for name, value in changed_fields(config).items() if name not in _IN_FRONT}
+    return _name(config, changed, digests, recipe_version)
+
+
+def old_run_id(config: RunConfig, digests: Mapping[str, str], files: str) -> str | None:
+    """The name that the run had until November 2026, from the digest of its audio files' bytes.
+
+    None where a field is set that there was not then, or the recipe has changed since.
+    """
+    if RECIPE_VERSION != 1 or set(changed_fields(config)) - set(_OLD_FIELDS):
+        return None
+    return _name(config, {name: getattr(config, name) for name in _OLD_FIELDS}, {**digests, "audio": files}, 1)
+
+
+def _name(config: RunConfig, values: Mapping[str, object], digests: Mapping[str, str], recipe_version: int) -> str:
+    parts = [f"{name}={value!r}" for name, value in sorted(values.items())]
     parts += [f"{name} {value}" for name, value in sorted(digests.items())]
     content = digest(f"recipe {recipe_version}", *parts)
     return f"{config.preset}-alpha-{config.alpha:g}-{config.fold}-seed-{config.seed}-{content[:12]}"

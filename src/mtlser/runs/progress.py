@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from mtlser.runs.experiments import Plan, PlannedRun
+from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.records import ENDED
 
 HEARTBEAT_SECONDS = 20.0
@@ -18,8 +18,7 @@ class Progress:
 
     def __init__(self, plan: Plan, missing: Sequence[PlannedRun]) -> None:
         self.path = plan.settings.progress
-        whole = (plan.whole or plan).runs
-        self._runs = {run.run_id: run for run in (*whole, *missing)}  # the pilot completes several plans together
+        self._runs = (plan.whole or plan).runs
         self.total = len(self._runs)
         self.ended = self._count_ended()
         self.names = {r.run_id: f"α={r.config.alpha:g} {r.config.fold}" for r in missing}
@@ -33,7 +32,7 @@ class Progress:
 
     def _count_ended(self) -> int:
         """From the records, since the last runs of another alpha may end meanwhile."""
-        return sum(run.status in ENDED for run in self._runs.values())
+        return sum(run.status in ENDED for run in self._runs)
 
     def __enter__(self) -> Progress:
         self._thread = threading.Thread(target=self._beat, daemon=True)

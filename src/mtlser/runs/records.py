@@ -8,19 +8,16 @@ same three tables over all runs, without transcripts.
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 
-from mtlser.config import RunConfig
+from mtlser.config import MAINTAINERS, RunConfig
+from mtlser.machine import hardware, versions
 from mtlser.storage import whole_folder, write_json, write_table
 
 STATUSES = ("running", "done", "failed", "diverged")
@@ -37,8 +34,12 @@ TRANSCRIPT_COLUMNS = ("reference", "hypothesis")  # never shared: IEMOCAP's tran
 RUN_COLUMNS = (
     "run_id", "status", *(f.name for f in fields(RunConfig)), "accuracy", "uar", "macro_f1", "wer", "cer",
     "num_train", "num_test", "num_correct", "num_infeasible", "collapsed", "corpus", "seconds", "device", "error",
-    "launched_by", "revision", "started", "finished", "recipe_version", "instrument",
+    "launched_by", "revision", "started", "finished", "recipe_version", "instrument", "system", "corpus_id", "backbone",
+    "backbone_digest", "audio_digest", "labels_digest", "transcripts_digest", "split_digest", "processor",
 )  # fmt: skip
+# What a record that lacks a field of the configuration was trained with: a published default never changes.
+DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.default is not MISSING}
+CONTRIBUTOR = re.compile(r"[A-Za-z0-9][\w-]{0,63}")  # a contributor's folder
 
 CORPUS_NAMES = {
     "iemocap": "IEMOCAP",
@@ -46,6 +47,9 @@ CORPUS_NAMES = {
     "smoke": "smoke corpus (synthetic)",
     "pilot": "pilot corpus (synthetic)",
 }
+
+
+TABLES = ("runs", "history", "predictions")
 
 
 class RecordError(ValueError):
@@ -138,7 +142,15 @@ def read_records(folders: Iterable[Path], source: str = "this machine") -> Recor
         if run_status(folder) in ("missing", "running"):
             continue
         run = read_run(folder)
-        row = {"run_id": run["run_id"], "status": run["status"], **run["config"], **(run.get("final") or {})}
+        row = {
+            "run_id": run["run_id"],
+            "status": run["status"],
+            **DEFAULTS,
+            **run["config"],
+            **(run.get("final") or {}),
+        }
+        row |= {f"{name}_digest": value for name, value in (run.get("inputs") or {}).items()}
+        row["processor"] = (run.get("hardware") or {}).get("processor")
         row |= {name: run.get(name) for name in RUN_COLUMNS if name not in row}
         runs.append({name: row.get(name) for name in RUN_COLUMNS})
         keys = {name: row[name] for name in RUN_KEYS}
@@ -165,21 +177,28 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def share(records: Records, folder: Path, about: dict) -> Path:
-    """Writes the shared form of ended runs, without transcripts. An existing folder of the contributor is replaced.
+    """Adds ended runs to what a contributor shared, without transcripts; a run that is there already is replaced.
 
-    `about` says who ran it: name, contact or page, remarks. Raises RecordError when there is nothing to share.
+    `about` says who ran it: name, contact or page, remarks. Of an error only its kind is written, since messages quote
+    transcripts and paths. Raises RecordError when there is nothing to share, or for a folder's name that is not one
+    plain word.
     """
+    folder = Path(folder)
+    if not CONTRIBUTOR.fullmatch(folder.name):
+        raise RecordError(f"{folder.name!r} names no folder of results: use letters, digits, _ and -, 64 at most")
     if records.runs.empty:
         raise RecordError("no ended run to share; `make plan` lists what is missing")
-    folder = Path(folder)
+    runs = records.runs.assign(error=[_kind(error) for error in records.runs["error"]])
     predictions = records.predictions.drop(columns=list(TRANSCRIPT_COLUMNS))
     predictions["logits"] = [np.asarray(row, dtype=np.float32) for row in predictions["logits"]]
-    with whole_folder(folder.with_name(folder.name + ".new")) as new:
-        write_table(new / "runs.parquet", records.runs)
-        write_table(new / "history.parquet", records.history)
-        write_table(new / "predictions.parquet", predictions)
-        write_json(new / "about.json", about | {"versions": versions(), "hardware": hardware()})
+    added = Records(runs, records.history, predictions)
+    if (folder / "runs.parquet").exists():
+        added = merge([added, read_shared(folder)])
     fresh = folder.with_name(folder.name + ".new")
+    with whole_folder(fresh) as new:
+        for name in TABLES:
+            write_table(new / f"{name}.parquet", getattr(added, name))
+        write_json(new / "about.json", about | {"versions": versions(), "hardware": hardware()})
     folder.mkdir(parents=True, exist_ok=True)
     for path in fresh.iterdir():
         path.replace(folder / path.name)
@@ -187,22 +206,54 @@ def share(records: Records, folder: Path, about: dict) -> Path:
     return folder
 
 
+def _kind(error: str | None) -> str | None:
+    """The exception's name at the front of a run's error; "error" where there is none."""
+    if not isinstance(error, str):
+        return None
+    name = error.partition(":")[0]
+    return name if name.isidentifier() else "error"
+
+
 def read_shared(folder: Path) -> Records:
     """The shared records of one contributor. Raises RecordError that names a missing or damaged file."""
     folder = Path(folder)
-    tables = []
-    for name in ("runs", "history", "predictions"):
-        if not (folder / f"{name}.parquet").exists():
-            raise RecordError(f"{folder / name}.parquet is missing; `python -m mtlser share` writes it")
-        tables.append(_read_table(folder / f"{name}.parquet"))
-    runs, history, predictions = tables
-    forbidden = set(TRANSCRIPT_COLUMNS) & set(predictions)
-    if forbidden:
-        raise RecordError(
-            f"{folder}/predictions.parquet holds {', '.join(sorted(forbidden))}: transcripts are not shared"
-        )
-    runs = runs.reindex(columns=list(RUN_COLUMNS))  # a field newer than the records is unknown, and matches none
-    return Records(runs, history, predictions, source=f"shared by {folder.name}")
+    blank, tables = Records.empty(), {}
+    for name in TABLES:
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            raise RecordError(f"{path} is missing; `python -m mtlser share` writes it")
+        tables[name] = _read_table(path)
+        unknown = sorted(set(tables[name]) - set(getattr(blank, name)) | set(tables[name]) & set(TRANSCRIPT_COLUMNS))
+        if unknown:
+            raise RecordError(f"{path} holds {', '.join(unknown)}: transcripts are not shared, nor unknown columns")
+    lacking = {name: value for name, value in DEFAULTS.items() if name not in tables["runs"]}
+    tables["runs"] = tables["runs"].assign(**lacking).reindex(columns=list(RUN_COLUMNS))
+    return Records(**tables, source=f"shared by {folder.name}")
+
+
+def read_results(folder: Path) -> Records:
+    """All records committed under the results folder, the maintainers' first; of two with one run id the first."""
+    return merge(read_shared(path) for path in _contributors(folder))
+
+
+def ended_runs(folder: Path) -> dict[str, str]:
+    """Run id → status, of every committed record of a run that ended."""
+    tables = [_read_table(path / "runs.parquet")[["run_id", "status"]] for path in _contributors(folder)]
+    found = pd.concat(tables) if tables else Records.empty().runs
+    ended = found[found["status"].isin(ENDED)]
+    return dict(zip(ended["run_id"], ended["status"], strict=True))
+
+
+def _contributors(folder: Path) -> list[Path]:
+    found = sorted(path.parent for path in Path(folder).glob("*/runs.parquet"))
+    return sorted(found, key=lambda path: path.name != MAINTAINERS)
+
+
+def first_of_each(records: Records) -> Records:
+    """Of several records of one alpha, fold and seed the first that ended, else the first."""
+    ended = ~records.runs["status"].isin(ENDED)
+    runs = records.runs.assign(ended=ended).sort_values("ended", kind="stable")
+    return records.only(run_id=list(runs.drop_duplicates(["alpha", "fold", "seed"])["run_id"]))
 
 
 def merge(parts: Iterable[Records]) -> Records:
@@ -216,57 +267,5 @@ def merge(parts: Iterable[Records]) -> Records:
         kept.append(part.only(run_id=[i for i in part.runs["run_id"] if i not in seen]))
         seen |= set(part.runs["run_id"])
     kept = [part for part in kept if not part.runs.empty]
-    tables = (
-        pd.concat([getattr(part, name) for part in kept], ignore_index=True)
-        for name in ("runs", "history", "predictions")
-    )
+    tables = (pd.concat([getattr(part, name) for part in kept], ignore_index=True) for name in TABLES)
     return Records(*tables, source=", ".join(dict.fromkeys(part.source for part in kept)))
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what decides a result."""
-    found = {"python": platform.python_version()}
-    for package in ("mtlser", "torch", "transformers", "accelerate", "numpy", "pandas", "soundfile", "soxr", "jiwer"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed as a package"
-    return found
-
-
-@cache
-def hardware() -> dict[str, str | int | float]:
-    """Processor, cores, memory and system of this machine; the GPU is named by the run that used it."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": psutil.cpu_count() or 1,
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-@cache
-def revision() -> str:
-    """The code's commit, with "+changes" when tracked files differ from it; "unknown" outside a git checkout."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "--short=12", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ":(top)src")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+changes" if changed else "")
-
-
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

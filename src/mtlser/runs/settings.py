@@ -23,12 +23,12 @@ class Settings:
     epochs: int | None = None
     precision: str | None = None  # instead of the preset's
     train: bool = True  # False: only read what is there
+    fresh: bool = False  # train here what a committed record holds, too
     artifacts: Path = Path("artifacts")
     results: Path = Path("book/results")
     engine: str = "local"
     workers: int | None = None  # None: one for each GPU, else for each core
     progress: Path | None = None  # where progress lines are appended; None: standard error
-    turn: Path | None = None  # a file to make once no run waits; calls with files in one folder share their workers
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -67,10 +67,10 @@ _CONVERTERS = {
     "epochs": int,
     "precision": str,
     "train": _truth,
+    "fresh": _truth,
     "artifacts": Path,
     "results": Path,
     "engine": str,
     "workers": int,
     "progress": Path,
-    "turn": Path,
 }

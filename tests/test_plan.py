@@ -3,16 +3,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+from mtlser.corpus.store import store_audio
 
 from mtlser.__main__ import main
 from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
+from mtlser.corpus.folds import make_folds
 from mtlser.corpus.iemocap import ReleaseDiffers
-from mtlser.corpus.release_tree import write_turns
-from mtlser.runs import experiments
-from mtlser.runs.experiments import NoRelease, Settings, complete, load_utterances, table4
+from mtlser.runs import complete
+from mtlser.runs.corpora import NoRelease, load_utterances
 from mtlser.runs.identity import Content, make_run_id
+from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, read_records, read_run, read_shared, share
+from mtlser.runs.settings import Settings
 from mtlser.storage import write_json
+from release_tree import write_turns
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances
 
@@ -22,8 +26,8 @@ def utterances(tmp_path):
     return tiny_utterances(tmp_path / "wav")
 
 
-def ids(tmp_path, utterances, monkeypatch, **settings):
-    runs = tiny_plan(tmp_path, utterances, monkeypatch, **settings).runs
+def ids(tmp_path, utterances, **settings):
+    runs = tiny_plan(tmp_path, utterances, **settings).runs
     return {(run.config.alpha, run.config.fold): run.run_id for run in runs}
 
 
@@ -51,8 +55,8 @@ def test_settings_come_from_the_environment():
         Settings.from_environment({"MTLSER_TRAIN": "yes"})
 
 
-def test_the_whole_table_is_five_alphas_by_the_folds(tmp_path, utterances, monkeypatch):
-    plan = tiny_plan(tmp_path, utterances, monkeypatch)
+def test_the_whole_table_is_five_alphas_by_the_folds(tmp_path, utterances):
+    plan = tiny_plan(tmp_path, utterances)
     assert [(r.config.alpha, r.fold.name) for r in plan.runs] == [(a, f) for a in ALPHAS for f in ("Ses01F", "Ses01M")]
     assert len({run.run_id for run in plan.runs}) == 10
     assert len(plan.missing()) == 10
@@ -60,41 +64,41 @@ def test_the_whole_table_is_five_alphas_by_the_folds(tmp_path, utterances, monke
     assert [run.run_id for run in part.runs] == [run.run_id for run in plan.runs if run.config.alpha == 0.1][1:]
 
 
-def test_a_part_that_the_plan_does_not_have_is_an_error(tmp_path, utterances, monkeypatch):
-    plan = tiny_plan(tmp_path, utterances, monkeypatch)
+def test_a_part_that_the_plan_does_not_have_is_an_error(tmp_path, utterances):
+    plan = tiny_plan(tmp_path, utterances)
     with pytest.raises(ConfigError, match=r"alpha=0\.5"):
         plan.only(alpha=0.5)
     with pytest.raises(ConfigError, match="Ses09F"):
-        _ = tiny_plan(tmp_path, utterances, monkeypatch, folds=("Ses09F",)).runs
+        _ = tiny_plan(tmp_path, utterances, folds=("Ses09F",)).runs
     with pytest.raises(ConfigError, match="Table 4"):
         table4("pocket", Settings(alphas=(0.5,)))
 
 
-def test_the_same_content_has_the_same_ids_wherever_it_lies(tmp_path, utterances, monkeypatch):
+def test_the_same_content_has_the_same_ids_wherever_it_lies(tmp_path, utterances):
     elsewhere = tiny_utterances(tmp_path / "other place" / "wav")
-    assert ids(tmp_path, utterances, monkeypatch) == ids(tmp_path, elsewhere, monkeypatch)
+    assert ids(tmp_path, utterances) == ids(tmp_path, elsewhere)
 
 
-def test_one_wav_label_or_transcript_changes_the_ids_of_the_folds_that_read_it(tmp_path, utterances, monkeypatch):
-    before = ids(tmp_path, utterances, monkeypatch)
+def test_one_wav_label_or_transcript_changes_the_ids_of_the_folds_that_read_it(tmp_path, utterances):
+    before = ids(tmp_path, utterances)
     samples, rate = soundfile.read(utterances["wav"][0], dtype="int16")
     samples[3] += 1
     soundfile.write(utterances["wav"][0], samples, rate, subtype="PCM_16")
-    after_wav = ids(tmp_path, utterances, monkeypatch)
+    after_wav = ids(tmp_path, utterances)
     relabelled = utterances.assign(emotion=["sad", *utterances["emotion"][1:]])
     retold = utterances.assign(transcript=["OTHER", *utterances["transcript"][1:]])
-    for changed in (after_wav, ids(tmp_path, relabelled, monkeypatch), ids(tmp_path, retold, monkeypatch)):
+    for changed in (after_wav, ids(tmp_path, relabelled), ids(tmp_path, retold)):
         # every fold reads every utterance, for training or for testing
         assert changed.keys() == before.keys() and not set(changed.values()) & set(before.values())
 
 
-def test_a_tag_that_normalisation_removes_changes_no_id(tmp_path, utterances, monkeypatch):
+def test_a_tag_that_normalisation_removes_changes_no_id(tmp_path, utterances):
     tagged = utterances.assign(transcript=[utterances["transcript"][0] + " [LAUGHTER]", *utterances["transcript"][1:]])
-    assert ids(tmp_path, tagged, monkeypatch) == ids(tmp_path, utterances, monkeypatch)
+    assert ids(tmp_path, tagged) == ids(tmp_path, utterances)
 
 
 def test_an_utterance_that_a_fold_does_not_read_changes_only_the_others(tmp_path, utterances):
-    folds = experiments.make_folds(utterances, "speaker")
+    folds = make_folds(utterances, "speaker")
     smaller = replace(folds[0], train=folds[0].train[1:])
     unread = folds[0].train[0]
     relabelled = utterances.assign(
@@ -107,13 +111,14 @@ def test_an_utterance_that_a_fold_does_not_read_changes_only_the_others(tmp_path
         relabelled["emotion"] = [
             "angry" if n == unread else e for n, e in zip(utterances["utterance"], utterances["emotion"], strict=True)
         ]
-    before, after = (Content(table, "normalised") for table in (utterances, relabelled))
+    audio = store_audio(utterances, tmp_path / "cache").table
+    before, after = (Content(table, audio, "normalised") for table in (utterances, relabelled))
     assert before.digests(smaller) == after.digests(smaller)
     assert before.digests(folds[1]) != after.digests(folds[1])
 
 
-def test_weights_configuration_and_recipe_version_are_in_the_id(tmp_path, utterances, monkeypatch):
-    plan = tiny_plan(tmp_path, utterances, monkeypatch)
+def test_weights_configuration_and_recipe_version_are_in_the_id(tmp_path, utterances):
+    plan = tiny_plan(tmp_path, utterances)
     run = plan.runs[0]
     names = {
         run.run_id,
@@ -123,19 +128,13 @@ def test_weights_configuration_and_recipe_version_are_in_the_id(tmp_path, uttera
         make_run_id(replace(run.config, seed=1), run.digests),
     }
     assert len(names) == 5
-    assert ids(tmp_path, utterances, monkeypatch, epochs=7).keys() == ids(tmp_path, utterances, monkeypatch).keys()
-    assert ids(tmp_path, utterances, monkeypatch, epochs=7) != ids(tmp_path, utterances, monkeypatch)
+    assert ids(tmp_path, utterances, epochs=7).keys() == ids(tmp_path, utterances).keys()
+    assert ids(tmp_path, utterances, epochs=7) != ids(tmp_path, utterances)
 
 
-def test_nothing_run_is_empty_records(tmp_path, utterances, monkeypatch):
-    found = tiny_plan(tmp_path, utterances, monkeypatch).records()
+def test_nothing_run_is_empty_records(tmp_path, utterances):
+    found = tiny_plan(tmp_path, utterances).records()
     assert isinstance(found, Records) and found.provenance == "not run"
-
-
-def test_without_training_complete_only_reads(tmp_path, utterances, monkeypatch):
-    plan = tiny_plan(tmp_path, utterances, monkeypatch, train=False)
-    assert experiments.complete(plan).runs.empty
-    assert not (tmp_path / "artifacts" / "runs").exists()
 
 
 def test_iemocap_without_a_release_says_what_to_type(tmp_path):
@@ -144,10 +143,10 @@ def test_iemocap_without_a_release_says_what_to_type(tmp_path):
     assert table4("iemocap", Settings(artifacts=tmp_path, results=tmp_path)).records().provenance == "not run"
 
 
-def test_seeds_of_numpy_stay_out_of_the_plan(tmp_path, utterances, monkeypatch):
+def test_seeds_of_numpy_stay_out_of_the_plan(tmp_path, utterances):
     np.random.seed(0)
     state = np.random.get_state()[1].copy()
-    _ = tiny_plan(tmp_path, utterances, monkeypatch).runs
+    _ = tiny_plan(tmp_path, utterances).runs
     assert (np.random.get_state()[1] == state).all()
 
 

@@ -1,0 +1,224 @@
+"""Which runs an experiment needs, which of them are missing, and the records there are.
+
+A run is done when this machine ended it, or when a committed record holds it: work goes on from the records. Nothing
+here imports torch, so that showing records costs a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from mtlser.config import RECIPE_VERSION, ConfigError, Preset, RunConfig, get_preset
+from mtlser.corpus.folds import Fold, make_folds
+from mtlser.model.backbone import backbone_digest
+from mtlser.runs import records
+from mtlser.runs.corpora import Corpus, corpus_of
+from mtlser.runs.identity import make_run_id, old_run_id
+from mtlser.runs.instrument import instrument_name
+from mtlser.runs.records import Records
+from mtlser.runs.settings import Settings
+
+SYSTEM = "multitask"  # the network of the paper, as a record names it
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a plan: its configuration, the content it depends on, and the folder its record goes to."""
+
+    config: RunConfig
+    fold: Fold
+    digests: dict[str, str]
+    run_id: str
+    alias: str | None  # the id that it had before
+    folder: Path
+    keep_weights: bool
+    shared: str | None = None  # the status of a committed record of it
+
+    @property
+    def ids(self) -> list[str]:
+        """Every id that a record of it may have."""
+        return [self.run_id] if self.alias is None else [self.run_id, self.alias]
+
+    @property
+    def status(self) -> str:
+        """`missing`, `running`, `done`, `failed` or `diverged`; a committed record counts unless this machine ended it."""
+        own = records.run_status(self.folder)
+        return own if own in records.ENDED or self.shared is None else self.shared
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of an experiment. `whole` is the plan this one was taken from, for the estimate of what is left."""
+
+    preset: Preset
+    settings: Settings
+    alphas: tuple[float, ...]
+    fold_names: tuple[str, ...] | None  # None: all
+    template: RunConfig
+    corpus: Corpus
+    whole: Plan | None = None
+
+    def only(self, *, alpha: float | None = None, fold: str | None = None) -> Plan:
+        """The part of the plan with this alpha, this fold. Raises ConfigError if the plan has no such runs."""
+        if alpha is not None and alpha not in self.alphas:
+            raise ConfigError(f"alpha={alpha} is not in the plan, which has {', '.join(map(str, self.alphas))}")
+        return replace(
+            self,
+            alphas=self.alphas if alpha is None else (alpha,),
+            fold_names=self.fold_names if fold is None else (fold,),
+            whole=self.whole or self,
+        )
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name, or the local folder that was given instead."""
+        return self.settings.backbone or self.preset.backbone
+
+    @cached_property
+    def backbone_digest(self) -> str:
+        """SHA-256 of its weights file."""
+        return backbone_digest(self.backbone, self.preset.backbone_revision)
+
+    @cached_property
+    def runs(self) -> tuple[PlannedRun, ...]:
+        """Every run of the plan. Raises ConfigError for a fold that the protocol does not have."""
+        if self.whole is not None:  # the corpus is read and hashed once
+            wanted = self.fold_names or [run.fold.name for run in self.whole.runs]
+            return tuple(r for r in self.whole.runs if r.config.alpha in self.alphas and r.fold.name in wanted)
+        return tuple(_plan_runs(self))
+
+    def missing(self) -> list[PlannedRun]:
+        """Runs to train: never started, stopped half-way, or failed."""
+        return [run for run in self.runs if run.status not in records.ENDED]
+
+    def status(self) -> pd.DataFrame:
+        """One row a run: alpha, fold, seed, status, run_id."""
+        names = ("alpha", "fold", "seed")
+        rows = [[*(getattr(r.config, name) for name in names), r.status, r.run_id] for r in self.runs]
+        return pd.DataFrame(rows, columns=[*names, "status", "run_id"])
+
+    def records(self) -> Records:
+        """The records there are, without training: this machine's, and committed ones of the other runs."""
+        own = self.own_records()
+        return own if self.settings.fresh else records.first_of_each(records.merge([own, self.shared_records()]))
+
+    def own_records(self) -> Records:
+        """The records of this machine's runs."""
+        if self.corpus.exists:
+            return records.read_records([run.folder for run in self.runs])
+        folders = sorted(path.parent for path in (self.settings.artifacts / "runs").glob("*/run.json"))
+        return self.matching(records.read_records(folders))
+
+    def shared_records(self) -> Records:
+        """The committed records of the plan's runs, every contributor's."""
+        found = records.read_results(self.settings.results)
+        if not self.corpus.exists:
+            return self.matching(found)
+        return found.only(run_id=[name for run in self.runs for name in run.ids])
+
+    def matching(self, found: Records) -> Records:
+        """Those of any records that this plan asks for, also where their run ids can't be computed without the corpus.
+
+        Records of another corpus, backbone or setting (epochs, learning rate, recipe …) are another experiment and are
+        left out. Records from before these were written down name their preset alone: they have its corpus and backbone
+        while those are the frozen instrument's.
+        """
+        wanted = self.template.to_dict() | {"recipe_version": RECIPE_VERSION}
+        several = {"alpha": self.alphas, "seed": self.preset.seeds, "fold": self.fold_names}
+        read = {"system": SYSTEM, "corpus_id": self.corpus.identity, "backbone_digest": self.backbone_digest}
+        runs = found.runs
+        same = pd.Series(True, index=runs.index)
+        for name, values in several.items():
+            same &= True if values is None else runs[name].isin(values)
+        for name, value in (wanted | read).items():
+            if name not in several:
+                unknown = runs[name].isna()
+                equal = unknown if value is None else runs[name] == value
+                same &= equal | unknown if name in read and self._is_frozen else equal
+        return found.only(run_id=list(runs.loc[same, "run_id"]))
+
+    @cached_property
+    def _is_frozen(self) -> bool:
+        """Whether the preset has the frozen instrument's corpus, backbone and recipe."""
+        return instrument_name(self.preset.run, self.preset.corpus, self.backbone_digest) is not None
+
+
+def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
+    """The planned runs of a whole plan, ordered by alpha, fold, seed."""
+    folds = make_folds(plan.corpus.utterances, plan.template.protocol)
+    known = [fold.name for fold in folds]
+    unknown = set(plan.fold_names or ()) - set(known)
+    if unknown:
+        raise ConfigError(
+            f"no fold {', '.join(sorted(unknown))} in protocol {plan.template.protocol}: {', '.join(known)}"
+        )
+    chosen = [fold for fold in folds if plan.fold_names is None or fold.name in plan.fold_names][
+        : plan.preset.num_folds
+    ]
+    content = plan.corpus.content(plan.template.transcript_style)
+    shared = {} if plan.settings.fresh else records.ended_runs(plan.settings.results)
+    folder = plan.settings.artifacts / "runs"
+    digests_of = {fold.name: content.digests(fold) | {"backbone": plan.backbone_digest} for fold in chosen}
+    files_of = {fold.name: content.file_digest(fold) for fold in chosen}
+    for alpha in plan.alphas:
+        for fold in chosen:
+            digests = digests_of[fold.name]
+            for seed in plan.preset.seeds:
+                config = replace(plan.template, alpha=alpha, fold=fold.name, seed=seed)
+                run_id, alias = make_run_id(config, digests), old_run_id(config, digests, files_of[fold.name])
+                has_old = alias is not None and (folder / alias).is_dir() and not (folder / run_id).is_dir()
+                keep = (alpha, fold.name) in plan.preset.kept_weights
+                yield PlannedRun(
+                    config, fold, digests, run_id, alias, folder / (alias if has_old else run_id), keep,
+                    shared.get(run_id, shared.get(alias)),
+                )  # fmt: skip
+
+
+def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:
+    """The paper's ablation (Table 4): every alpha on every fold. Settings come from MTLSER_* unless given.
+
+    Raises ConfigError for an unknown preset, protocol, precision or alpha.
+    """
+    settings = settings or Settings.from_environment()
+    chosen = get_preset(preset)
+    changes = {name: getattr(settings, name) for name in ("protocol", "epochs", "precision")}
+    template = replace(chosen.run, **{name: value for name, value in changes.items() if value is not None})
+    alphas = settings.alphas or chosen.alphas
+    unknown = [alpha for alpha in alphas if alpha not in chosen.alphas]
+    if unknown:
+        raise ConfigError(
+            f"alphas {unknown} are not in Table 4, which has {', '.join(f'{a:g}' for a in chosen.alphas)}"
+        )
+    ordered = tuple(alpha for alpha in chosen.alphas if alpha in alphas)
+    return Plan(chosen, settings, ordered, settings.folds, template, corpus_of(chosen, settings))
+
+
+# Table 4 again for a few alphas, with one thing changed. Everything else is the preset's.
+HALF_RATE = "half the learning rate"
+CHANGES: dict[str, dict] = {
+    "random weights": {"initialisation": "random"},
+    "mean pooling": {"pooling": "mean"},
+    HALF_RATE: {},  # computed from the preset's
+}
+# The table's ends show what a part buys; the paper's claim (alpha 0 against its best), whether it hangs on the rate.
+CHANGED_ALPHAS: dict[str, tuple[float, ...]] = {name: (0.0, 1.0) for name in CHANGES} | {HALF_RATE: (0.0, 0.1)}
+
+
+def changed(name: str, preset: str = "pocket", settings: Settings | None = None) -> Plan:
+    """Table 4 with the change that `CHANGES` names, for its `CHANGED_ALPHAS`, on every fold.
+
+    Raises ConfigError for a name that CHANGES does not have.
+    """
+    if name not in CHANGES:
+        raise ConfigError(f"no change {name!r}: {', '.join(CHANGES)}")
+    plan = table4(preset, settings)
+    fields = dict(CHANGES[name])
+    if name == HALF_RATE:
+        fields = {rate: getattr(plan.template, rate) / 2 for rate in ("learning_rate", "learning_rate_alpha_zero")}
+    alphas = tuple(alpha for alpha in plan.alphas if alpha in CHANGED_ALPHAS[name])
+    return replace(plan, alphas=alphas, template=replace(plan.template, **fields))
