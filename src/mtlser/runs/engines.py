@@ -42,17 +42,15 @@ def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
         raise ConfigError(f"ENGINE={plan.settings.engine!r} is not known; choose one of {', '.join(ENGINES)}")
     find_backbone(plan.settings.backbone or plan.preset.backbone, plan.preset.backbone_revision)  # or nothing would run
     with Progress(plan, missing) as progress:
-        folder = _build_dataset(plan, progress)  # before any worker starts, so that none does it twice
+        folder = _store_audio(plan, progress)  # before any worker starts, so that none does it twice
         return engine(plan, [make_task(plan, run, folder) for run in missing], progress)
 
 
-def _build_dataset(plan: Plan, progress: Progress) -> Path:
-    from mtlser.corpus.dataset import build_dataset
+def _store_audio(plan: Plan, progress: Progress) -> Path:
+    from mtlser.corpus.store import store_audio
 
     progress.say(f"reading the audio of {len(plan.utterances)} utterances")
-    sums = [plan.content.audio[utterance] for utterance in plan.utterances["utterance"]]
-    cache = plan.settings.artifacts / "cache"
-    return build_dataset(plan.utterances, sums, cache, plan.template.transcript_style).folder
+    return store_audio(plan.utterances, plan.settings.artifacts / "cache").folder
 
 
 def num_gpus() -> int:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 
 from mtlser.config import RunConfig
+from mtlser.corpus.text import transcript_text
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.experiments import Plan, PlannedRun
 from mtlser.runs.instrument import instrument_name
 
 
-def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
+def make_task(plan: Plan, run: PlannedRun, store: Path) -> dict:
     """A run as plain values that any process on any machine with the same artifacts folder can execute."""
+    texts = [transcript_text(transcript, run.config.transcript_style) for transcript in plan.utterances["transcript"]]
+    table = plan.utterances[["utterance", "speaker", "emotion"]].assign(text=texts)
     return {
         "run_id": run.run_id,
         "config": run.config.to_dict(),
-        "dataset": str(dataset_folder),
+        "store": str(store),
+        "table": table.to_dict("list"),
         "train": list(run.fold.train),
         "test": list(run.fold.test),
         "backbone": plan.settings.backbone or plan.preset.backbone,
@@ -35,7 +40,8 @@ def make_task(plan: Plan, run: PlannedRun, dataset_folder: Path) -> dict:
 
 def execute(task: dict, progress=None) -> str:
     """Completes one task in this process, under its folder's lock; a run that another worker ended is left alone."""
-    from mtlser.corpus.dataset import load_dataset
+    from mtlser.corpus.dataset import SpeechDataset
+    from mtlser.corpus.store import open_store
     from mtlser.runs.training import RunInputs, train
 
     use_one_thread()
@@ -46,7 +52,7 @@ def execute(task: dict, progress=None) -> str:
         status = records.run_status(folder)
         if status in records.ENDED:
             return status
-        dataset = load_dataset(Path(task["dataset"]))
+        dataset = SpeechDataset(open_store(Path(task["store"])), pd.DataFrame(task["table"]))
         inputs = RunInputs(
             run_id=task["run_id"],
             dataset=dataset,
