@@ -7,20 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mtlser.model import MultitaskModel, packed, products, time_mask
+from mtlser.model import MultitaskModel, time_mask
 from tiny_models import FAMILIES, LENGTHS, padded, tiny_config, waveforms, with_random_norms
 
 TOLERANCES = {torch.float32: 2e-5, torch.float64: 1e-9}
 every_family = pytest.mark.parametrize("family", FAMILIES)
-both_ways = pytest.mark.usefixtures("ways")
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
-
-
-@pytest.fixture(params=["convolutions", "products"])
-def ways(request, monkeypatch):
-    """Both ways of computing, on every processor; the Fourier transform for few frames too."""
-    monkeypatch.setattr(products, "convolves", lambda: request.param == "convolutions")
-    monkeypatch.setattr(products, "FOURIER_FRAMES", 1)
 
 
 def random_model(family: str = "group", dtype: torch.dtype = torch.float64, **changes) -> MultitaskModel:
@@ -39,7 +31,6 @@ def masks(model: MultitaskModel) -> torch.Tensor:
     return time_mask(model.frame_lengths(torch.tensor(LENGTHS)), 0.4, 4, 1, generators)
 
 
-@both_ways
 @every_family
 @every_dtype
 @pytest.mark.parametrize("pooling", ["sum", "mean"])
@@ -65,7 +56,6 @@ def test_packed_utterances_give_the_outputs_and_gradients_of_a_padded_batch(fami
         torch.testing.assert_close(other, one, rtol=0, atol=TOLERANCES[dtype] * scale)
 
 
-@both_ways
 @every_family
 @every_dtype
 def test_packed_hidden_states_are_those_of_stock_transformers(family, dtype):
@@ -81,66 +71,41 @@ def test_packed_hidden_states_are_those_of_stock_transformers(family, dtype):
 
 
 @every_family
+def test_attention_takes_each_utterance_as_four_dimensions_as_fused_kernels_do(family, monkeypatch):
+    model, parts = random_model(family), waveforms()
+    shapes, original = [], F.scaled_dot_product_attention
+
+    def spy(query, key, value, **settings):
+        shapes.append(tuple(query.shape))
+        return original(query, key, value, **settings)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    _, _, frame_lengths = model.forward_packed(*together(parts))
+    assert shapes == [(1, 2, length, 8) for length in frame_lengths.tolist()] * 2  # two heads, two layers
+    query = torch.randn(shapes[0])
+    assert torch._fused_sdp_choice(query, query, query) == int(torch.nn.attention.SDPBackend.FLASH_ATTENTION.value)
+
+
+@every_family
 def test_one_pass_of_the_convolutions_over_all_utterances_equals_one_for_each(family):
     encoder, inputs = random_model(family).wav2vec2, together(waveforms())
-    apart, once = (encoder.convolve_packed(*inputs, together=together_) for together_ in (False, True))
-    torch.testing.assert_close(once, apart, rtol=0, atol=1e-12)
+    once = encoder.convolve_packed(*inputs)
+    apart = [encoder.convolve(*padded([part]))[0][0] for part in waveforms()]
+    torch.testing.assert_close(once, torch.cat(apart), rtol=0, atol=1e-12)
     lengths = encoder.frame_lengths(inputs[1])
     assert len(once) == int(lengths.sum()) and once.std() > 0
 
 
-@both_ways
 @pytest.mark.parametrize("kernel", [6, 5, 1])
 def test_the_positional_convolution_sees_zeros_beyond_both_ends(kernel):
     model = random_model(num_conv_pos_embeddings=kernel)
     embedding = model.wav2vec2.encoder.pos_conv_embed
-    hidden, lengths = torch.randn(19, 16, dtype=torch.float64), [1, 10, 3, 5]
-    found = packed.positions(embedding, hidden, lengths)
-    alone = torch.cat([embedding(part[None])[0] for part in hidden.split(lengths)])
+    hidden, lengths = torch.randn(1, 19, 16, dtype=torch.float64), [1, 10, 3, 5]
+    found = model.wav2vec2._packed_positions(hidden, lengths)
+    alone = torch.cat([embedding(part) for part in hidden.split(lengths, dim=1)], dim=1)
     torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_a_mask_drops_its_share_evenly_and_follows_torch_s_seed(p):
-    torch.manual_seed(1)
-    mask, kept_share = packed.keep((400, 1001), p)
-    assert mask.shape == (400, 1001) and set(mask.unique().tolist()) == {0, 1}
-    assert kept_share == pytest.approx(1 - p, abs=2**-17)
-    deviation = (p * (1 - p) / mask.numel()) ** 0.5
-    assert abs(mask.double().mean().item() - kept_share) < 5 * deviation
-    for offset in range(4):  # the four elements of one draw have the same chance, and nothing to do with each other
-        share = mask.flatten()[offset::4].double().mean().item()
-        assert abs(share - kept_share) < 10 * deviation
-        neighbours = (mask.flatten()[:-1] * mask.flatten()[1:])[offset::4].double().mean().item()
-        assert abs(neighbours - kept_share**2) < 20 * deviation
-    torch.manual_seed(1)
-    assert torch.equal(packed.keep((400, 1001), p)[0], mask)
-    assert not torch.equal(packed.keep((400, 1001), p)[0], mask)
-
-
-def test_dropout_keeps_the_mean_and_is_off_outside_training():
-    hidden = torch.ones(100_000)
-    dropped = packed.dropout(hidden, 0.1, training=True)
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.9], rel=1e-4)
-    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
-    assert torch.equal(packed.dropout(hidden, 0.1, training=False), hidden)
-    assert torch.equal(packed.dropout(hidden, 0.0, training=True), hidden)
-    assert not packed.dropout(hidden, 1.0, training=True).any()
-
-
-def test_attention_with_dropout_has_torch_s_own_as_its_mean(monkeypatch):
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, 2, 9, 4, dtype=torch.float64)
-    expected = F.scaled_dot_product_attention(query, key, value, scale=0.3)
-    assert torch.equal(packed.attention(query, key, value, 0.0, 0.3), expected)
-    found = torch.stack([packed.attention(query, key, value, 0.2, 0.3) for _ in range(4000)])
-    assert (found.mean(0) - expected).abs().max() < 5 * (found.std(0) / 4000**0.5).max()
-    assert found.std(0).min() > 0.01
-    monkeypatch.setattr(packed, "keep", lambda shape, p: (torch.ones(shape, dtype=torch.int8), 1.0))
-    torch.testing.assert_close(packed.attention(query, key, value, 0.2, 0.3), expected)
-
-
-@both_ways
 @every_family
 def test_every_dropout_and_layerdrop_of_the_configuration_counts_in_training(family):
     for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "layerdrop"):
@@ -155,7 +120,6 @@ def test_every_dropout_and_layerdrop_of_the_configuration_counts_in_training(fam
         assert torch.equal(model.forward_packed(*inputs)[0], first)
 
 
-@both_ways
 @every_family
 def test_in_bf16_packed_utterances_are_close_and_train_finite(family):
     model, inputs = (
@@ -172,7 +136,6 @@ def test_in_bf16_packed_utterances_are_close_and_train_finite(family):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-@both_ways
 def test_what_cannot_be_packed_is_refused():
     with pytest.raises(ValueError, match="released"):
         random_model(encoder_padding="released").forward_packed(*together(waveforms()))

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -7,14 +6,13 @@ import pytest
 import soundfile
 import torch
 
-from mtlser import processes
 from mtlser.config import RECIPE_VERSION, RunConfig
-from mtlser.corpus.audio import digest_audio
 from mtlser.corpus.dataset import build_dataset
 from mtlser.runs import training
 from mtlser.runs.checkpoints import save_checkpoint
+from mtlser.runs.feed import Feed
 from mtlser.runs.records import RecordError, read_run, run_status
-from mtlser.runs.training import RunInputs, learning_rate_factor, make_optimizer, summarise, train
+from mtlser.runs.training import RunInputs, Trainer, learning_rate_factor, make_optimizer, train
 from tiny import tiny_backbone, tiny_utterances
 
 CONFIG = RunConfig("smoke", fold="Ses02M", epochs=3, learning_rate=1e-2, batch_size=8, mask_time_length=2)
@@ -24,7 +22,7 @@ CONFIG = RunConfig("smoke", fold="Ses02M", epochs=3, learning_rate=1e-2, batch_s
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     utterances = tiny_utterances(folder / "wav")
-    speech = build_dataset(utterances, digest_audio(utterances["wav"]), folder / "cache")
+    speech = build_dataset(utterances, folder / "cache")
     is_test = (utterances["speaker"] == "Ses02M").to_numpy()
     return RunInputs(
         run_id="a-run", dataset=speech, train=np.flatnonzero(~is_test), test=np.flatnonzero(is_test),
@@ -80,18 +78,23 @@ def test_training_lowers_the_loss(inputs, tmp_path):
     assert loss.iloc[-1] < 0.7 * loss.iloc[0]
 
 
+def masks_of(trainer, indices, epoch):
+    """Of each part of the batch."""
+    return [trainer.feed.masks(part, epoch).numpy().tobytes() for part in trainer.feed.parts(indices, 40.0)]
+
+
 def test_two_runs_are_equal_and_alpha_changes_neither_order_nor_initialisation(inputs, tmp_path, monkeypatch):
     seen = {}
-    original = training._Trainer._step
+    original = Trainer.step
 
     def spy(self, indices, epoch):
         key = (self.config.alpha, epoch, tuple(indices))
-        seen.setdefault(self.config.alpha, []).append((key[1:], self._masks(indices, epoch).numpy().tobytes()))
+        seen.setdefault(self.config.alpha, []).append((key[1:], masks_of(self, indices, epoch)))
         if len(seen[self.config.alpha]) == 1:
             seen[f"{self.config.alpha} heads"] = self.model.ctc_head.weight.detach().numpy().tobytes()
         return original(self, indices, epoch)
 
-    monkeypatch.setattr(training._Trainer, "_step", spy)
+    monkeypatch.setattr(Trainer, "step", spy)
     train(CONFIG, inputs, tmp_path / "a")
     train(replace(CONFIG, alpha=1.0), inputs, tmp_path / "b")
     assert seen[0.1] == seen[1.0]
@@ -106,7 +109,7 @@ def test_two_runs_are_equal_and_alpha_changes_neither_order_nor_initialisation(i
 def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_path, monkeypatch, freeze, stop_at):
     config = replace(CONFIG, freeze_convolutions=freeze)
     train(config, inputs, tmp_path / "whole")
-    original, steps = training._Trainer._step, []
+    original, steps = Trainer.step, []
 
     def kill(self, indices, epoch):
         steps.append(epoch)
@@ -114,7 +117,7 @@ def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_
             raise KeyboardInterrupt
         return original(self, indices, epoch)
 
-    monkeypatch.setattr(training._Trainer, "_step", kill)
+    monkeypatch.setattr(Trainer, "step", kill)
     with pytest.raises(KeyboardInterrupt):
         train(config, inputs, tmp_path / "killed", checkpoint_seconds=0.0)
     assert run_status(tmp_path / "killed") == "running"
@@ -142,13 +145,12 @@ def test_micro_batches_change_no_result(inputs, tmp_path):
 
 def gradients_and_parts(inputs, folder, indices, **changes):
     """The gradients of one step on those rows, and the rows of its micro-batches."""
-    config = replace(CONFIG, dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9, **changes)
-    trainer, parts = training._Trainer(config, inputs, folder, lambda event: None), []
-    batch = trainer._batch
-    trainer._batch = lambda part: (parts.append(part.tolist()), batch(part))[1]
+    trainer = Trainer(replace(CONFIG, dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9, **changes), inputs, folder)
+    parts, original = [], trainer.feed.outputs
+    trainer.feed.outputs = lambda part, mask=None: (parts.append(part.indices.tolist()), original(part, mask))[1]
     trainer.optimizer.step = lambda: None
     trainer.model.train()
-    trainer._step(indices, epoch=0)
+    trainer.step(indices, epoch=0)
     return {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}, parts
 
 
@@ -171,35 +173,17 @@ def test_gradients_of_a_batch_equal_those_of_any_split(inputs, tmp_path, split, 
     assert_close_gradients(whole, split)
 
 
-def test_a_step_is_packed_where_nothing_is_cached_and_no_padding_is_read(inputs, tmp_path):
-    shapes = {}
-    for freeze, padding in ((False, "exact"), (True, "exact"), (False, "released")):
-        config = replace(CONFIG, freeze_convolutions=freeze, encoder_padding=padding)
-        trainer = training._Trainer(config, inputs, tmp_path, lambda event: None)
-        shapes[freeze, padding] = trainer._batch(inputs.train[:3]).inputs.dim()
-    assert shapes == {(False, "exact"): 1, (True, "exact"): 3, (False, "released"): 2}
-
-
-def test_processes_that_share_a_batch_each_have_a_part(inputs, tmp_path):
-    config = replace(CONFIG, freeze_convolutions=False)
-    trainer, rows = training._Trainer(config, inputs, tmp_path, lambda event: None), inputs.train[:8]
-    for num_processes in (1, 2, 4):
-        trainer.accelerator = SimpleNamespace(num_processes=num_processes)
-        parts = trainer._micro_batches(rows, trainer._part_seconds(rows))
-        assert len(parts) >= num_processes and sorted(np.concatenate(parts)) == sorted(rows)
-
-
 def test_in_bf16_the_weights_are_rounded_once_for_all_parts_of_a_step(inputs, tmp_path, monkeypatch):
     chosen = inputs.train[:4]
     together, parts = gradients_and_parts(inputs, tmp_path, chosen, precision="bf16", micro_batch_seconds=0.1)
     assert len(parts) == 4
-    original = training._Trainer._loss
+    original = Feed.loss
 
     def clearing(self, *arguments):  # as if each part had its own autocast
         torch.clear_autocast_cache()
         return original(self, *arguments)
 
-    monkeypatch.setattr(training._Trainer, "_loss", clearing)
+    monkeypatch.setattr(Feed, "loss", clearing)
     apart, _ = gradients_and_parts(inputs, tmp_path, chosen, precision="bf16", micro_batch_seconds=0.1)
     for name, gradient in together.items():
         assert gradient.dtype == torch.float32
@@ -213,7 +197,7 @@ def test_the_longest_utterance_of_iemocap_is_a_micro_batch_of_its_own(tmp_path):
     utterances = tiny_utterances(tmp_path / "wav", per_speaker=2)
     noise = np.random.default_rng(3).normal(0, 0.1, int(34.139 * 16_000)).astype(np.float32)
     soundfile.write(utterances["wav"][5], noise, 16_000, subtype="PCM_16")
-    speech = build_dataset(utterances, digest_audio(utterances["wav"]), tmp_path / "cache")
+    speech = build_dataset(utterances, tmp_path / "cache")
     inputs = RunInputs("a-run", speech, np.arange(8), np.arange(8), str(tiny_backbone(tmp_path / "b")), None, {}, "")
     split, parts = gradients_and_parts(inputs, tmp_path, inputs.train, micro_batch_seconds=34.139)
     assert [5] in parts and sorted(sum(parts, [])) == list(range(8)) and len(parts) == 2
@@ -224,18 +208,37 @@ def test_the_longest_utterance_of_iemocap_is_a_micro_batch_of_its_own(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(inputs, tmp_path, monkeypatch):
-    original = training._Trainer._loss
+    epochs, original = [], Feed.masks
 
-    def broken(self, batch, mask, alpha, num_utterances):
-        loss = original(self, batch, mask, alpha, num_utterances)
-        return replace(loss, total=loss.total * float("inf")) if len(self.history) == 1 and mask is not None else loss
+    def broken(self, batch, epoch):  # a weight breaks in the second epoch
+        if epoch == 1 and not epochs:
+            epochs.append(epoch)
+            with torch.no_grad():
+                self.model.emotion_head.weight[0, 0] = float("inf")
+        return original(self, batch, epoch)
 
-    monkeypatch.setattr(training._Trainer, "_loss", broken)
+    monkeypatch.setattr(Feed, "masks", broken)
     assert train(CONFIG, inputs, tmp_path) == "diverged"
     run = read_run(tmp_path)
-    assert run["status"] == "diverged" and "epoch 2" in run["error"]
+    assert run["status"] == "diverged" and "epoch 2" in run["error"] and not run["collapsed"]
     assert any(name in run["error"] for name in inputs.dataset.table["utterance"])
     assert len(pd.read_parquet(tmp_path / "history.parquet")) == 1
+
+
+def test_at_alpha_zero_a_ctc_loss_that_is_not_finite_is_recorded_and_no_divergence(inputs, tmp_path, monkeypatch):
+    original = Feed.outputs
+
+    def broken(self, batch, mask=None):
+        emotion_logits, ctc_logits, frame_lengths = original(self, batch, mask)
+        return emotion_logits, ctc_logits * float("nan"), frame_lengths
+
+    train(replace(CONFIG, alpha=0.0, epochs=1), inputs, tmp_path / "whole")
+    monkeypatch.setattr(Feed, "outputs", broken)
+    assert train(replace(CONFIG, alpha=0.0, epochs=1), inputs, tmp_path / "broken") == "done"
+    whole, broken = (tables(tmp_path / name)[0] for name in ("whole", "broken"))
+    assert broken["loss_ctc"].isna().all() and whole["loss_ctc"].notna().all()
+    assert broken["loss"].equals(whole["loss"]) and broken["loss"].equals(broken["loss_ce"])
+    assert train(replace(CONFIG, epochs=1), inputs, tmp_path / "with CTC") == "diverged"
 
 
 def test_an_error_is_recorded_as_failed_and_raised(inputs, tmp_path):
@@ -251,35 +254,11 @@ def test_a_damaged_checkpoint_names_its_file(inputs, tmp_path):
         train(CONFIG, inputs, tmp_path)
 
 
-def test_a_run_of_one_class_is_flagged():
-    table = pd.DataFrame(
-        {"label": ["sad", "happy"] * 20, "prediction": ["sad"] * 39 + ["happy"], "reference": "A", "hypothesis": "A"}
-    )
-    assert summarise(table)["collapsed"]
-    assert not summarise(table.assign(prediction=["sad", "happy"] * 20))["collapsed"]
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_bf16_trains_finite_and_says_where_it_is_slow(inputs, tmp_path, monkeypatch, fast):
-    monkeypatch.setattr(training, "has_fast_bfloat16", lambda device: fast)
+def test_bf16_trains_finite(inputs, tmp_path):
     events = []
-    config = replace(CONFIG, epochs=1, precision="bf16")
-    assert train(config, inputs, tmp_path, progress=events.append) == "done"
-    notes = [event["note"] for event in events if "note" in event]
-    assert notes == ([] if fast else ["no instructions for bfloat16 (cpu): PRECISION=fp32 is faster here"])
-
-
-@pytest.mark.parametrize(("slower", "expected"), [(0.5, True), (1.5, True), (6.0, False)])
-def test_bfloat16_is_fast_where_a_product_takes_no_longer_by_far(monkeypatch, slower, expected):
-    clock = [0.0]
-
-    def product(self, other):
-        clock[0] += slower if self.dtype == torch.bfloat16 else 1.0
-        return self
-
-    monkeypatch.setattr(processes.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
-    assert processes.has_fast_bfloat16(torch.device("cpu")) is expected
+    assert train(replace(CONFIG, epochs=1, precision="bf16"), inputs, tmp_path, progress=events.append) == "done"
+    assert not [event for event in events if "note" in event]
+    assert np.isfinite(tables(tmp_path)[0].to_numpy(dtype=float)).all()
 
 
 # Losses per epoch of CONFIG without dropout on the tiny corpus. If they move, training arithmetic changed: raise

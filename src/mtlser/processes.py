@@ -1,15 +1,9 @@
-"""What a process that trains asks of its machine: one thread, memory that stays, and whether bfloat16 pays."""
+"""What a process that trains asks of its machine: one thread, and memory that stays."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import time
-import timeit
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
 
 INTERRUPTED = "Interrupted. What was finished is kept; the same command goes on from there."  # what Ctrl-C prints
 
@@ -40,20 +34,3 @@ def use_one_thread() -> None:
 
     torch.set_num_threads(1)
     threadpoolctl.threadpool_limits(1)
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 saves time there: a GPU says it, of a CPU it is measured, in a tenth of a second.
-
-    A CPU without instructions for it computes a product in bfloat16 six times slower than in float32, and a convolution
-    up to a hundred times.
-    """
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    shortest = {}
-    for kind in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(512, 512, dtype=kind)
-        shortest[kind] = min(timeit.repeat(lambda m=matrix: m @ m, timer=time.perf_counter, number=1))
-    return shortest[torch.bfloat16] < 2 * shortest[torch.float32]

@@ -86,9 +86,7 @@ def _count_files(release: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(release)) - (release / MANIFEST).is_file()
 
 
-def _make_release(
-    release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None
-) -> None:
+def _make_release(release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None) -> None:
     """Writes the corpus beside its place, and swaps it in when whole."""
     old = release.with_name(f"{release.name}.old.partial")
     with whole_folder(release) as partial:
@@ -98,9 +96,7 @@ def _make_release(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_corpus(
-    release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None
-) -> None:
+def _write_corpus(release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None) -> None:
     """Everything of a release into an empty place: audio, labels, transcriptions, cues, and the manifest last."""
     plan = plan_corpus(settings)
     plan["wav"] = [str(_wav_path(release, u.dialog, u.utterance)) for u in plan.itertuples()]

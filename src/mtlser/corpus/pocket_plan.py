@@ -291,9 +291,7 @@ def bayes_accuracy(settings: PocketCorpusConfig) -> dict[str, float]:
     }
     num_utterances = settings.utterances_per_speaker * len(SPEAKERS)
     silent = num_sounds(num_utterances)[0] / num_utterances  # a sound alone shows neither cue
-    return {
-        cues: float((1 - silent) * table.max(axis=1).sum() + silent * prior.max()) for cues, table in joint.items()
-    }
+    return {cues: float((1 - silent) * table.max(axis=1).sum() + silent * prior.max()) for cues, table in joint.items()}
 
 
 def _side_probabilities(side_of: dict[str, str], sides: Sequence[str], probability: float) -> np.ndarray:

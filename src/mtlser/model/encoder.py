@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from mtlser.model import packed, products
+from mtlser.model.attention import PER_UTTERANCE
 
 ENCODER_PADDINGS = ("exact", "released")
 
@@ -57,6 +57,7 @@ class Encoder(Wav2Vec2Model):
             raise ValueError(f"config.encoder_padding is {padding!r}; choose one of {', '.join(ENCODER_PADDINGS)}")
         if config.add_adapter:
             raise ValueError("config.add_adapter is set; adapters after the encoder are not supported")
+        config._attn_implementation = PER_UTTERANCE
         super().__init__(config)
         self.padding_exact = padding == "exact"
         if config.feat_extract_norm == "group":
@@ -124,7 +125,7 @@ class Encoder(Wav2Vec2Model):
         if valid is not None:
             hidden = hidden.masked_fill(~valid[..., None], 0.0)  # what the positional convolution sees of an end
             attention_mask = valid[:, None, None, :].expand(-1, -1, hidden.shape[1], -1)  # (B, 1, T, T)
-        return self._transform(hidden, attention_mask)
+        return self._transform(hidden, self.encoder.pos_conv_embed(hidden), attention_mask=attention_mask)
 
     def forward_packed(
         self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
@@ -137,72 +138,53 @@ class Encoder(Wav2Vec2Model):
         if not self.padding_exact:
             raise ValueError('encoder_padding="released" reads the padding of a batch, and packed utterances have none')
         frame_lengths = self.frame_lengths(waveform_lengths)
-        features = self.convolve_packed(waveforms, waveform_lengths)  # (ΣT, C)
-        hidden = packed.project(self.feature_projection, features)
         lengths = frame_lengths.tolist()
+        hidden, _ = self.feature_projection(self.convolve_packed(waveforms, waveform_lengths)[None])  # (1, ΣT, H)
         if mask_time is not None:
             mask = torch.cat([row[:length] for row, length in zip(mask_time, lengths, strict=True)])
             hidden = torch.where(mask[:, None], self.masked_spec_embed.to(hidden.dtype), hidden)
-        norm_first = self.config.do_stable_layer_norm
-        return packed.transform(self.encoder, hidden, lengths, norm_first, self.config.layerdrop), frame_lengths
+        return self._transform(hidden, self._packed_positions(hidden, lengths), lengths=lengths)[0], frame_lengths
 
-    def convolve_packed(self, waveforms: Tensor, waveform_lengths: Tensor, together: bool | None = None) -> Tensor:
-        """The convolutional encoder of utterances one after the other: (ΣS,), lengths (B,) -> features (ΣT, C).
+    def convolve_packed(self, waveforms: Tensor, waveform_lengths: Tensor) -> Tensor:
+        """The convolutional encoder of utterances one after the other, in one pass: (ΣS,), (B,) -> features (ΣT, C).
 
-        One pass over all of them (`together`), or one for each, whose activations a processor's cache holds: by default
-        the first on a GPU, where launches cost, and the second on a CPU, where it took four fifths of the time.
+        Every utterance starts at a whole number of frames; frames across a boundary are left out.
         """
         lengths = waveform_lengths.tolist()
         if int(self.frame_lengths(waveform_lengths).min()) < 1 or sum(lengths) != len(waveforms):
             raise ValueError(
                 f"waveform_lengths {lengths}: each must be enough for one frame, all together {len(waveforms)}"
             )
-        parts = waveforms.split(lengths)
-        if waveforms.device.type != "cpu" if together is None else together:
-            return self._convolve_together(parts)
-        if products.multiplies(waveforms):
-            return self._convolve_as_products(parts, waveform_lengths)
-        return torch.cat([self.convolve(part[None], length[None])[0][0]
-                          for part, length in zip(parts, waveform_lengths, strict=True)])  # fmt: skip
-
-    def _convolve_as_products(self, parts: Sequence[Tensor], waveform_lengths: Tensor) -> Tensor:
-        """One pass for each utterance. After the first layer frame lies beside frame: (T, C), not (C, T)."""
-        layers, found = self.feature_extractor.conv_layers[1:], []
-        filters = [products.taps(layer.conv) for layer in layers]
-        for part, length in zip(parts, waveform_lengths, strict=True):
-            hidden = self._convolve_first(part[None], length[None])[0].T  # (T', C)
-            for layer, own in zip(layers, filters, strict=True):
-                hidden = products.convolve_frames(hidden, own, layer.conv.bias, layer.conv.stride[0])
-                hidden = layer.layer_norm(hidden) if self.config.feat_extract_norm == "layer" else hidden
-                hidden = layer.activation(hidden)
-            found.append(hidden)
-        return torch.cat(found)
-
-    def _convolve_together(self, parts: Sequence[Tensor]) -> Tensor:
-        """One pass. Every utterance starts at a whole number of frames; frames across a boundary are left out."""
         hop = math.prod(self.config.conv_stride)
+        starts = [-(-length // hop) for length in lengths]  # frames from one utterance's first to the next one's
+        parts = waveforms.split(lengths)
         whole = torch.cat([F.pad(part, (0, -len(part) % hop)) for part in parts])
         first, *others = self.feature_extractor.conv_layers
         if self.config.feat_extract_norm == "group":
             hidden = first.conv(whole[None, None])[0]  # (C, T'), of which each utterance has its share
-            kernel, stride = self.config.conv_kernel[0], self.config.conv_stride[0]
-            shares = [-(-len(part) // hop) * hop // stride for part in parts]
+            shares = [start * hop // self.config.conv_stride[0] for start in starts]
             shares[-1] -= sum(shares) - hidden.shape[1]
             normalised = []
-            for share, part in zip(hidden.split(shares, dim=1), parts, strict=True):
-                own = (len(part) - kernel) // stride + 1
+            for share, own in zip(hidden.split(shares, dim=1), self._first_lengths(waveform_lengths), strict=True):
                 normalised += [first.layer_norm(share[None, :, :own])[0], torch.zeros_like(share[:, own:])]
             hidden = first.activation(torch.cat(normalised, dim=1)[None])
         else:
             hidden = first(whole[None, None])
         for layer in others:
             hidden = layer(hidden)
-        features, found, start = hidden[0].T, [], 0  # (T, C)
-        for part in parts:
-            length = int(self._get_feat_extract_output_lengths(len(part)))
-            found.append(features[start : start + length])
-            start += -(-len(part) // hop)
-        return torch.cat(found)
+        first_frames = np.cumsum([0, *starts[:-1]])
+        frames = zip(first_frames, self.frame_lengths(waveform_lengths).tolist(), strict=True)
+        return torch.cat([hidden[0].T[start : start + length] for start, length in frames])
+
+    def _packed_positions(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The positional convolution of each utterance: (1, ΣT, H) -> (1, ΣT, H).
+
+        It runs once over all of them, with as many zeros between neighbours as it would see after an end.
+        """
+        gap = self.encoder.pos_conv_embed.conv.padding[0]
+        spaced = torch.cat([F.pad(part, (0, 0, 0, gap)) for part in hidden.split(lengths, dim=1)], dim=1)
+        found = self.encoder.pos_conv_embed(spaced).split([n + gap for n in lengths], dim=1)
+        return torch.cat([part[:, :length] for part, length in zip(found, lengths, strict=True)], dim=1)
 
     def valid_frames(self, frame_lengths: Tensor, hidden: Tensor) -> Tensor | None:
         """(B, T) True at frames of the utterance itself; None where no frame of (B, T, H) is padding."""
@@ -211,15 +193,18 @@ class Encoder(Wav2Vec2Model):
             return None
         return torch.arange(num_frames, device=hidden.device) < frame_lengths.to(hidden.device)[:, None]
 
-    def _transform(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The transformer over HF's submodules: (B, T, H) -> (B, T, H)."""
+    def _transform(self, hidden: Tensor, positions: Tensor, **attention) -> Tensor:
+        """The transformer over HF's submodules: (B, T, H), its positions' convolution -> (B, T, H).
+
+        `attention`: an `attention_mask`, or the `lengths` of packed utterances (`model.attention`).
+        """
         encoder, norm_first = self.encoder, self.config.do_stable_layer_norm
-        hidden = hidden + encoder.pos_conv_embed(hidden)
+        hidden = hidden + positions
         hidden = encoder.dropout(hidden if norm_first else encoder.layer_norm(hidden))
         for layer in encoder.layers:
             if self.training and self.config.layerdrop > 0 and torch.rand(()) < self.config.layerdrop:
                 continue
-            hidden = layer(hidden, attention_mask=attention_mask)
+            hidden = layer(hidden, **attention)
         return encoder.layer_norm(hidden) if norm_first else hidden
 
 

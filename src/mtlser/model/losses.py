@@ -41,10 +41,10 @@ def multitask_loss(
 
     `emotion_logits` (B, E), `ctc_logits` (B, T, V), `frame_lengths` (B,) valid frames, `labels` (B,) in [0, E),
     `targets` (B, L) character ids, padded with anything, `target_lengths` (B,). `num_utterances` is the size of the
-    whole effective batch, across micro-batches and ranks; by default B. Losses in nats.
+    whole effective batch, across micro-batches; by default B. Losses in nats.
 
     L_CTC is summed over characters: what alpha meant in the paper's batches of one. With alpha = 0 it is computed for
-    the record but has no gradient, so that the CTC head then gets none at all.
+    the record but takes no part in the total, finite or not, and the CTC head gets no gradient at all.
     Half-precision logits are raised to float32 first. Lengths on the CPU save a GPU a synchronisation.
 
     Source: sections 3.2 and 4.2. Departs from the released code, which averages CE and sums CTC over each micro-batch
@@ -57,7 +57,8 @@ def multitask_loss(
     with torch.set_grad_enabled(torch.is_grad_enabled() and alpha > 0):
         ctc_losses, num_infeasible = ctc(ctc_logits, frame_lengths, targets, target_lengths)
         ctc_loss = ctc_losses.sum() / num_utterances
-    return MultitaskLoss(total=ce + alpha * ctc_loss, ce=ce, ctc=ctc_loss, num_infeasible=num_infeasible)
+    total = ce + alpha * ctc_loss if alpha > 0 else ce  # 0 · inf would be NaN
+    return MultitaskLoss(total=total, ce=ce, ctc=ctc_loss, num_infeasible=num_infeasible)
 
 
 def cross_entropy(emotion_logits: Tensor, labels: Tensor) -> Tensor:

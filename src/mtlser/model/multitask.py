@@ -45,7 +45,6 @@ class MultitaskModel(nn.Module):
         config.encoder_padding = getattr(config, "encoder_padding", "exact")
         if config.pooling not in POOLINGS:
             raise ValueError(f"config.pooling is {config.pooling!r}; choose one of {', '.join(POOLINGS)}")
-        config._attn_implementation = "sdpa"
         self.config = config
         self.wav2vec2 = Encoder(config)  # f_theta
         self.dropout = nn.Dropout(config.final_dropout)

@@ -19,9 +19,9 @@ _IN_FRONT = ("preset", "alpha", "fold", "seed")
 _OLD_FIELDS = (
     "adam_beta1", "adam_beta2", "adam_epsilon", "alpha", "batch_size", "dropout", "encoder_padding", "epochs", "fold",
     "freeze_convolutions", "initialisation", "layerdrop", "learning_rate", "learning_rate_alpha_zero", "length_bucket",
-    "mask_time_length", "mask_time_min_masks", "mask_time_probability", "max_gradient_norm", "micro_batch_padding_seconds",
-    "micro_batch_seconds", "pooling", "precision", "preset", "protocol", "seed", "transcript_style", "warmup_ratio",
-    "weight_decay",
+    "mask_time_length", "mask_time_min_masks", "mask_time_probability", "max_gradient_norm",
+    "micro_batch_padding_seconds", "micro_batch_seconds", "pooling", "precision", "preset", "protocol", "seed",
+    "transcript_style", "warmup_ratio", "weight_decay",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class PlannedRun:
 
     @property
     def status(self) -> str:
-        """`missing`, `running`, `done`, `failed` or `diverged`; a committed record counts unless this machine ended it."""
+        """`missing`, `running`, `done`, `failed` or `diverged`: this machine's, or else a committed record's."""
         own = records.run_status(self.folder)
         return own if own in records.ENDED or self.shared is None else self.shared
 
@@ -157,9 +157,8 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
         raise ConfigError(
             f"no fold {', '.join(sorted(unknown))} in protocol {plan.template.protocol}: {', '.join(known)}"
         )
-    chosen = [fold for fold in folds if plan.fold_names is None or fold.name in plan.fold_names][
-        : plan.preset.num_folds
-    ]
+    wanted = known if plan.fold_names is None else plan.fold_names
+    chosen = [fold for fold in folds if fold.name in wanted][: plan.preset.num_folds]
     content = plan.corpus.content(plan.template.transcript_style)
     shared = {} if plan.settings.fresh else records.ended_runs(plan.settings.results)
     folder = plan.settings.artifacts / "runs"

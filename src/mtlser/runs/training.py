@@ -16,33 +16,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
 
-from mtlser.config import EMOTIONS, RECIPE_VERSION, RunConfig
-from mtlser.corpus.dataset import (
-    Batch,
-    HeldUtterances,
-    SpeechDataset,
-    convolution_features,
-    epoch_batches,
-    make_batch,
-    micro_batches,
-    random_generator,
-    waveforms_on,
-)
-from mtlser.corpus.text import greedy_decode
-from mtlser.model.encoder import time_mask
-from mtlser.model.losses import multitask_loss
+from mtlser.config import RECIPE_VERSION, RunConfig
+from mtlser.corpus.dataset import SpeechDataset
 from mtlser.model.multitask import MultitaskModel
-from mtlser.processes import has_fast_bfloat16
-from mtlser.runs import metrics, records
+from mtlser.runs import records
+from mtlser.runs.batches import epoch_batches, random_generator
 from mtlser.runs.checkpoints import load_checkpoint, save_checkpoint
+from mtlser.runs.evaluation import is_collapsed, predict, probe_gradients, summarise
+from mtlser.runs.feed import Feed
 from mtlser.storage import write_json, write_table
 
-COLLAPSED_SHARE = 0.95  # of test utterances given one class: the run is flagged
 CHECKPOINT_SECONDS = 60.0  # at most this much work is lost to a kill, plus an epoch
-EVALUATION_SECONDS = 120.0  # padded audio in memory at once without gradients
-PROBE_UTTERANCES = 8  # of the training fold, whose gradients are compared at every epoch
 
 Progress = Callable[[dict], None]
 
@@ -71,6 +56,7 @@ def learning_rate_factor(step: int, num_steps: int, warmup_ratio: float) -> floa
     """Share of the peak learning rate at a step counted from 0: linear warm-up, then linear decay to 0.
 
     Table 1 gives the warm-up; the decay is the released code's, inherited from its library (departure "optimiser").
+    Departs from transformers' schedule, whose first step has rate 0 (step / warm-up steps, these rounded up).
     """
     warmup_steps = max(1, round(num_steps * warmup_ratio)) if warmup_ratio > 0 else 0
     if step < warmup_steps:
@@ -108,7 +94,7 @@ def train(
     run = _describe(config, inputs)
     write_json(folder / "run.json", run)
     try:
-        trainer = _Trainer(config, inputs, folder, progress or (lambda event: None))
+        trainer = Trainer(config, inputs, folder, progress)
         predictions = trainer.fit(checkpoint_seconds)
     except Diverged as error:
         write_table(folder / "history.parquet", trainer.history_table())
@@ -121,7 +107,7 @@ def train(
     if keep_weights:
         trainer.model.save_pretrained(folder / "model")
     final = {name: None if value != value else value for name, value in summarise(predictions).items()}  # NaN: no words
-    return _finish(run, folder, trainer, "done", final=final)
+    return _finish(run, folder, trainer, "done", collapsed=is_collapsed(predictions), final=final)
 
 
 def _describe(config: RunConfig, inputs: RunInputs) -> dict:
@@ -143,48 +129,32 @@ def _describe(config: RunConfig, inputs: RunInputs) -> dict:
     }
 
 
-def _finish(run: dict, folder: Path, trainer: _Trainer, status: str, **more) -> str:
-    write_json(
-        folder / "run.json",
-        run
-        | {
-            "status": status,
-            "collapsed": bool(more.get("final", {}).pop("collapsed", False)),
-            "num_infeasible": trainer.num_infeasible,
-            "device": trainer.device_name,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(sum(row["seconds"] for row in trainer.history), 2),
-        }
-        | more,
-    )
+def _finish(run: dict, folder: Path, trainer: Trainer, status: str, collapsed: bool = False, **more) -> str:
+    ended = {
+        "status": status,
+        "collapsed": collapsed,
+        "num_infeasible": trainer.num_infeasible,
+        "device": trainer.device_name,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(sum(row["seconds"] for row in trainer.history), 2),
+    }
+    write_json(folder / "run.json", run | ended | more)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return status
 
 
-def summarise(predictions: pd.DataFrame) -> dict:
-    """The final numbers of a run from its predictions: Eq. 4 on this fold, UA, macro-F1, WER, CER, collapse."""
-    labels, predicted = predictions["label"].tolist(), predictions["prediction"].tolist()
-    references, hypotheses = predictions["reference"].tolist(), predictions["hypothesis"].tolist()
-    return {
-        "accuracy": metrics.weighted_accuracy(labels, predicted),
-        "uar": metrics.unweighted_accuracy(labels, predicted),
-        "macro_f1": metrics.macro_f1(labels, predicted),
-        "wer": metrics.wer(references, hypotheses),
-        "cer": metrics.cer(references, hypotheses),
-        "num_correct": sum(a == b for a, b in zip(labels, predicted, strict=True)),
-        "collapsed": bool(predictions["prediction"].value_counts(normalize=True).max() >= COLLAPSED_SHARE),
-    }
-
-
-class _Trainer:
+class Trainer:
     """The state of one run: model, optimiser, history, and where in the schedule it stands."""
 
-    def __init__(self, config: RunConfig, inputs: RunInputs, folder: Path, progress: Progress) -> None:
-        self.config, self.inputs, self.progress = config, inputs, progress
+    def __init__(self, config: RunConfig, inputs: RunInputs, folder: Path, progress: Progress | None = None) -> None:
+        """On the GPU if there is one. `folder` is where checkpoints go; nothing is written before `fit`."""
+        self.config, self.inputs, self.progress = config, inputs, progress or (lambda event: None)
         self.checkpoint_path = folder / "checkpoint.pt"
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self.device = self.accelerator.device
-        self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        on_gpu = self.device.type == "cuda"
+        self.device_name = torch.cuda.get_device_name() if on_gpu else "cpu"
+        if config.precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+            self.progress({"note": f"no instructions for bfloat16 ({self.device_name}): PRECISION=fp32 is faster here"})
         self.history: list[dict] = []
         self.num_infeasible = 0
 
@@ -202,18 +172,7 @@ class _Trainer:
             pretrained=config.initialisation == "pretrained",
             seed=seed,
         )
-        self.features: HeldUtterances | None = None
-        self.waveforms: HeldUtterances | None = None  # in a GPU's memory
-        if config.freeze_convolutions:
-            self.model.freeze_convolutions()
-            self.features = convolution_features(self.model, inputs.dataset)
-        elif self.device.type == "cuda":
-            self.waveforms = waveforms_on(self.device, inputs.dataset)
-        # Cached features are short and alike in length, and "released" padding has to be there to be read.
-        self.packed = self.features is None and config.encoder_padding == "exact"
-        if config.precision == "bf16" and not has_fast_bfloat16(self.device):
-            self.progress({"note": f"no instructions for bfloat16 ({self.device_name}): PRECISION=fp32 is faster here"})
-        self.model.to(self.device)
+        self.feed = Feed(self.model, inputs.dataset, config, self.device)
         self.optimizer = make_optimizer(self.model, config)
         self.num_steps = config.epochs * -(-len(inputs.train) // config.batch_size)
 
@@ -225,8 +184,8 @@ class _Trainer:
         for epoch in range(len(self.history), self.config.epochs):
             started = time.monotonic()
             losses = self._train_epoch(epoch)
-            predictions = self.evaluate()
-            row = {"epoch": epoch + 1, **losses, **self._probe_gradients()}
+            predictions = predict(self.feed, self.inputs.test)
+            row = {"epoch": epoch + 1, **losses, **probe_gradients(self.feed, self.inputs.train)}
             final = summarise(predictions)
             row |= {name: final[name] for name in ("accuracy", "uar", "wer")}
             row["seconds"] = time.monotonic() - started
@@ -235,7 +194,7 @@ class _Trainer:
             if time.monotonic() - saved >= checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
-        return self.evaluate() if predictions is None else predictions
+        return predict(self.feed, self.inputs.test) if predictions is None else predictions
 
     def _train_epoch(self, epoch: int) -> dict:
         """One pass over the training fold; mean losses per utterance and the last learning rate."""
@@ -249,33 +208,30 @@ class _Trainer:
             factor = learning_rate_factor(epoch * len(batches) + number, self.num_steps, config.warmup_ratio)
             for group in self.optimizer.param_groups:
                 group["lr"] = config.peak_learning_rate * factor
-            sums += self._step(indices, epoch) * len(indices)
+            sums += self.step(indices, epoch) * len(indices)
         loss, ce, ctc = (sums / len(self.inputs.train)).tolist()
         return {"loss": loss, "loss_ce": ce, "loss_ctc": ctc, "learning_rate": self.optimizer.param_groups[0]["lr"]}
 
-    def _step(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """One optimiser step on one effective batch; returns (L, L_CE, L_CTC) averaged over its utterances."""
+    def step(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """One optimiser step on one effective batch; returns (L, L_CE, L_CTC) averaged over its utterances.
+
+        The model must be in training mode. Raises Diverged where the loss or its gradient is not finite; with alpha = 0
+        CTC takes no part in either.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        padding = self.config.micro_batch_padding_seconds if self.device.type == "cpu" else np.inf
-        parts = self._micro_batches(indices, self._part_seconds(indices), padding)
-        mine = parts[self.accelerator.process_index :: self.accelerator.num_processes]
+        config, feed = self.config, self.feed
+        padding = config.micro_batch_padding_seconds if self.device.type == "cpu" else np.inf
         sums = torch.zeros(3, device=self.device)
-        with self._autocast():  # around all parts: the weights are rounded to bfloat16 once a step
-            for part in mine:
-                batch = self._batch(part)
-                loss = self._loss(batch, self._masks(part, epoch), self.config.alpha, len(indices))
-                with self._autocast(False):
+        with feed.autocast():  # around all parts: the weights are rounded to bfloat16 once a step
+            for part in feed.parts(indices, config.micro_batch_seconds, padding):
+                loss = feed.loss(part, feed.masks(part, epoch), config.alpha, len(indices))
+                with feed.autocast(False):
                     loss.total.backward()
                 sums += torch.stack([loss.total.detach(), loss.ce.detach(), loss.ctc.detach()]).float()
                 if epoch == 0:
                     self.num_infeasible += int(loss.num_infeasible)
-        parameters = self.optimizer.param_groups[0]["params"]
-        if self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums, "sum")
-            for p in parameters:  # the loss is normalised by the whole batch, so the ranks' gradients add
-                p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "sum")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm)
-        if not torch.isfinite(sums).all() or not torch.isfinite(norm):
+        norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], config.max_gradient_norm)
+        if not torch.isfinite(sums[0]) or not torch.isfinite(norm):
             names = ", ".join(self.inputs.dataset.table["utterance"].iloc[indices])
             raise Diverged(
                 f"epoch {epoch + 1}: loss {sums[0].item()} (CE {sums[1].item()}, CTC {sums[2].item()}), gradient norm "
@@ -283,102 +239,6 @@ class _Trainer:
             )
         self.optimizer.step()
         return sums.cpu().numpy().astype(float)
-
-    def _micro_batches(self, indices: np.ndarray, max_seconds: float, padding: float = np.inf) -> list[np.ndarray]:
-        seconds = [self.inputs.dataset.seconds(i) for i in indices]
-        return micro_batches(indices, seconds, max_seconds, padding, self.packed)
-
-    def _part_seconds(self, indices: np.ndarray) -> float:
-        """Audio of one part of a step: what memory allows, and less where several processes share a batch."""
-        limit, processes = self.config.micro_batch_seconds, self.accelerator.num_processes
-        if processes == 1:
-            return limit
-        return min(limit, sum(self.inputs.dataset.seconds(i) for i in indices) / processes)
-
-    def _autocast(self, enabled: bool = True) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled and self.config.precision == "bf16")
-
-    def _batch(self, indices: np.ndarray) -> Batch:
-        return make_batch(self.inputs.dataset, indices, self.features or self.waveforms, self.packed).to(self.device)
-
-    def _forward(self, batch: Batch, mask: torch.Tensor | None):
-        forward = self.model if self.features is None else self.model.forward_features
-        forward = self.model.forward_packed if self.packed else forward
-        with self._autocast():
-            return forward(batch.inputs, batch.input_lengths, mask)
-
-    def _loss(self, batch: Batch, mask: torch.Tensor | None, alpha: float, num_utterances: int):
-        emotion_logits, ctc_logits, frame_lengths = self._forward(batch, mask)
-        return multitask_loss(
-            emotion_logits.float(), ctc_logits.float(), frame_lengths, batch.labels, batch.targets,
-            batch.target_lengths, alpha, num_utterances=num_utterances,
-        )  # fmt: skip
-
-    def _masks(self, indices: np.ndarray, epoch: int) -> torch.Tensor | None:
-        """SpecAugment's masks (B, T), drawn for each utterance from (seed, fold, epoch, utterance)."""
-        config, dataset = self.config, self.inputs.dataset
-        if config.mask_time_probability == 0:
-            return None
-        if self.features is None:
-            num_samples = torch.tensor([dataset.table["num_samples"].iat[i] for i in indices])
-            frame_lengths = self.model.frame_lengths(num_samples)
-        else:
-            frame_lengths = torch.tensor([self.features.lengths[i] for i in indices])
-        names = dataset.table["utterance"].iloc[indices]
-        generators = [random_generator(config.seed, config.fold, "mask", epoch, name) for name in names]
-        mask = time_mask(
-            frame_lengths, config.mask_time_probability, config.mask_time_length, config.mask_time_min_masks, generators
-        )
-        return mask.to(self.device)
-
-    @torch.no_grad()
-    def evaluate(self) -> pd.DataFrame:
-        """Predictions for the test fold, in the dataset's order (records.PREDICTION_COLUMNS)."""
-        self.model.eval()
-        rows = {}
-        for part in self._micro_batches(self.inputs.test, EVALUATION_SECONDS):
-            emotion_logits, ctc_logits, frame_lengths = self._forward(self._batch(part), None)
-            best = ctc_logits.argmax(-1).cpu().numpy()  # (B, T)
-            logits = emotion_logits.float().cpu().numpy()  # (B, E)
-            for row, index in enumerate(part):
-                rows[index] = self._prediction(index, logits[row], best[row, : int(frame_lengths[row])])
-        return pd.DataFrame([rows[index] for index in self.inputs.test], columns=list(records.PREDICTION_COLUMNS))
-
-    def _prediction(self, index: int, logits: np.ndarray, characters: np.ndarray) -> dict:
-        example = self.inputs.dataset.table.iloc[index]
-        hypothesis = greedy_decode(characters.tolist())
-        errors, words = metrics.word_errors(example["text"], hypothesis)
-        return {
-            "utterance": example["utterance"],
-            "speaker": example["speaker"],
-            "label": example["emotion"],
-            "prediction": EMOTIONS[int(logits.argmax())],
-            "logits": logits,
-            "reference": example["text"],
-            "hypothesis": hypothesis,
-            "word_errors": errors,
-            "words": words,
-        }
-
-    def _probe_gradients(self) -> dict:
-        """Norms of both losses' gradients at the encoder's parameters, and their cosine, on a fixed batch."""
-        self.model.eval()
-        generator = random_generator(self.config.seed, self.config.fold, "probe")
-        size = min(PROBE_UTTERANCES, len(self.inputs.train))
-        batch = self._batch(generator.choice(self.inputs.train, size, replace=False))
-        loss = self._loss(batch, None, 1.0, size)
-        parameters = list(self.model.encoder_parameters())
-        ce, ctc = (
-            torch.cat([g.flatten().float() for g in torch.autograd.grad(part, parameters, retain_graph=True,
-                                                                        materialize_grads=True)])
-            for part in (loss.ce, loss.ctc)
-        )  # fmt: skip
-        cosine = torch.nn.functional.cosine_similarity(ce, ctc, dim=0)
-        return {
-            "gradient_norm_ce": ce.norm().item(),
-            "gradient_norm_ctc": ctc.norm().item(),
-            "gradient_cosine": cosine.item(),
-        }
 
     def history_table(self) -> pd.DataFrame:
         """One row for each epoch so far (records.HISTORY_COLUMNS)."""

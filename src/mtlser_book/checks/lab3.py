@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlser.corpus.dataset import Batch
+from mtlser.runs.batches import Batch
 from mtlser_book.checks import NotWritten, Wrong, ask, check, close, number, show
 
 TOLERANCE = 1e-4

@@ -1,0 +1,73 @@
+"""Outputs of frozen convolutions, computed once for a corpus and mapped by every process like its audio.
+
+Shapes follow the legend in `mtlser.model.multitask`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from mtlser.corpus.dataset import SpeechDataset
+from mtlser.corpus.store import Progress, read_column, write_column
+from mtlser.model.multitask import MultitaskModel
+from mtlser.storage import digest, whole_folder
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of each utterance of a corpus, in a folder."""
+
+    folder: Path
+    num_channels: int
+
+    @cached_property
+    def _column(self) -> pa.ChunkedArray:
+        return read_column(self.folder / "frames")
+
+    def frames(self, index: int) -> Tensor:
+        """float32 (T, C) of one utterance, in the mapped file's memory: not to be written to.
+
+        Raises StoreError for a damaged folder.
+        """
+        return torch.from_dlpack(self._column[index].values).view(-1, self.num_channels)
+
+
+def convolution_features(model: MultitaskModel, dataset: SpeechDataset, progress: Progress | None = None) -> Features:
+    """Features of every utterance from the model's convolutional encoder, kept beside the audio's store.
+
+    The folder is named by the content of the audio and of the weights. Each utterance is computed alone, so that its
+    features depend on nothing but these. Raises ValueError where `encoder_padding` is "released", whose features
+    depend on the batch.
+    """
+    if model.config.encoder_padding != "exact":
+        raise ValueError('features of encoder_padding="released" depend on the batch and can\'t be kept')
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.convolution_state().items()):
+        weights.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+    name = digest(weights.hexdigest(), *dataset.store.table["audio_sha256"])
+    folder = dataset.store.folder.parent / f"features-{name[:16]}"
+    with FileLock(folder.with_suffix(".lock")):  # of several workers one computes, the others wait
+        if not folder.exists():
+            with whole_folder(folder) as partial:
+                write_column(partial / "frames", _compute(model, dataset, progress))
+    return Features(folder, model.config.conv_dim[-1])
+
+
+@torch.inference_mode()
+def _compute(model: MultitaskModel, dataset: SpeechDataset, progress: Progress | None) -> Iterator[np.ndarray]:
+    for index in range(len(dataset.table)):
+        waveform = torch.from_numpy(dataset.waveform(index))[None]  # (1, S)
+        features, _ = model.convolve(waveform, torch.tensor([waveform.shape[1]]))
+        yield features[0].flatten().numpy()
+        if progress:
+            progress(index + 1, len(dataset.table))

@@ -1,0 +1,133 @@
+"""Which utterances make a batch, in what order, and their tensors. Every random choice depends on names alone.
+
+Legend of shapes: B utterances, S samples, T frames, C convolution channels, L transcript length.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from mtlser.corpus.dataset import SpeechDataset
+from mtlser.corpus.text import encode
+from mtlser.model.features import Features
+
+Kind = Literal["padded", "packed", "features"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some utterances. `kind` says what `inputs` are, and so which forward pass of the model takes them:
+
+    "padded": waveforms (B, S), `model.forward`; "packed": waveforms one after the other (ΣS,), `model.forward_packed`;
+    "features": padded outputs of frozen convolutions (B, T, C), `model.forward_features`.
+    """
+
+    indices: np.ndarray
+    inputs: Tensor
+    input_lengths: Tensor  # (B,), in samples or frames
+    labels: Tensor  # (B,), index into EMOTIONS
+    targets: Tensor  # (B, L), character ids, padded with 0
+    target_lengths: Tensor  # (B,)
+    kind: Kind = "padded"
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device. Lengths stay: who reads them on the CPU need not wait for a GPU."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("inputs", "labels", "targets")})
+
+
+def make_batch(dataset: SpeechDataset, indices: Sequence[int], features: Features | None = None) -> Batch:
+    """The batch of those rows: their waveforms, padded with zeros, or their cached features where given."""
+    if features is None:
+        return join(dataset, indices, [torch.from_numpy(dataset.waveform(i)) for i in indices], "padded")
+    return join(dataset, indices, [features.frames(i) for i in indices], "features")
+
+
+def join(
+    dataset: SpeechDataset, indices: Sequence[int], inputs: Sequence[Tensor], kind: Kind, padded_to: int | None = None
+) -> Batch:
+    """The batch of those rows from their inputs, each (S,) or (T, C) as `kind` says.
+
+    With `padded_to` samples, waveforms are padded to that many, and the padding counts as signal ("released" padding).
+    """
+    lengths = torch.tensor([len(x) for x in inputs])
+    joined = torch.cat(list(inputs)) if kind == "packed" else pad_sequence(list(inputs), batch_first=True)
+    if padded_to is not None:
+        joined, lengths = F.pad(joined, (0, padded_to - joined.shape[1])), torch.full_like(lengths, padded_to)
+    targets = [torch.tensor(encode(dataset.table["text"].iat[i]), dtype=torch.long) for i in indices]
+    return Batch(
+        indices=np.asarray(indices),
+        inputs=joined,
+        input_lengths=lengths,
+        labels=torch.tensor(dataset.table["label"].to_numpy()[np.asarray(indices)]),
+        targets=pad_sequence(targets, batch_first=True),
+        target_lengths=torch.tensor([len(t) for t in targets]),
+        kind=kind,
+    )
+
+
+def random_generator(seed: int, *names: str | int) -> np.random.Generator:
+    """A generator that depends on the seed and the names alone: the same on every machine, in any order of use."""
+    keys = [name if isinstance(name, int) else zlib.crc32(name.encode()) for name in names]
+    return np.random.default_rng([seed, *keys])
+
+
+def epoch_batches(
+    train: np.ndarray,
+    batch_size: int,
+    seed: int,
+    fold: str,
+    epoch: int,
+    lengths: np.ndarray | None = None,
+    bucket: int = 1,
+) -> list[np.ndarray]:
+    """Row numbers of one epoch's batches: shuffled by (seed, fold, epoch), never by alpha; one may be short.
+
+    With a `bucket` of more than one, each run of so many batches is sorted by `lengths` (of every row) before it is
+    cut, and the batches are shuffled: less padding, and still another order in every epoch.
+    """
+    random = random_generator(seed, fold, "order", epoch)
+    order = random.permutation(train)
+    if bucket == 1:
+        return cut(order, batch_size)
+    parts = cut(order, batch_size * bucket)
+    batches = cut(np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts]), batch_size)
+    return [batches[n] for n in random.permutation(len(batches))]
+
+
+def cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Parts of that size in the order given; the last may be short."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def micro_batches(
+    indices: np.ndarray,
+    seconds: Sequence[float],
+    max_seconds: float,
+    max_padding_seconds: float = np.inf,
+    packed: bool = False,
+) -> list[np.ndarray]:
+    """Splits a batch so that no part holds more than `max_seconds` of audio or `max_padding_seconds` of padding.
+
+    The padding counts as audio; `packed` parts have none. An utterance that is longer stands alone. Utterances of like
+    length share a part. The loss is normalised by the whole batch, so the split changes no gradient.
+    """
+    order = np.argsort(np.asarray(seconds), kind="stable")
+    parts: list[list[int]] = [[]]
+    speech = 0.0  # seconds of the last part without padding
+    for position in order:
+        speech += seconds[position]
+        held = speech if packed else seconds[position] * (len(parts[-1]) + 1)
+        if parts[-1] and (held > max_seconds or held - speech > max_padding_seconds):
+            parts.append([])
+            speech = seconds[position]
+        parts[-1].append(position)
+    return [np.asarray(indices)[part] for part in parts]
