@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -181,7 +182,7 @@ def test_workers_share_the_gpus_there_are(plan, monkeypatch, workers, visible, e
     started = []
 
     class Worker:
-        stdout, stdin = (), SimpleNamespace(close=lambda: None)
+        stdout, stdin = io.StringIO(), SimpleNamespace(close=lambda: None)
 
         def __init__(self, *_, env, **__):
             started.append(env["CUDA_VISIBLE_DEVICES"])

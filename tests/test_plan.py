@@ -1,17 +1,18 @@
-from dataclasses import replace
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from mtlser.corpus.store import store_audio
 
 from mtlser.__main__ import main
-from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError
+from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError, RunConfig
 from mtlser.corpus.folds import make_folds
 from mtlser.corpus.iemocap import ReleaseDiffers
-from mtlser.runs import complete
+from mtlser.corpus.store import store_audio
+from mtlser.runs import complete, records
 from mtlser.runs.corpora import NoRelease, load_utterances
-from mtlser.runs.identity import Content, make_run_id
+from mtlser.runs.identity import Content, make_run_id, old_run_id
 from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, read_records, read_run, read_shared, share
 from mtlser.runs.settings import Settings
@@ -19,6 +20,8 @@ from mtlser.storage import write_json
 from release_tree import write_turns
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -130,6 +133,77 @@ def test_weights_configuration_and_recipe_version_are_in_the_id(tmp_path, uttera
     assert len(names) == 5
     assert ids(tmp_path, utterances, epochs=7).keys() == ids(tmp_path, utterances).keys()
     assert ids(tmp_path, utterances, epochs=7) != ids(tmp_path, utterances)
+
+
+@dataclass(frozen=True)
+class Grown(RunConfig):
+    """A configuration with a field that there was not before."""
+
+    system: str = "multitask"
+
+
+def test_a_new_field_orphans_no_record_and_changes_the_id_only_where_it_is_set(tmp_path, utterances):
+    run = tiny_plan(tmp_path, utterances).runs[0]
+    grown = Grown(**run.config.to_dict())
+    assert make_run_id(grown, run.digests) == run.run_id
+    assert old_run_id(grown, run.digests, "") == old_run_id(run.config, run.digests, "")
+    changed = replace(grown, system="another")
+    assert make_run_id(changed, run.digests) != run.run_id and old_run_id(changed, run.digests, "") is None
+
+
+def test_published_defaults_never_change():
+    """Ids leave defaults out, and records that lack a field are read as having them: set another value in a preset."""
+    assert {f.name: f.default for f in fields(RunConfig) if f.default is not MISSING} == {
+        "alpha": 0.1, "protocol": "speaker", "fold": "", "seed": 0, "pooling": "sum", "transcript_style": "normalised",
+        "encoder_padding": "exact", "epochs": 100, "learning_rate": 5e-5, "learning_rate_alpha_zero": 1e-5,
+        "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "weight_decay": 0.0, "max_gradient_norm": 1.0,
+        "warmup_ratio": 0.1, "batch_size": 8, "length_bucket": 1, "micro_batch_seconds": 40.0,
+        "micro_batch_padding_seconds": 40.0, "precision": "fp32", "freeze_convolutions": False,
+        "initialisation": "pretrained", "mask_time_probability": 0.05, "mask_time_length": 10,
+        "mask_time_min_masks": 2, "dropout": None, "layerdrop": None,
+    }  # fmt: skip
+
+
+def test_a_run_that_a_committed_record_holds_is_done_by_either_id(tmp_path, utterances):
+    """Work goes on from the records, on another machine too; FRESH=1 trains what they hold."""
+    plan = tiny_plan(tmp_path, utterances, alphas=(0.1,))
+    first, second = plan.runs
+    for name, run in ((first.run_id, first), (second.alias, second)):
+        content = read_run(write_run(tmp_path / "theirs", name, fold=run.config.fold))
+        write_json(tmp_path / "theirs" / name / "run.json", content | {"config": run.config.to_dict()})
+    share(read_records(sorted((tmp_path / "theirs").iterdir())), tmp_path / "results" / "someone", {})
+    again = tiny_plan(tmp_path, utterances, alphas=(0.1,))
+    assert not again.missing() and complete(again).runs["fold"].tolist() == ["Ses01F", "Ses01M"]
+    assert not (tmp_path / "artifacts" / "runs").exists()
+    fresh = tiny_plan(tmp_path, utterances, alphas=(0.1,), fresh=True)
+    assert len(fresh.missing()) == 2 and fresh.records().runs.empty
+
+    own = write_run(tmp_path / "artifacts" / "runs", first.run_id, correct=1)
+    write_json(own / "run.json", read_run(own) | {"config": first.config.to_dict()})
+    found = tiny_plan(tmp_path, utterances, alphas=(0.1,)).records()
+    assert found.runs["num_correct"].tolist() == [1, 3] and found.source == "this machine, shared by someone"
+
+
+def test_a_run_in_a_folder_of_its_former_id_is_found(tmp_path, utterances):
+    run = tiny_plan(tmp_path, utterances).runs[0]
+    write_run(tmp_path / "artifacts" / "runs", run.alias)
+    assert tiny_plan(tmp_path, utterances).runs[0].status == "done"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("corpus_id", "pocket-other"), ("backbone_digest", "other"), ("system", "other"), ("dropout", 0.1)],
+)
+def test_records_of_another_corpus_backbone_system_or_dropout_are_left_out(tmp_path, column, value):
+    plan = table4("pocket", Settings(artifacts=tmp_path, results=tmp_path))
+    committed = records.read_results(ROOT / "book" / "results")
+    kept = plan.matching(committed)
+    assert len(kept.runs) == 50  # records from before these columns have the frozen instrument's
+    runs = committed.runs.astype({column: "object"})
+    runs.loc[runs["fold"] == "Ses01F", column] = value
+    others = Records(runs, committed.history, committed.predictions)
+    assert len(plan.matching(others).runs) == 45
+    assert plan.matching(others).runs["fold"].nunique() == 9
 
 
 def test_nothing_run_is_empty_records(tmp_path, utterances):

@@ -100,15 +100,60 @@ def test_shared_records_have_no_transcripts_and_read_back_equal(folders, tmp_pat
     pd.testing.assert_frame_equal(back.runs, found.runs)
     assert set(found.predictions) - set(back.predictions) == {"reference", "hypothesis"}
     assert json.loads((shared / "about.json").read_text())["contributor"] == "someone"
-    records.share(found.only(run_id="a"), shared, {})
-    assert len(records.read_shared(shared).runs) == 1
+
+
+def test_sharing_adds_and_never_drops(folders, tmp_path):
+    found = records.read_records(folders)
+    shared = records.share(found, tmp_path / "results" / "someone", {})
+    again = found.only(run_id="a")
+    records.share(Records(again.runs.assign(accuracy=0.25), again.history, again.predictions), shared, {})
+    back = records.read_shared(shared)
+    assert sorted(back.runs["run_id"]) == ["a", "b", "c", "d"]
+    assert back.runs.set_index("run_id")["accuracy"]["a"] == 0.25
+    assert len(back.predictions) == len(found.predictions) and len(back.history) == len(found.history)
+
+
+def test_of_an_error_only_its_kind_is_shared(folders, tmp_path):
+    """Messages quote transcripts and paths."""
+    failed = records.read_run(folders[3]) | {"error": "ValueError: '7' in 'WE MEET AT 7': not among the 28 characters"}
+    write_json(folders[3] / "run.json", failed)
+    shared = records.share(records.read_records(folders), tmp_path / "someone", {})
+    errors = pd.read_parquet(shared / "runs.parquet").set_index("run_id")["error"]
+    assert errors["d"] == "ValueError" and errors.drop("d").isna().all()
+    assert records._kind("batch of Ses01F_impro01_F000 …") == "error"
+
+
+@pytest.mark.parametrize("name", ["a b", "me.new", "..", "ä", "x" * 65])
+def test_a_contributor_is_one_plain_word(folders, tmp_path, name):
+    with pytest.raises(RecordError, match="names no folder of results"):
+        records.share(records.read_records(folders), tmp_path / "results" / name, {})
+
+
+def test_records_of_before_have_the_defaults_of_newer_fields(folders, tmp_path):
+    found = records.read_records(folders)
+    shared = records.share(found, tmp_path / "someone", {})
+    old = pd.read_parquet(shared / "runs.parquet").drop(columns=["length_bucket", "processor"])
+    write_table(shared / "runs.parquet", old)
+    back = records.read_shared(shared).runs
+    assert set(back["length_bucket"]) == {1} and back["processor"].isna().all()
+
+
+def test_the_first_that_ended_is_kept_of_each_alpha_fold_and_seed(folders):
+    found = records.read_records(folders)
+    failed = found.runs.assign(run_id="new", status="failed").iloc[[0]]
+    both = Records(pd.concat([failed, found.runs]), found.history, found.predictions)
+    assert sorted(records.first_of_each(both).runs["run_id"]) == ["a", "b", "c", "d"]
 
 
 def test_shared_records_with_transcripts_are_refused(folders, tmp_path):
     shared = records.share(records.read_records(folders), tmp_path / "someone", {})
     table = pd.read_parquet(shared / "predictions.parquet")
     write_table(shared / "predictions.parquet", table.assign(reference="A B"))
-    with pytest.raises(RecordError, match="transcripts are not shared"):
+    with pytest.raises(RecordError, match="reference: transcripts are not shared"):
+        records.read_shared(shared)
+    write_table(shared / "predictions.parquet", table)
+    write_table(shared / "history.parquet", pd.read_parquet(shared / "history.parquet").assign(text="A B"))
+    with pytest.raises(RecordError, match=r"history\.parquet holds text"):
         records.read_shared(shared)
 
 

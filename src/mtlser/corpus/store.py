@@ -22,9 +22,11 @@ import pyarrow as pa
 from filelock import FileLock
 
 from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, read_audio
-from mtlser.storage import digest, whole_folder, write_table
+from mtlser.storage import digest, file_digest, whole_folder, write_table
 
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
+
+COLUMNS = ["utterance", "num_samples", "audio_sha256", "file_sha256"]
 
 Progress = Callable[[int, int], None]  # (done, total)
 
@@ -37,7 +39,7 @@ class StoreError(ValueError):
 class SpeechStore:
     """The audio of a corpus in a folder; `table` has a row for each utterance, in the order of what it was made of.
 
-    `table`: utterance, num_samples, audio_sha256 (`audio_digest`).
+    `table`: utterance, num_samples, audio_sha256 (`audio_digest`), file_sha256 (of the file's bytes).
     """
 
     folder: Path
@@ -141,11 +143,11 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     def decoded() -> Iterator[np.ndarray]:
         problems = []
-        for done, (name, samples) in enumerate(zip(names, _decode_each(paths), strict=True), start=1):
+        for done, (name, path, samples) in enumerate(zip(names, paths, _decode_each(paths), strict=True), start=1):
             if isinstance(samples, AudioError):
                 problems.append(samples)
             elif not problems:  # only to be named, from the first problem on
-                rows.append((name, len(samples), audio_digest(samples)))
+                rows.append((name, len(samples), audio_digest(samples), file_digest(path)))
                 yield samples
             if progress:
                 progress(done, len(paths))
@@ -154,7 +156,7 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     with whole_folder(folder) as partial:
         write_column(partial / "samples", decoded())
-        write_table(partial / "table.parquet", pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256"]))
+        write_table(partial / "table.parquet", pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _decode_each(paths: Sequence[str | Path]) -> Iterator[np.ndarray | AudioError]:

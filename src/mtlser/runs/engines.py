@@ -133,6 +133,7 @@ class _Crew:
                 run_id = None
         code = worker.wait()
         worker.stdin.close()
+        worker.stdout.close()
         if run_id is None or self._stopped:
             return False
         cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"

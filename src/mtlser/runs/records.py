@@ -142,16 +142,10 @@ def read_records(folders: Iterable[Path], source: str = "this machine") -> Recor
         if run_status(folder) in ("missing", "running"):
             continue
         run = read_run(folder)
-        row = {
-            "run_id": run["run_id"],
-            "status": run["status"],
-            **DEFAULTS,
-            **run["config"],
-            **(run.get("final") or {}),
-        }
+        row = dict.fromkeys(RUN_COLUMNS) | {name: run[name] for name in RUN_COLUMNS if name in run}
+        row |= DEFAULTS | run["config"] | (run.get("final") or {})
         row |= {f"{name}_digest": value for name, value in (run.get("inputs") or {}).items()}
         row["processor"] = (run.get("hardware") or {}).get("processor")
-        row |= {name: run.get(name) for name in RUN_COLUMNS if name not in row}
         runs.append({name: row.get(name) for name in RUN_COLUMNS})
         keys = {name: row[name] for name in RUN_KEYS}
         for name, tables in (("history", histories), ("predictions", predictions)):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mtlser import machine
 from mtlser.config import RECIPE_VERSION, RunConfig
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.model.multitask import MultitaskModel
@@ -121,9 +122,9 @@ def _describe(config: RunConfig, inputs: RunInputs) -> dict:
         "instrument": inputs.instrument,
         "num_train": len(inputs.train),
         "num_test": len(inputs.test),
-        "versions": records.versions(),
-        "hardware": records.hardware(),
-        "revision": records.revision(),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(),
+        "revision": machine.revision(),
         "launched_by": inputs.launched_by,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
