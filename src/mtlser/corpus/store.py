@@ -22,7 +22,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, read_audio
-from mtlser.storage import digest, whole_folder, write_table
+from mtlser.storage import digest, file_digest, whole_folder, write_table
 
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
 
@@ -37,7 +37,7 @@ class StoreError(ValueError):
 class SpeechStore:
     """The audio of a corpus in a folder; `table` has a row for each utterance, in the order of what it was made of.
 
-    `table`: utterance, num_samples, audio_sha256 (`audio_digest`).
+    `table`: utterance, num_samples, audio_sha256 (`audio_digest`), file_sha256 (of the file's bytes).
     """
 
     folder: Path
@@ -141,11 +141,12 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     def decoded() -> Iterator[np.ndarray]:
         problems = []
-        for done, (name, samples) in enumerate(zip(names, _decode_each(paths), strict=True), start=1):
-            if isinstance(samples, AudioError):
-                problems.append(samples)
-            elif not problems:  # only to be named, from the first problem on
-                rows.append((name, len(samples), audio_digest(samples)))
+        for done, (name, found) in enumerate(zip(names, _decode_each(paths), strict=True), start=1):
+            if isinstance(found, AudioError):
+                problems.append(found)
+            elif not problems:  # from the first problem on, files are read only to name those that can't be
+                samples, of_file = found
+                rows.append((name, len(samples), audio_digest(samples), of_file))
                 yield samples
             if progress:
                 progress(done, len(paths))
@@ -154,17 +155,19 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     with whole_folder(folder) as partial:
         write_column(partial / "samples", decoded())
-        write_table(partial / "table.parquet", pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256"]))
+        table = pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256", "file_sha256"])
+        write_table(partial / "table.parquet", table)
 
 
-def _decode_each(paths: Sequence[str | Path]) -> Iterator[np.ndarray | AudioError]:
-    """int16 samples of each file in order, read by several threads: reading is often waiting for a network's disk."""
+def _decode_each(paths: Sequence[str | Path]) -> Iterator[tuple[np.ndarray, str] | AudioError]:
+    """int16 samples and file digest of each, in order, by several threads: reading often waits for a network's disk."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         yield from pool.map(_decode, paths)
 
 
-def _decode(path: str | Path) -> np.ndarray | AudioError:
+def _decode(path: str | Path) -> tuple[np.ndarray, str] | AudioError:
     try:
-        return np.round(read_audio(path) * 32768.0).clip(-32768, 32767).astype(np.int16)
+        samples = np.round(read_audio(path) * 32768.0).clip(-32768, 32767).astype(np.int16)
     except AudioError as error:
         return error
+    return samples, file_digest(path)

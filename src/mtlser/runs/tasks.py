@@ -29,12 +29,14 @@ def make_task(plan: Plan, run: PlannedRun, store: Path) -> dict:
         "test": list(run.fold.test),
         "backbone": plan.settings.backbone or plan.preset.backbone,
         "backbone_revision": plan.preset.backbone_revision,
-        "digests": run.digests,
-        "corpus": plan.corpus_name,
-        "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
+        "record": {
+            "inputs": run.digests,
+            "corpus": plan.corpus_name,
+            "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
+            "launched_by": f"engine {plan.settings.engine}",
+        },
         "folder": str(run.folder),
         "keep_weights": run.keep_weights,
-        "launched_by": f"engine {plan.settings.engine}",
     }
 
 
@@ -60,10 +62,7 @@ def execute(task: dict, progress=None) -> str:
             test=np.sort(dataset.indices(task["test"])),
             backbone=task["backbone"],
             backbone_revision=task["backbone_revision"],
-            digests=task["digests"],
-            corpus=task["corpus"],
-            instrument=task["instrument"],
-            launched_by=task["launched_by"],
+            record=task["record"],
         )
         config = RunConfig.from_dict(task["config"])
         return train(config, inputs, folder, keep_weights=task["keep_weights"], progress=progress)
