@@ -145,6 +145,16 @@ def test_extreme_logits_give_a_finite_loss_and_broken_ones_are_not_hidden():
     assert not broken.total.isfinite()
 
 
+def test_at_alpha_zero_a_ctc_loss_that_is_not_finite_takes_no_part():
+    batch = inputs(requires_grad=True)
+    broken = batch | {"ctc_logits": batch["ctc_logits"] * float("nan")}
+    loss = multitask_loss(**broken, alpha=0.0)
+    assert loss.ctc.isnan() and torch.equal(loss.total, loss.ce)
+    loss.total.backward()
+    assert batch["emotion_logits"].grad.isfinite().all() and batch["ctc_logits"].grad is None
+    assert not multitask_loss(**broken, alpha=0.1).total.isfinite()
+
+
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="alpha"):
         multitask_loss(**inputs(), alpha=-0.1)

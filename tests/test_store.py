@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ def test_samples_are_the_files_own(utterances, store):
         samples = store.samples(index)
         assert samples.dtype == np.int16 and len(samples) == store.table["num_samples"][index]
         np.testing.assert_array_equal(samples, soundfile.read(wav, dtype="int16")[0])
+        assert store.table["file_sha256"][index] == hashlib.sha256(Path(wav).read_bytes()).hexdigest()
         assert store.table["audio_sha256"][index] == hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
 
 

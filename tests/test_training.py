@@ -26,7 +26,7 @@ def inputs(tmp_path_factory):
     is_test = (utterances["speaker"] == "Ses02M").to_numpy()
     return RunInputs(
         run_id="a-run", dataset=speech, train=np.flatnonzero(~is_test), test=np.flatnonzero(is_test),
-        backbone=str(tiny_backbone(folder / "backbone")), backbone_revision=None, digests={}, corpus="tones",
+        backbone=str(tiny_backbone(folder / "backbone")), backbone_revision=None, record={"corpus": "tones"},
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_a_run_leaves_complete_records(inputs, tmp_path, freeze):
     events = []
     assert train(config, inputs, tmp_path, keep_weights=True, progress=events.append) == "done"
     run, (history, predictions) = read_run(tmp_path), tables(tmp_path)
-    assert run["status"] == "done" and run["config"] == config.to_dict()
+    assert run["status"] == "done" and run["config"] == config.to_dict() and run["corpus"] == "tones"
     assert history["epoch"].tolist() == [1, 2, 3] == [event["epoch"] for event in events]
     assert np.isfinite(history.to_numpy(dtype=float)).all()
     assert predictions["utterance"].tolist() == inputs.dataset.table["utterance"].iloc[inputs.test].tolist()
@@ -198,7 +198,7 @@ def test_the_longest_utterance_of_iemocap_is_a_micro_batch_of_its_own(tmp_path):
     noise = np.random.default_rng(3).normal(0, 0.1, int(34.139 * 16_000)).astype(np.float32)
     soundfile.write(utterances["wav"][5], noise, 16_000, subtype="PCM_16")
     speech = build_dataset(utterances, tmp_path / "cache")
-    inputs = RunInputs("a-run", speech, np.arange(8), np.arange(8), str(tiny_backbone(tmp_path / "b")), None, {}, "")
+    inputs = RunInputs("a-run", speech, np.arange(8), np.arange(8), str(tiny_backbone(tmp_path / "b")), None)
     split, parts = gradients_and_parts(inputs, tmp_path, inputs.train, micro_batch_seconds=34.139)
     assert [5] in parts and sorted(sum(parts, [])) == list(range(8)) and len(parts) == 2
     no_limit = {"micro_batch_seconds": 999.0, "micro_batch_padding_seconds": 999.0}

@@ -26,8 +26,6 @@ from mtlser.storage import digest, file_digest, whole_folder, write_table
 
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
 
-COLUMNS = ["utterance", "num_samples", "audio_sha256", "file_sha256"]
-
 Progress = Callable[[int, int], None]  # (done, total)
 
 
@@ -143,11 +141,12 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     def decoded() -> Iterator[np.ndarray]:
         problems = []
-        for done, (name, path, samples) in enumerate(zip(names, paths, _decode_each(paths), strict=True), start=1):
-            if isinstance(samples, AudioError):
-                problems.append(samples)
-            elif not problems:  # only to be named, from the first problem on
-                rows.append((name, len(samples), audio_digest(samples), file_digest(path)))
+        for done, (name, found) in enumerate(zip(names, _decode_each(paths), strict=True), start=1):
+            if isinstance(found, AudioError):
+                problems.append(found)
+            elif not problems:  # from the first problem on, files are read only to name those that can't be
+                samples, of_file = found
+                rows.append((name, len(samples), audio_digest(samples), of_file))
                 yield samples
             if progress:
                 progress(done, len(paths))
@@ -156,17 +155,19 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     with whole_folder(folder) as partial:
         write_column(partial / "samples", decoded())
-        write_table(partial / "table.parquet", pd.DataFrame(rows, columns=COLUMNS))
+        table = pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256", "file_sha256"])
+        write_table(partial / "table.parquet", table)
 
 
-def _decode_each(paths: Sequence[str | Path]) -> Iterator[np.ndarray | AudioError]:
-    """int16 samples of each file in order, read by several threads: reading is often waiting for a network's disk."""
+def _decode_each(paths: Sequence[str | Path]) -> Iterator[tuple[np.ndarray, str] | AudioError]:
+    """int16 samples and file digest of each, in order, by several threads: reading often waits for a network's disk."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         yield from pool.map(_decode, paths)
 
 
-def _decode(path: str | Path) -> np.ndarray | AudioError:
+def _decode(path: str | Path) -> tuple[np.ndarray, str] | AudioError:
     try:
-        return np.round(read_audio(path) * 32768.0).clip(-32768, 32767).astype(np.int16)
+        samples = np.round(read_audio(path) * 32768.0).clip(-32768, 32767).astype(np.int16)
     except AudioError as error:
         return error
+    return samples, file_digest(path)

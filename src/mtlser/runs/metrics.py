@@ -1,7 +1,7 @@
 """Accuracy as Eq. 4, unweighted accuracy, macro-F1, confusion matrix, word error rate as Eq. 5, character error rate.
 
-Emotions are given as names of `config.EMOTIONS` or as their positions. scikit-learn calls the weighted accuracy of this
-field `accuracy_score` and its unweighted accuracy `balanced_accuracy_score`.
+Emotions are given as names of `config.EMOTIONS` or as their positions. scikit-learn, imported when first asked, calls
+the weighted accuracy of this field `accuracy_score` and its unweighted accuracy `balanced_accuracy_score`.
 """
 
 from __future__ import annotations
@@ -18,24 +18,28 @@ from mtlser.config import EMOTIONS
 _POSITION = {emotion: position for position, emotion in enumerate(EMOTIONS)}
 
 
-def _positions(emotions: Sequence[str | int]) -> np.ndarray:
-    """Positions in EMOTIONS, shape (N,). Raises ValueError that lists what is not one of the four."""
-    unknown = {emotion for emotion in emotions if emotion not in _POSITION and emotion not in _POSITION.values()}
+def _positions(labels: Sequence[str | int], predictions: Sequence[str | int]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in EMOTIONS of both, each (N,).
+
+    Raises ValueError for no utterances, different numbers of them, or an unknown emotion, which it names.
+    """
+    if len(labels) != len(predictions) or len(labels) == 0:
+        raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions: need the same number, at least 1")
+    unknown = {emotion for emotion in (*labels, *predictions) if emotion not in (*_POSITION, *_POSITION.values())}
     if unknown:
         raise ValueError(f"not one of {', '.join(EMOTIONS)} or 0 to 3: {sorted(map(str, unknown))}")
-    return np.array([_POSITION.get(emotion, emotion) for emotion in emotions], dtype=int)
+    labels, predictions = ([_POSITION.get(e, e) for e in emotions] for emotions in (labels, predictions))
+    return np.array(labels, dtype=int), np.array(predictions, dtype=int)
 
 
 def confusion(labels: Sequence[str | int], predictions: Sequence[str | int]) -> np.ndarray:
     """Counts, shape (E, E): row = true emotion, column = predicted, both in the order of EMOTIONS.
 
-    Raises ValueError for no utterances, different numbers of them, or an unknown emotion.
+    Raises ValueError, as all of these, for no utterances, different numbers of them, or an unknown emotion.
     """
-    if len(labels) != len(predictions) or len(labels) == 0:
-        raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions: need the same number, at least 1")
-    counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), dtype=int)
-    np.add.at(counts, (_positions(labels), _positions(predictions)), 1)
-    return counts
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(*_positions(labels, predictions), labels=list(_POSITION.values()))
 
 
 def weighted_accuracy(
@@ -45,25 +49,25 @@ def weighted_accuracy(
 
     `num_total` is the denominator where it is not the number of utterances given (Eq. 4 divides by all 5531).
     """
-    counts = confusion(labels, predictions)
-    if num_total is not None and num_total < counts.sum():
-        raise ValueError(f"num_total={num_total} is below the {counts.sum()} utterances given")
-    return float(np.trace(counts) / (num_total or counts.sum()))
+    true, predicted = _positions(labels, predictions)
+    if num_total is not None and num_total < len(true):
+        raise ValueError(f"num_total={num_total} is below the {len(true)} utterances given")
+    return float((true == predicted).sum() / (num_total or len(true)))
 
 
 def unweighted_accuracy(labels: Sequence[str | int], predictions: Sequence[str | int]) -> float:
     """Recall averaged over the emotions that occur among the labels: UA. Not in the paper."""
-    counts = confusion(labels, predictions)
-    present = counts.sum(axis=1) > 0
-    return float(np.mean(np.diag(counts)[present] / counts.sum(axis=1)[present]))
+    from sklearn.metrics import recall_score
+
+    true, predicted = _positions(labels, predictions)
+    return float(recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
 
 
 def macro_f1(labels: Sequence[str | int], predictions: Sequence[str | int]) -> float:
     """F1 averaged over the emotions that occur among labels or predictions. Not in the paper."""
-    counts = confusion(labels, predictions)
-    sizes = counts.sum(axis=0) + counts.sum(axis=1)  # of an emotion: predicted + true = 2 TP + FP + FN
-    present = sizes > 0
-    return float(np.mean(2 * np.diag(counts)[present] / sizes[present]))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(*_positions(labels, predictions), average="macro", zero_division=0))
 
 
 def _with_reference(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,10 +47,7 @@ class RunInputs:
     test: np.ndarray
     backbone: str
     backbone_revision: str | None
-    digests: dict[str, str]
-    corpus: str  # in words, e.g. "pocket corpus (synthetic)"
-    instrument: str | None = None  # name of the frozen instrument, where the run is measured with one
-    launched_by: str = "mtlser"
+    record: dict = field(default_factory=dict)  # what `run.json` says of them: digests, corpus, who launched it …
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_ratio: float) -> float:
@@ -117,15 +114,12 @@ def _describe(config: RunConfig, inputs: RunInputs) -> dict:
         "status": "running",
         "config": config.to_dict(),
         "recipe_version": RECIPE_VERSION,
-        "inputs": inputs.digests,
-        "corpus": inputs.corpus,
-        "instrument": inputs.instrument,
+        **inputs.record,
         "num_train": len(inputs.train),
         "num_test": len(inputs.test),
         "versions": machine.versions(),
         "hardware": machine.hardware(),
         "revision": machine.revision(),
-        "launched_by": inputs.launched_by,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
