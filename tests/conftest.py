@@ -18,7 +18,6 @@ import release_tree  # noqa: E402
 import smoke  # noqa: E402
 from mtlser import forkserver  # noqa: E402
 
-
 # The same examples on every machine; no deadline, since two cores may be busy with something else.
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("book")

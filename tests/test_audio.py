@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 
 import numpy as np
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import Wav2Vec2FeatureExtractor
 
 from mtlser.corpus import audio
-from mtlser.corpus.audio import AudioError, AudioFilesError
+from mtlser.corpus.audio import AudioError
 
 
 def tone(num_samples: int, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
@@ -115,47 +113,6 @@ def test_headers_name_every_problem_in_order(tmp_path):
     piped[4:8] = b"\xff\xff\xff\xff"
     (tmp_path / "piped.wav").write_bytes(piped)
     assert not audio.audio_problems([tmp_path / "piped.wav"])
-
-
-def test_digests_are_of_the_bytes_and_report_progress(tmp_path):
-    paths = [tmp_path / f"{n}.wav" for n in range(5)]
-    for n, path in enumerate(paths):
-        audio.write_wav(path, tone(100 + n))
-    seen = []
-    digests = audio.digest_audio(paths, lambda done, total: seen.append((done, total)))
-    assert digests == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    assert seen == [(n, 5) for n in range(1, 6)]
-    assert audio.digest_audio([]) == []
-
-
-def test_a_file_is_read_again_only_after_a_change(tmp_path, monkeypatch):
-    path, others, opened = tmp_path / "a.wav", tmp_path / "b.wav", []
-    audio.write_wav(path, tone(100))
-    audio.write_wav(others, 0.5 * tone(100))
-    original = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *given: opened.append(1) or original(*given))
-    assert audio.digest_audio([path]) == audio.digest_audio([path]) and len(opened) == 1
-    assert not audio.audio_problems([path]) and not audio.audio_problems([path])
-    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
-    path.write_bytes(others.read_bytes())  # of the same size
-    os.utime(path, ns=times)  # and, as some tools leave it, of the same time
-    assert audio.digest_audio([path]) == audio.digest_audio([others])
-    path.write_bytes(b"")
-    assert [problem.reason for problem in audio.audio_problems([path])] == ["is empty (0 bytes)"]
-    with pytest.raises(AudioFilesError, match="empty"):
-        audio.digest_audio([path])
-    audio.write_wav(path, tone(100))
-    assert not audio.audio_problems([path])
-
-
-def test_digests_list_all_missing_files_at_once(tmp_path):
-    paths = [tmp_path / f"{n:02}.wav" for n in range(25)]
-    with pytest.raises(AudioFilesError) as caught:
-        audio.digest_audio(paths)
-    message = str(caught.value)
-    assert message.startswith("25 of 25 audio files are missing or can't be used:")
-    assert "00.wav" in message and "19.wav" in message and "20.wav" not in message and "5 more" in message
-    assert [problem.path for problem in caught.value.problems] == [str(path) for path in paths]
 
 
 def test_normalised_as_the_feature_extractor_does():

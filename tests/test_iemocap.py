@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtlser.corpus import iemocap
+from mtlser.corpus import iemocap, release_counts
 from mtlser.corpus.iemocap import ReleaseDiffers, ReleaseError, load_release
-from release_tree import FINGERPRINT, Turn, emotion_of, fingerprint, known_counts, write_turns
 from mtlser.corpus.text import normalise
+from release_tree import FINGERPRINT, Turn, emotion_of, fingerprint, known_counts, write_turns
 
 LABELS, TRANSCRIPTIONS = "dialog/EmoEvaluation", "dialog/transcriptions"
 
@@ -97,10 +97,10 @@ def test_known_tree_loads_and_checks_within_seconds(known_tree):
 
 def test_known_tree_has_the_known_counts(known_tree):
     utterances = load_release(known_tree.release, expected=known_tree.expected)
-    counts = iemocap.count_utterances(utterances)
+    counts = release_counts.count_utterances(utterances)
     assert counts.pop(FINGERPRINT) == known_tree.expected[FINGERPRINT]
     known = known_counts()
-    assert known.pop(FINGERPRINT) == iemocap.iemocap_counts()[FINGERPRINT]
+    assert known.pop(FINGERPRINT) == release_counts.iemocap_counts()[FINGERPRINT]
     assert counts == known
     assert Counter(turn.code for turn in known_tree.turns) >= Counter(hap=595, exc=1041)
     assert (utterances["transcript"].map(normalise) == "").sum() == 31

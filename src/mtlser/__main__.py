@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from mtlser.corpus.audio import AudioError
     from mtlser.corpus.iemocap import ReleaseError
-    from mtlser.model.backbone import BackboneError
     from mtlser.corpus.store import StoreError
+    from mtlser.model.backbone import BackboneError
     from mtlser.runs.corpora import NoRelease
     from mtlser.runs.engines import RunsFailed
     from mtlser.runs.records import RecordError
@@ -105,11 +105,7 @@ def _corpus(options: argparse.Namespace) -> int:
     from mtlser.corpus.iemocap import fingerprint
     from mtlser.runs.corpora import load_utterances
 
-    def show(done: int, total: int) -> None:
-        if done == total or done % 100 == 0:
-            print(f"synthesised {done} of {total} utterances", file=sys.stderr)
-
-    utterances = load_utterances(options.preset, _settings(), progress=show)
+    utterances = load_utterances(options.preset, _settings())
     counts = utterances["emotion"].value_counts().to_dict()
     print(f"{len(utterances)} utterances of {utterances['speaker'].nunique()} speakers: {counts}")
     print(f"fingerprint {fingerprint(utterances)}")

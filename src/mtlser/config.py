@@ -25,6 +25,9 @@ ALPHAS = (0.0, 0.001, 0.01, 0.1, 1.0)
 # Raised whenever the arithmetic of training changes, so that records of different arithmetic are never mixed.
 RECIPE_VERSION = 1
 
+# Raised whenever the same settings give another pocket corpus.
+POCKET_GENERATOR_VERSION = 2
+
 Protocol = Literal["speaker", "released", "session"]
 PROTOCOLS: tuple[Protocol, ...] = ("speaker", "released", "session")
 
@@ -182,6 +185,7 @@ _POCKET_RUN = RunConfig(
     mask_time_length=4,  # 160 ms of the pocket model's 40 ms frames, near the 200 ms of base
     length_bucket=16,  # a fifth of a plainly shuffled batch is padding; so is a fifth of its step
 )
+
 
 @dataclass(frozen=True)
 class PilotConfig:

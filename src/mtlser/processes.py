@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 INTERRUPTED = "Interrupted. What was finished is kept; the same command goes on from there."  # what Ctrl-C prints
 
@@ -11,6 +12,12 @@ INTERRUPTED = "Interrupted. What was finished is kept; the same command goes on 
 def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def library_environment() -> dict[str, str]:
+    """This process's environment for a `python -m mtlser…` of this very library, which need not be installed."""
+    folders = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 def keep_freed_memory() -> None:

@@ -5,13 +5,11 @@ Legend of shapes: S samples.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -31,8 +29,6 @@ RIFF_SLACK_BYTES = 64
 
 # Reading is waiting for a disk, often a network's, so that more threads than cores help.
 NUM_THREADS = 8
-
-Progress = Callable[[int, int], None]  # (done, total)
 
 
 class AudioError(ValueError):
@@ -136,54 +132,8 @@ def write_wav(path: str | Path, samples: np.ndarray) -> None:
 
 def audio_problems(paths: Iterable[str | Path]) -> list[AudioError]:
     """One AudioError for each file that isn't readable, non-empty, mono 16 kHz audio by its header, in order."""
-    return [problem for problem in _read_each(_header_problem, paths) if problem is not None]
-
-
-def digest_audio(paths: Iterable[str | Path], progress: Progress | None = None) -> list[str]:
-    """SHA-256 of each file's bytes, in order. `progress(done, total)` is called as files finish.
-
-    Raises AudioFilesError that lists every file that is missing, unreadable or of zero bytes.
-    """
-    paths = list(paths)
-    digests: list[str] = []
-    problems: list[AudioError] = []
-    for done, result in enumerate(_read_each(_digest_file, paths), start=1):
-        (problems if isinstance(result, AudioError) else digests).append(result)
-        if progress:
-            progress(done, len(paths))
-    if problems:
-        raise AudioFilesError(problems, len(paths))
-    return digests
-
-
-_found: dict[tuple, Any] = {}  # what this process read of a file, by the reader and the file's state
-
-
-def _read_each(read: Callable[[str | Path], Any], paths: Iterable[str | Path]) -> Iterator[Any]:
-    """`read` of each file, in order and in several threads; remembered while a file's size, times and place stay.
-
-    What makes a file unusable, an AudioError, is not remembered.
-    """
-    paths = list(paths)
-    states = [_state(path) for path in paths]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        reading = [
-            None if (read, state) in _found else pool.submit(read, path)
-            for path, state in zip(paths, states, strict=True)
-        ]
-        for state, future in zip(states, reading, strict=True):
-            result = _found[read, state] if future is None else future.result()
-            if state is not None and not isinstance(result, AudioError):
-                _found[read, state] = result
-            yield result
-
-
-def _state(path: str | Path) -> tuple | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return [problem for problem in pool.map(_header_problem, paths) if problem is not None]
 
 
 def _header_problem(path: str | Path) -> AudioError | None:
@@ -207,16 +157,6 @@ def _cut_short(path: str | Path) -> AudioError | None:
     if is_known and size + RIFF_SLACK_BYTES < promised:
         return AudioError(path, f"is cut short: {size} of {promised} bytes")
     return None
-
-
-def _digest_file(path: str | Path) -> str | AudioError:
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                return AudioError(path, "is empty (0 bytes)")
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return AudioError(path, _why_unreadable(path, error))
 
 
 def _why_unreadable(path: str | Path, error: Exception) -> str:

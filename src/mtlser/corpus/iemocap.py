@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from mtlser.config import DATA_FOLDER, EMOTIONS
 from mtlser.corpus.audio import AudioError, audio_problems, describe_problems
+from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER
+from mtlser.corpus.release_counts import (
+    EXPECTED_KEYS,
+    Findings,
+    compare,
+    fingerprint,
+    format_table,
+    iemocap_counts,
+    row_of,
+)
 
-RELEASE_FOLDER = "IEMOCAP_full_release"
-MANIFEST = "pocket_manifest.json"
+__all__ = ["ReleaseDiffers", "ReleaseError", "find_release", "fingerprint", "load_release"]
+
 NUM_SESSIONS = 5
-FINGERPRINT = "sha256_of_sorted_utterance_emotion_lines"
 COLUMNS = ["utterance", "dialog", "session", "speaker", "emotion", "transcript", "wav", "start_seconds", "end_seconds"]
 
 # Section 4.1: four classes, excited merged into happy. None: a code of the release that the paper leaves out.
@@ -34,8 +40,6 @@ _LABEL = re.compile(
 # Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.    Stray lines ("M: …") have no such id.
 _TRANSCRIPT = re.compile(r"(Ses\w+)\s*(?:\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s*:?|:)(.*)")
 
-_GROUPS = {"by_session": "session", "by_speaker": "speaker", "by_released_fold": "released fold"}
-_EXPECTED_KEYS = ("total", "by_emotion", "by_dialog_kind", *_GROUPS, "num_dialogs", FINGERPRINT)
 
 _log = logging.getLogger(__name__)
 
@@ -57,14 +61,6 @@ class ReleaseDiffers(ReleaseError):
         self.table = table
 
 
-@dataclass
-class _Findings:
-    """What reading met besides utterances; `differences` alone refuse a copy, `hints` explain a refusal."""
-
-    differences: list[dict] = field(default_factory=list)
-    hints: list[dict] = field(default_factory=list)
-
-
 def load_release(path: str | Path, *, allow_different: bool = False, expected: Mapping | None = None) -> pd.DataFrame:
     """The utterances of the four classes, sorted by id, columns COLUMNS; `wav` is a path, times are in the dialog.
 
@@ -82,7 +78,7 @@ def load_release(path: str | Path, *, allow_different: bool = False, expected: M
     utterances, findings = _read_utterances(release)
     problems = audio_problems(utterances["wav"])
     wav_report = describe_problems(problems, len(utterances)) if problems else ""
-    table = _compare(utterances, expected, findings)
+    table = compare(utterances, expected, findings)
     if len(table):
         if not allow_different:
             rows = [*table.to_dict("records"), *_wav_rows(utterances, problems)]
@@ -105,56 +101,6 @@ def find_release(path: str | Path) -> Path:
     raise ReleaseError(f"{path} {state} {inside}: give the release folder or its parent")
 
 
-def fingerprint(utterances: pd.DataFrame) -> str:
-    """SHA-256 of the sorted lines `<utterance id> <emotion>` joined by newlines."""
-    pairs = zip(utterances["utterance"], utterances["emotion"], strict=True)
-    lines = sorted(f"{utterance} {emotion}" for utterance, emotion in pairs)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def count_utterances(utterances: pd.DataFrame) -> dict:
-    """Counts and fingerprint in the shape of data/iemocap_counts.json."""
-    kinds = utterances["dialog"].str.contains("_impro").map({True: "impro", False: "script"})
-    groups = {"by_session": utterances["session"], "by_speaker": utterances["speaker"]}
-    groups["by_released_fold"] = utterances["dialog"].str[3:6]
-    return {
-        "total": len(utterances),
-        "by_emotion": _tally(utterances["emotion"]),
-        "by_dialog_kind": _tally(kinds),
-        **{
-            name: {group: _tally(rows) | {"total": len(rows)} for group, rows in utterances["emotion"].groupby(keys)}
-            for name, keys in groups.items()
-        },
-        "num_dialogs": utterances["dialog"].nunique(),
-        FINGERPRINT: fingerprint(utterances),
-    }
-
-
-def iemocap_counts() -> dict:
-    """What is known of IEMOCAP's four classes: data/iemocap_counts.json."""
-    return json.loads((DATA_FOLDER / "iemocap_counts.json").read_text(encoding="utf-8"))
-
-
-def format_table(table: pd.DataFrame) -> str:
-    """The difference table as text: hashes and long lists of dialogs are cut; `ReleaseDiffers.table` has them whole."""
-    rows = [("what", "expected", "found", "dialogs")]
-    for row in table.itertuples(index=False):
-        rows.append((row.what, _cut_hash(row.expected), _cut_hash(row.found), _cut_list(row.dialogs)))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)] + [0]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _cut_hash(value: object) -> str:
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-def _cut_list(dialogs: str) -> str:
-    names = dialogs.split()
-    if not names or not names[0].startswith("Ses") or len(names) <= 4:
-        return dialogs
-    return f"{' '.join(names[:3])} … {names[-1]} ({len(names)} dialogs)"
-
-
 def _expectation(release: Path, expected: Mapping | None) -> tuple[Mapping, str]:
     manifest = release / MANIFEST
     source = "the expected counts"
@@ -166,14 +112,14 @@ def _expectation(release: Path, expected: Mapping | None) -> tuple[Mapping, str]
             raise ReleaseError(f"{manifest} is not JSON ({error}); make the pocket corpus again") from error
     elif expected is None:
         expected, source = iemocap_counts(), "the known counts of IEMOCAP"
-    missing = [key for key in _EXPECTED_KEYS if key not in expected]
+    missing = [key for key in EXPECTED_KEYS if key not in expected]
     if missing:
         raise ReleaseError(f"{release}: {source} lack {', '.join(missing)}")
     return expected, source
 
 
-def _read_utterances(release: Path) -> tuple[pd.DataFrame, _Findings]:
-    findings = _Findings()
+def _read_utterances(release: Path) -> tuple[pd.DataFrame, Findings]:
+    findings = Findings()
     rows: list[dict] = []
     for number in range(1, NUM_SESSIONS + 1):
         session = release / f"Session{number}"
@@ -186,9 +132,9 @@ def _read_utterances(release: Path) -> tuple[pd.DataFrame, _Findings]:
     return utterances.astype({column: "str" for column in text_columns}), findings
 
 
-def _read_session(session: Path, findings: _Findings) -> list[dict]:
+def _read_session(session: Path, findings: Findings) -> list[dict]:
     if not session.is_dir():
-        findings.hints.append(_row(f"folder {session.name}", "present", "missing"))
+        findings.hints.append(row_of(f"folder {session.name}", "present", "missing"))
         return []
     labels = _names(session / "dialog" / "EmoEvaluation", findings, "Ses*.txt")
     transcribed = _names(session / "dialog" / "transcriptions", findings, "Ses*.txt")
@@ -200,7 +146,7 @@ def _read_session(session: Path, findings: _Findings) -> list[dict]:
     ):
         if lacking:
             found = f"{len(lacking)} missing"
-            findings.hints.append(_row(f"{what}, {session.name}", "one per dialog", found, sorted(lacking)))
+            findings.hints.append(row_of(f"{what}, {session.name}", "one per dialog", found, sorted(lacking)))
     rows = []
     for dialog, file in labels.items():
         transcripts = _read_transcripts(transcribed[dialog], findings) if dialog in transcribed else {}
@@ -211,11 +157,11 @@ def _read_session(session: Path, findings: _Findings) -> list[dict]:
     return rows
 
 
-def _names(folder: Path, findings: _Findings, pattern: str) -> dict[str, Path]:
+def _names(folder: Path, findings: Findings, pattern: str) -> dict[str, Path]:
     """Dialog name -> file or folder, sorted. The pattern leaves out names that start with a dot, such as ._Ses01F…"""
     if not folder.is_dir():
         session = next(parent for parent in folder.parents if parent.name.startswith("Session"))
-        findings.hints.append(_row(f"folder {folder.relative_to(session.parent)}", "present", "missing"))
+        findings.hints.append(row_of(f"folder {folder.relative_to(session.parent)}", "present", "missing"))
         return {}
     is_file = pattern.endswith(".txt")
     paths = sorted(path for path in folder.glob(pattern) if path.is_file() == is_file)
@@ -248,7 +194,7 @@ def _read_labels(file: Path) -> Iterator[dict]:
         }
 
 
-def _read_transcripts(file: Path, findings: _Findings) -> dict[str, str]:
+def _read_transcripts(file: Path, findings: Findings) -> dict[str, str]:
     transcripts: dict[str, str] = {}
     for line in _lines(file):
         match = _TRANSCRIPT.match(line)
@@ -256,7 +202,7 @@ def _read_transcripts(file: Path, findings: _Findings) -> dict[str, str]:
             continue
         utterance, transcript = match[1], match[2].strip()
         if transcripts.setdefault(utterance, transcript) != transcript and "XX" not in utterance:
-            findings.differences.append(_row(f"transcripts of {utterance}", 1, "2 that differ", [file.stem]))
+            findings.differences.append(row_of(f"transcripts of {utterance}", 1, "2 that differ", [file.stem]))
     return transcripts
 
 
@@ -281,7 +227,7 @@ def _refuse_repeated(rows: list[dict]) -> None:
             raise ReleaseError(f"utterance {row['utterance']} is labelled twice: {first} and {row['place']}")
 
 
-def _match_transcripts(rows: list[dict], findings: _Findings) -> None:
+def _match_transcripts(rows: list[dict], findings: Findings) -> None:
     lacking: dict[str, list[str]] = {}
     for row in rows:
         if row["transcript"] is None:
@@ -289,74 +235,15 @@ def _match_transcripts(rows: list[dict], findings: _Findings) -> None:
             row["transcript"] = ""
         if row["dialog"] != row["file"]:
             what = f"dialog of {row['utterance']}"
-            findings.hints.append(_row(what, row["dialog"], row["file"], [row["file"]]))
+            findings.hints.append(row_of(what, row["dialog"], row["file"], [row["file"]]))
     for dialog, ids in lacking.items():
         num_labels = sum(row["dialog"] == dialog for row in rows)
         what = f"transcripts, {dialog}" + (f" ({', '.join(ids)})" if len(ids) <= 3 else "")
-        findings.differences.append(_row(what, num_labels, num_labels - len(ids), [dialog]))
-
-
-def _compare(utterances: pd.DataFrame, expected: Mapping, findings: _Findings) -> pd.DataFrame:
-    """Rows what, expected, found, dialogs; empty when nothing differs."""
-    found = count_utterances(utterances)
-    differing_folds = {
-        fold
-        for fold in expected["by_released_fold"].keys() | found["by_released_fold"].keys()
-        if expected["by_released_fold"].get(fold) != found["by_released_fold"].get(fold)
-    }
-    dialogs = utterances.drop_duplicates(["dialog", "speaker", "emotion"])
-    if differing_folds:  # what differs is in these dialogs, whatever else is counted
-        dialogs = dialogs[dialogs["dialog"].str[3:6].isin(differing_folds)]
-    rows = [
-        _row(what, want, have, sorted(set(dialogs.loc[selected(dialogs), "dialog"])))
-        for what, want, have, selected in _count_rows(expected, found)
-        if want != have
-    ]
-    rows += findings.differences
-    if expected[FINGERPRINT] != found[FINGERPRINT]:
-        row = _row("fingerprint", expected[FINGERPRINT], found[FINGERPRINT])
-        rows.append(row if rows else row | {"dialogs": "(counts agree: a hash can't tell which labels differ)"})
-    if rows:
-        rows += findings.hints
-    return pd.DataFrame(rows, columns=["what", "expected", "found", "dialogs"])
-
-
-def _count_rows(expected: Mapping, found: Mapping) -> Iterator[tuple]:
-    """(what, expected, found, which rows of a table it is about) for each number that is known."""
-
-    def everything(table):
-        return pd.Series(True, index=table.index)
-
-    yield "utterances", expected["total"], found["total"], everything
-    yield "dialogs", expected["num_dialogs"], found["num_dialogs"], everything
-    for kind in ("impro", "script"):
-        want, have = (counts["by_dialog_kind"].get(kind, 0) for counts in (expected, found))
-        yield f"utterances, {kind}", want, have, lambda t, kind=kind: t["dialog"].str.contains(f"_{kind}")
-    for emotion in EMOTIONS:
-        want, have = (counts["by_emotion"].get(emotion, 0) for counts in (expected, found))
-        yield f"utterances, {emotion}", want, have, lambda t, emotion=emotion: t["emotion"] == emotion
-    for key, name in _GROUPS.items():
-        for group in sorted(expected[key].keys() | found[key].keys()):
-            for emotion in ("total", *EMOTIONS):
-                want, have = (counts[key].get(group, {}).get(emotion, 0) for counts in (expected, found))
-                what = f"utterances, {name} {group}" + ("" if emotion == "total" else f", {emotion}")
-                yield what, want, have, lambda t, key=key, group=group: _group_of(t, key) == group
-
-
-def _group_of(table: pd.DataFrame, key: str) -> pd.Series:
-    return table["dialog"].str[3:6] if key == "by_released_fold" else table[key.removeprefix("by_")]
+        findings.differences.append(row_of(what, num_labels, num_labels - len(ids), [dialog]))
 
 
 def _wav_rows(utterances: pd.DataFrame, problems: list[AudioError]) -> list[dict]:
     if not problems:
         return []
     dialogs = sorted({Path(problem.path).parent.name for problem in problems})
-    return [_row("wavs that can be read", len(utterances), len(utterances) - len(problems), dialogs)]
-
-
-def _row(what: str, expected: object, found: object, dialogs: list[str] = ()) -> dict:
-    return {"what": what, "expected": expected, "found": found, "dialogs": " ".join(dialogs)}
-
-
-def _tally(values: pd.Series) -> dict[str, int]:
-    return {str(value): int(count) for value, count in values.value_counts().items()}
+    return [row_of("wavs that can be read", len(utterances), len(utterances) - len(problems), dialogs)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -18,19 +19,19 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from mtlser.config import SAMPLE_RATE_HZ, PocketCorpusConfig
+from mtlser.config import POCKET_GENERATOR_VERSION, SAMPLE_RATE_HZ, PocketCorpusConfig
 from mtlser.corpus import espeak
-from mtlser.corpus.audio import digest_audio, write_wav
-from mtlser.corpus.iemocap import MANIFEST, RELEASE_FOLDER, ReleaseError, count_utterances
+from mtlser.corpus.audio import write_wav
+from mtlser.corpus.iemocap import ReleaseError
+from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER, count_files, is_complete
 from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
-from mtlser.storage import digest, whole_folder, write_json
+from mtlser.corpus.release_counts import count_utterances
+from mtlser.storage import digest, file_digest, whole_folder, write_json
 
-__all__ = ["GENERATOR_VERSION", "bayes_accuracy", "is_complete", "plan_corpus", "write_release"]
+__all__ = ["bayes_accuracy", "is_complete", "plan_corpus", "write_release"]
 
 Progress = Callable[[int, int], None]  # (utterances done, total)
 
-# Raised whenever the same settings give another corpus.
-GENERATOR_VERSION = 2
 CUES = "pocket_cues.csv"
 
 _CUE_COLUMNS = ["utterance", "speaker", "emotion", "arousal", "valence", "text_kind", "voice", "rate_wpm", "pitch"]
@@ -70,22 +71,6 @@ def write_release(
     return release
 
 
-def is_complete(folder: str | Path, settings: PocketCorpusConfig) -> bool:
-    """Whether `folder` holds the whole pocket corpus of these settings: by its manifest, and no file missing."""
-    release = Path(folder) / RELEASE_FOLDER
-    try:
-        manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    same = (manifest.get("generator_version"), manifest.get("settings")) == (GENERATOR_VERSION, asdict(settings))
-    return same and manifest.get("num_files") == _count_files(release)
-
-
-def _count_files(release: Path) -> int:
-    """Files of the corpus besides the manifest, which is written last."""
-    return sum(len(files) for _, _, files in os.walk(release)) - (release / MANIFEST).is_file()
-
-
 def _make_release(release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None) -> None:
     """Writes the corpus beside its place, and swaps it in when whole."""
     old = release.with_name(f"{release.name}.old.partial")
@@ -111,13 +96,13 @@ def _write_corpus(release: Path, settings: PocketCorpusConfig, progress: Progres
 def _manifest(release: Path, plan: pd.DataFrame, settings: PocketCorpusConfig) -> dict:
     return {
         "kind": "pocket",
-        "generator_version": GENERATOR_VERSION,
+        "generator_version": POCKET_GENERATOR_VERSION,
         "settings": asdict(settings),
         "espeak_version": espeak.version(),
         "bayes_accuracy": bayes_accuracy(settings),
-        "num_files": _count_files(release),
+        "num_files": count_files(release),
         "seconds": round(float(plan["seconds"].sum()), 1),
-        "sha256_of_audio": digest(*digest_audio(plan["wav"])),
+        "sha256_of_audio": digest(*map(file_digest, plan["wav"])),
         **count_utterances(plan),
     }
 
@@ -247,3 +232,22 @@ def _write_oddities(release: Path) -> None:
 def _write_lines(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+def main() -> int:
+    """Writes the corpus that two arguments describe: a folder, and the settings as JSON. Says how far it is."""
+
+    def say(done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            print(f"synthesised {done} of {total} utterances", file=sys.stderr, flush=True)
+
+    try:
+        write_release(sys.argv[1], PocketCorpusConfig(**json.loads(sys.argv[2])), progress=say)
+    except (ReleaseError, espeak.EspeakError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

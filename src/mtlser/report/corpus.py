@@ -11,10 +11,10 @@ import pandas as pd
 from mtlser import paper
 from mtlser.config import DATA_FOLDER, EMOTIONS, PocketCorpusConfig, get_preset
 from mtlser.corpus.folds import audit, make_folds
-from mtlser.corpus.iemocap import count_utterances, iemocap_counts
 from mtlser.corpus.pocket_examples import Example
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, bayes_accuracy
 from mtlser.corpus.pocket_text import VALENCE_WORDS
+from mtlser.corpus.release_counts import count_utterances, iemocap_counts
 from mtlser.corpus.text import normalise, released_style
 from mtlser.report.display import Markdown
 from mtlser.report.sounds import Sound

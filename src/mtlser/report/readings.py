@@ -14,7 +14,7 @@ import pandas as pd
 
 from mtlser import paper
 from mtlser.config import get_preset
-from mtlser.corpus.iemocap import iemocap_counts
+from mtlser.corpus.release_counts import iemocap_counts
 from mtlser.report import claims, power, statistics, tables
 from mtlser.report.display import (
     Html,

@@ -9,7 +9,7 @@ import pandas as pd
 from mtlser import paper
 from mtlser.config import EMOTIONS, RunConfig, get_preset
 from mtlser.corpus.folds import Fold
-from mtlser.corpus.iemocap import iemocap_counts
+from mtlser.corpus.release_counts import iemocap_counts
 from mtlser.model.backbone import PUBLISHED, WEIGHT_FILES
 from mtlser.report import statistics
 from mtlser.report.display import GROUPS, NOT_RUN, NUM_FOLDS, finished_folds

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 
-from mtlser.config import Preset, get_preset
-from mtlser.corpus.iemocap import FINGERPRINT, fingerprint, iemocap_counts, load_release
+from mtlser.config import POCKET_GENERATOR_VERSION, PocketCorpusConfig, Preset, get_preset
+from mtlser.corpus.iemocap import ReleaseError, fingerprint, load_release
+from mtlser.corpus.manifest import RELEASE_FOLDER, is_complete
+from mtlser.corpus.release_counts import FINGERPRINT, iemocap_counts
 from mtlser.corpus.store import SpeechStore, store_audio
+from mtlser.processes import library_environment
 from mtlser.runs.identity import Content, changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
@@ -38,9 +43,7 @@ class Corpus:
         """Whether it can be read without making or being given anything."""
         if self.given is not None or self.preset.corpus is None:
             return self.given is not None or self.release is not None
-        from mtlser.corpus import pocket
-
-        return pocket.is_complete(self._pocket_folder, self.preset.corpus)
+        return is_complete(self._pocket_folder, self.preset.corpus)
 
     @property
     def _pocket_folder(self) -> Path:
@@ -52,7 +55,7 @@ class Corpus:
         """The table of `load_release`; a synthetic corpus is made first where it is missing."""
         return self.read() if self.given is None else self.given
 
-    def read(self, progress=None) -> pd.DataFrame:
+    def read(self) -> pd.DataFrame:
         """As `utterances`, read anew. Raises NoRelease for the iemocap preset without a release."""
         if self.preset.corpus is None:
             if self.release is None:
@@ -61,12 +64,9 @@ class Corpus:
                     "folder>; the licence is at https://sail.usc.edu/iemocap/"
                 )
             return load_release(self.release, allow_different=self.allow_different)
-        from mtlser.corpus import pocket
-
-        folder = self._pocket_folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            return load_release(pocket.write_release(folder, self.preset.corpus, progress=progress))
+        if not self.exists:
+            make_pocket_corpus(self._pocket_folder, self.preset.corpus)
+        return load_release(self._pocket_folder / RELEASE_FOLDER)
 
     @cached_property
     def store(self) -> SpeechStore:
@@ -86,10 +86,8 @@ class Corpus:
         Where a release is not here, the known one's.
         """
         if self.preset.corpus is not None:
-            from mtlser.corpus.pocket import GENERATOR_VERSION
-
             settings = (f"{name}={value!r}" for name, value in sorted(changed_fields(self.preset.corpus).items()))
-            return f"pocket-{digest(f'generator {GENERATOR_VERSION}', *settings)[:12]}"
+            return f"pocket-{digest(f'generator {POCKET_GENERATOR_VERSION}', *settings)[:12]}"
         known = fingerprint(self.utterances) if self.exists else iemocap_counts()[FINGERPRINT]
         return f"iemocap-{known[:12]}"
 
@@ -110,10 +108,25 @@ def corpus_of(preset: Preset, settings: Settings) -> Corpus:
     return _corpus(preset, settings.release, settings.allow_different, settings.artifacts.absolute())
 
 
-def load_utterances(preset: str | Preset = "pocket", settings: Settings | None = None, progress=None) -> pd.DataFrame:
+def make_pocket_corpus(folder: Path, settings: PocketCorpusConfig) -> None:
+    """Has a process of its own write the synthetic corpus: who reads a release needs no synthesiser.
+
+    What it says while it works goes to standard error. Raises ReleaseError with its last words where it fails.
+    """
+    command = [sys.executable, "-m", "mtlser.corpus.pocket", str(folder), json.dumps(asdict(settings))]
+    writer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=library_environment())
+    said = ""
+    with writer.stderr:
+        for said in writer.stderr:
+            sys.stderr.write(said)
+    if writer.wait():
+        raise ReleaseError(f"the pocket corpus is not made: {said.strip() or f'exit code {writer.returncode}'}")
+
+
+def load_utterances(preset: str | Preset = "pocket", settings: Settings | None = None) -> pd.DataFrame:
     """The preset's corpus as `load_release` gives it; a synthetic one is made first where it is missing.
 
     Raises NoRelease for the iemocap preset without a release.
     """
     chosen = get_preset(preset) if isinstance(preset, str) else preset
-    return corpus_of(chosen, settings or Settings.from_environment()).read(progress)
+    return corpus_of(chosen, settings or Settings.from_environment()).read()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mtlser.config import ConfigError
 from mtlser.model.backbone import find_backbone
-from mtlser.processes import num_cores
+from mtlser.processes import library_environment, num_cores
 from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.progress import Progress
 from mtlser.runs.records import ENDED, Records
@@ -142,8 +142,7 @@ class _Crew:
         return True
 
     def _start(self, number: int, log: Path) -> subprocess.Popen:
-        library = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1") | {"PYTHONPATH": library}
+        environment = library_environment() | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if self.gpus:
             gpu, shown = number % self.gpus, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
             environment["CUDA_VISIBLE_DEVICES"] = shown[gpu] if gpu < len(shown) and shown[0] else str(gpu)

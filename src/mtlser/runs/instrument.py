@@ -14,8 +14,15 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from mtlser.config import DATA_FOLDER, PRESETS, RECIPE_VERSION, PocketCorpusConfig, Preset, RunConfig
-from mtlser.corpus.pocket import GENERATOR_VERSION
+from mtlser.config import (
+    DATA_FOLDER,
+    POCKET_GENERATOR_VERSION,
+    PRESETS,
+    RECIPE_VERSION,
+    PocketCorpusConfig,
+    Preset,
+    RunConfig,
+)
 from mtlser.model.backbone import backbone_digest
 from mtlser.storage import write_json
 
@@ -30,7 +37,7 @@ def describe(run: RunConfig, corpus: PocketCorpusConfig | None, backbone: str) -
     """What decides a measurement besides `VARIED`; `backbone` is the digest of its weights."""
     recipe = {name: value for name, value in run.to_dict().items() if name not in VARIED}
     return {
-        "corpus": {"generator_version": GENERATOR_VERSION, "settings": asdict(corpus) if corpus else None},
+        "corpus": {"generator_version": POCKET_GENERATOR_VERSION, "settings": asdict(corpus) if corpus else None},
         "backbone": backbone,
         "recipe": {"version": RECIPE_VERSION, **recipe},
     }
