@@ -95,10 +95,9 @@ def intervals(records: Any) -> pd.DataFrame:
     table = tables.scores(records)
     if table.empty:
         return table
-    widths = {name: table[name].map(lambda bounds: bounds[1] - bounds[0]) for name in ("interval", "wilson")}
-    return table[["alpha", "num_utterances", "accuracy", "interval", "wilson"]].assign(
-        wider=[f"{ratio:.1f} times" for ratio in widths["interval"] / widths["wilson"]]
-    )
+    drawn, wilson = (table[name].map(lambda bounds: bounds[1] - bounds[0]) for name in ("interval", "wilson"))
+    table = table[["alpha", "num_utterances", "accuracy", "interval", "wilson"]]
+    return table.assign(wider=(drawn / wilson).map("{:.1f} times".format))
 
 
 # From no difference between speakers to one of 10 points, standard deviations of their true accuracy.
@@ -107,8 +106,7 @@ COVERAGE_DEVIATIONS = (0.0, 0.02, 0.05, 0.1)
 
 def coverages() -> pd.DataFrame:
     """`coverage` for speakers who differ more and more: standard deviation and the two shares."""
-    rows = [{"speaker_deviation": d, **coverage(d)} for d in COVERAGE_DEVIATIONS]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"speaker_deviation": d, **coverage(d)} for d in COVERAGE_DEVIATIONS])
 
 
 # Test utterances of designs worth comparing; the last is IEMOCAP's.
@@ -152,14 +150,13 @@ def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
     """
     tables.check_one_experiment(records)
     predictions = records.only(status="done").predictions
-    alphas = sorted(set(predictions["alpha"]) - {baseline}) if len(predictions) else []
+    others = sorted(set(predictions["alpha"]) - {baseline}) if baseline in set(predictions["alpha"]) else []
     rows = []
-    for alpha in alphas if baseline in set(predictions["alpha"]) else []:
+    for alpha in others:
         found = design(predictions, baseline, alpha)
-        if found["num_speakers"] < 2:
-            continue
-        size = found["num_utterances"], found["discordance"], found["speaker_deviation"], found["num_speakers"]
-        difference = statistics.compare(predictions, baseline, alpha)["difference"]
-        row = {"comparison": f"{baseline:g} → {alpha:g}", **found, "difference": difference, **_detectable(*size)}
-        rows.append({name: value for name, value in row.items() if name != "num_speakers"})
-    return pd.DataFrame(rows)
+        if (num_speakers := found.pop("num_speakers")) > 1:
+            found["difference"] = statistics.compare(predictions, baseline, alpha)["difference"]
+            size = found["num_utterances"], found["discordance"], found["speaker_deviation"], num_speakers
+            rows.append({"comparison": f"{baseline:g} → {alpha:g}", **found, **_detectable(*size)})
+    columns = ["num_utterances", "discordance", "speaker_deviation", "difference", "detectable", "detectable_holm"]
+    return pd.DataFrame(rows, columns=["comparison", *columns])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -66,7 +67,7 @@ def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
     return {f"pocket_{name}": value for name, value in row.items()}
 
 
-def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 
     Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
@@ -86,18 +87,17 @@ def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     return frame
 
 
-def table3(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 3 as printed, what is known of each row, and this book's rows at the paper's best alpha below it.
 
     Columns: method, year, cross_validation, accuracy (a share), known, comparable, status. NaN is a row that was not
     run. Raises MixedRecordsError for records of more than one experiment.
     """
-    known = pd.DataFrame([vars(note) for note in paper.TABLE3_ANNOTATIONS])
-    printed = paper.table3().merge(known, on="method", how="left", validate="one_to_one").assign(status="as printed")
+    printed = paper.table3().merge(paper.table3_notes(), on="method", how="left", validate="one_to_one")
+    printed = printed.assign(status="as printed").astype({"year": str})
     rows = [_row_of_table3(records, name) for records, name in ((iemocap, "iemocap"), (pocket, "pocket"))]
-    columns = ["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]
-    table = pd.concat([printed.astype({"year": str}), pd.DataFrame(rows).assign(year="–")], ignore_index=True)
-    return table[columns]
+    table = pd.concat([printed, pd.DataFrame(rows).assign(year="–")], ignore_index=True)
+    return table[["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]]
 
 
 _COMPARABLE = {
@@ -107,25 +107,21 @@ _COMPARABLE = {
 
 
 def _row_of_table3(records: Any, name: str) -> dict[str, Any]:
-    best = float(paper.table4().set_index("alpha")["accuracy"].idxmax())
+    row = {
+        "method": f"this book, {GROUPS[name].split(',')[0]}", "cross_validation": "10-fold", "accuracy": float("nan"),
+        "known": "–", "comparable": _COMPARABLE[name], "status": NOT_RUN,
+    }  # fmt: skip
     if records is None or records.runs.empty:
-        nothing = {"accuracy": float("nan"), "status": NOT_RUN, "cross_validation": "10-fold", "known": "–"}
-        return nothing | {"method": f"this book, {GROUPS[name].split(',')[0]}", "comparable": _COMPARABLE[name]}
+        return row
     check_one_experiment(records)
     protocol = records.runs["protocol"].iloc[0]
-    return {
-        "method": f"this book, {GROUPS[name].split(',')[0]}",
+    return row | {
         "cross_validation": f"{NUM_FOLDS[protocol]}-fold",
-        "accuracy": _result(records, best)["accuracy"],
-        "known": f"WA (Eq. 4), {protocol} folds, α = {best:g}",
+        "accuracy": _result(records, paper.BEST)["accuracy"],
+        "known": f"WA (Eq. 4), {protocol} folds, α = {paper.BEST:g}",
         "comparable": _COMPARABLE[name] if protocol == "speaker" or name == "pocket" else f"no: {protocol} folds",
-        "status": completeness(records, best),
+        "status": completeness(records, paper.BEST),
     }
-
-
-def annotation_sources() -> pd.DataFrame:
-    """Where each annotation of Table 3 was read: columns `method`, `source`."""
-    return pd.DataFrame([{"method": note.method, "source": note.source} for note in paper.TABLE3_ANNOTATIONS])
 
 
 def beside_paper(records: Any) -> pd.DataFrame:
@@ -135,14 +131,11 @@ def beside_paper(records: Any) -> pd.DataFrame:
     for alpha, accuracy, wer in paper.table4().itertuples(index=False):
         if alpha in set(records.runs["alpha"]):
             ours = _result(records, alpha)
-            rows.append({"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer, **_prefixed(ours),
+            rows.append({"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer,
+                         **{f"ours_{name}": value for name, value in ours.items()},
                          "difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer,
                          "folds": completeness(records, alpha)})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _prefixed(values: dict[str, Any]) -> dict[str, Any]:
-    return {f"ours_{name}": value for name, value in values.items()}
 
 
 def _scores(predictions: pd.DataFrame) -> dict[str, Any]:
@@ -212,6 +205,20 @@ def paired_tests(records: Any) -> pd.DataFrame:
         return rows
     rows.insert(0, "comparison", [f"{a:g} → {b:g}" for a, b in zip(rows["baseline"], rows["alpha"], strict=True)])
     return rows.drop(columns=["baseline", "alpha"])
+
+
+def leak_shares(audits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Audits (`folds.audit`) of several protocols → each protocol's shares over all of its test utterances.
+
+    Columns: protocol, num_folds, and the three shares, NaN where a fold has none.
+    """
+    columns = ["test_in_train_speaker_share", "named_speaker_share", "repeated_text_share"]
+    rows = []
+    for protocol, audit in audits.items():
+        weights = audit["num_test"] / audit["num_test"].sum()
+        shares = audit[columns].mul(weights, axis=0).sum(skipna=False)
+        rows.append({"protocol": protocol, "num_folds": len(audit), **shares})
+    return pd.DataFrame(rows)
 
 
 def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
