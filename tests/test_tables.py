@@ -146,8 +146,8 @@ def test_speaker_shares_sum_to_one():
 
 def test_html_tables_have_a_caption_and_a_named_header_for_every_column():
     records = fake_records()
-    frames = [tables.table4_beside_paper(records, None), tables.paired_tests(records), claims.summary(records), tables.runs(records),
-              claims.verdicts(records, None)]  # fmt: skip
+    frames = [tables.table4_beside_paper(records, None), tables.paired_tests(records), claims.summary(records),
+              tables.runs(records), claims.verdicts(records, None)]  # fmt: skip
     for frame in frames:
         shown = display.show(frame, "A title", records)
         cells = Cells(shown.html)
@@ -302,9 +302,7 @@ def test_settings_are_those_of_the_preset():
 def test_table3_is_annotated_row_by_row_and_ours_stand_below():
     table = tables.table3_annotated(fake_records(), NOTHING)
     printed = table.iloc[:-2]
-    assert (
-        printed["method"].tolist() == paper.table3()["method"].tolist() == paper.table3_notes()["method"].tolist()
-    )
+    assert printed["method"].tolist() == paper.table3()["method"].tolist() == paper.table3_notes()["method"].tolist()
     assert printed["accuracy"].tolist() == paper.table3()["accuracy"].tolist()
     assert (printed["status"] == "as printed").all() and printed["known"].str.len().min() > 10
     assert all(word.startswith(("yes", "no", "unknown", "the claim")) for word in table["comparable"])

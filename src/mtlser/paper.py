@@ -183,7 +183,7 @@ class Departure:
     """
 
     name: str
-    number: int | None  # row of the audit, None for a choice that is this book's alone
+    number: int  # row of the audit
     topic: str
     paper: str
     released: str

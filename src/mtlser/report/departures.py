@@ -22,15 +22,14 @@ def sections() -> Html:
 
 def _departure(departure: paper.Departure) -> str:
     rows = {
-        "As written": departure.paper,
-        "As released": departure.released,
-        "This book": departure.ours,
-        "The other side": departure.measured,
+        "As written": escape(departure.paper),
+        "As released": escape(departure.released),
+        "This book": escape(departure.ours),
+        "The other side": escape(departure.measured),
+        "Decided in": _link(departure.code),
     }
-    number = "" if departure.number is None else f"{departure.number}. "
-    terms = "".join(f"<dt>{term}</dt><dd>{escape(text)}</dd>" for term, text in rows.items())
-    terms += f"<dt>Decided in</dt><dd>{_link(departure.code)}</dd>"
-    heading = f"<h3>{number}{escape(departure.topic)}</h3>"
+    heading = f"<h3>{departure.number}. {escape(departure.topic)}</h3>"
+    terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in rows.items())
     return f'<section id="departure-{departure.name}">{heading}<dl>{terms}</dl></section>\n'
 
 

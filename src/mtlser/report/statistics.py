@@ -106,13 +106,9 @@ def holm(p_values: list[float]) -> list[float]:
 def pairs(predictions: pd.DataFrame, baseline: float, alpha: float) -> pd.DataFrame:
     """Rows (utterance, seed) predicted under both alphas: columns speaker, seed, first, second (correctness)."""
     scored = predictions.assign(correct=_correct(predictions))
-    first, second = (
-        scored.loc[scored["alpha"] == value, ["utterance", "seed", "speaker", "correct"]].rename(
-            columns={"correct": name}
-        )
-        for value, name in ((baseline, "first"), (alpha, "second"))
-    )
-    return first.merge(second, on=["utterance", "seed", "speaker"], validate="one_to_one")
+    wide = scored.pivot(index=["utterance", "seed", "speaker"], columns="alpha", values="correct")
+    both = wide.reindex(columns=[baseline, alpha]).dropna()
+    return both.set_axis(["first", "second"], axis="columns").reset_index()
 
 
 def compare(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str, Any]:

@@ -23,14 +23,12 @@ class MixedRecordsError(ValueError):
 
 def check_one_experiment(records: Any) -> None:
     """Raises MixedRecordsError when runs differ in anything but alpha, fold and seed that a result depends on."""
-    for column in (
-        "corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding", "initialisation",
-    ):  # fmt: skip
+    decide = ["corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding"]
+    for column in [*decide, "initialisation"]:
         values = sorted(map(str, records.runs[column].unique()))
         if len(values) > 1:
-            raise MixedRecordsError(
-                f"records mix {column} {' and '.join(values)}: choose one, records.only({column}=…)"
-            )
+            mixed = f"records mix {column} {' and '.join(values)}"
+            raise MixedRecordsError(f"{mixed}: choose one, records.only({column}=…)")
 
 
 def completeness(records: Any, alpha: float) -> str:
@@ -46,14 +44,14 @@ def completeness(records: Any, alpha: float) -> str:
 
 
 def _result(records: Any, alpha: float) -> dict[str, Any]:
-    """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs."""
+    """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs, interval, and folds."""
     done = records.only(alpha=alpha, status="done")
-    if done.runs.empty:
-        return {"accuracy": float("nan"), "wer": float("nan"), "interval": statistics.NO_INTERVAL}
+    nothing = done.runs.empty
     return {
-        "accuracy": metrics.pooled_accuracy(done),
-        "wer": metrics.mean_wer(done.runs["wer"]),
-        "interval": statistics.accuracy_interval(done.predictions),
+        "accuracy": float("nan") if nothing else metrics.pooled_accuracy(done),
+        "wer": float("nan") if nothing else metrics.mean_wer(done.runs["wer"]),
+        "interval": statistics.NO_INTERVAL if nothing else statistics.accuracy_interval(done.predictions),
+        "folds": completeness(records, alpha),
     }
 
 
@@ -63,8 +61,7 @@ def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
     Raises MixedRecordsError for records of more than one experiment.
     """
     check_one_experiment(records)
-    row = _result(records, alpha) | {"folds": completeness(records, alpha)}
-    return {f"pocket_{name}": value for name, value in row.items()}
+    return {f"pocket_{name}": value for name, value in _result(records, alpha).items()}
 
 
 def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
@@ -82,7 +79,6 @@ def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame
         check_one_experiment(records)
         results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
         results.insert(3, "difference", results["accuracy"] - table["accuracy"])
-        results["folds"] = [completeness(records, alpha) for alpha in table["alpha"]]
         frame = frame.join(results.add_prefix(f"{name}_"))
     return frame
 
@@ -131,10 +127,10 @@ def beside_paper(records: Any) -> pd.DataFrame:
     for alpha, accuracy, wer in paper.table4().itertuples(index=False):
         if alpha in set(records.runs["alpha"]):
             ours = _result(records, alpha)
-            rows.append({"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer,
-                         **{f"ours_{name}": value for name, value in ours.items()},
-                         "difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer,
-                         "folds": completeness(records, alpha)})  # fmt: skip
+            last = {"difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer}
+            last["folds"] = ours.pop("folds")
+            row = {"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer}
+            rows.append(row | {f"ours_{name}": value for name, value in ours.items()} | last)
     return pd.DataFrame(rows)
 
 
@@ -153,8 +149,7 @@ def per_speaker(records: Any) -> pd.DataFrame:
     """One row per test speaker of one alpha: speaker, num_utterances, accuracy, uar, macro_f1, wer (words pooled)."""
     check_one_experiment(records)
     predictions = records.only(status="done").predictions
-    rows = [{"speaker": speaker, **_scores(group)} for speaker, group in predictions.groupby("speaker")]
-    return pd.DataFrame(rows)
+    return pd.DataFrame({"speaker": name, **_scores(group)} for name, group in predictions.groupby("speaker"))
 
 
 def scores(records: Any) -> pd.DataFrame:
@@ -178,8 +173,9 @@ def confusion(records: Any) -> pd.DataFrame:
 
 def runs(records: Any) -> pd.DataFrame:
     """Every run that ended, those with a problem first: its outcome, scores, minutes and device."""
-    table = records.runs.assign(outcome=_outcomes(records.runs), minutes=records.runs["seconds"].astype(float) / 60)
-    table = table.assign(fine=table["outcome"] == "done").sort_values(["fine", "alpha", "fold", "seed"])
+    outcomes = _outcomes(records.runs)
+    table = records.runs.assign(outcome=outcomes, minutes=records.runs["seconds"].astype(float) / 60)
+    table = table.assign(fine=outcomes == "done").sort_values(["fine", "alpha", "fold", "seed"])
     columns = ["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]
     return table[columns].reset_index(drop=True)
 
@@ -224,9 +220,8 @@ def leak_shares(audits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     """Index speaker, one column per fold: the share of the speaker's utterances that the fold tests."""
     speakers = utterances.set_index("utterance")["speaker"]
-    totals = speakers.value_counts().sort_index()
-    shares = {fold.name: speakers[list(fold.test)].value_counts() / totals for fold in folds}
-    return pd.DataFrame(shares, index=totals.index).fillna(0.0)
+    counts = {fold.name: speakers[list(fold.test)].value_counts() for fold in folds}
+    return pd.DataFrame(counts).div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
 
 
 def settings(config: RunConfig) -> pd.DataFrame:
