@@ -13,6 +13,7 @@ from mtlser.report.display import NOT_RUN, interval_points, points
 
 HELD, NOT_HELD, UNDECIDABLE = "held", "not held", "undecidable"
 LARGEST = max(FIGURE2_ALPHAS)
+_NAMES = [claim.name for claim in FIGURE2_CLAIMS]
 
 
 def _wide(history: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -31,32 +32,6 @@ def first_epochs(wer: pd.DataFrame) -> pd.Series:
     return reached.idxmax().astype(float).where(reached.any(), float("inf"))
 
 
-def _verdict(held: bool) -> str:
-    return HELD if held else NOT_HELD
-
-
-def _earlier_wer(accuracy: pd.DataFrame, reached: pd.Series) -> str:
-    epochs = reached.tolist()  # ascending alpha
-    if len(set(epochs)) == 1:
-        return UNDECIDABLE  # all in the same epoch: the history is too coarse to tell
-    return _verdict(epochs == sorted(epochs, reverse=True))
-
-
-def _slower_start(accuracy: pd.DataFrame, reached: pd.Series) -> str:
-    before = accuracy[accuracy.index < reached[LARGEST]].mean()
-    if before.isna().all():
-        return UNDECIDABLE  # no epoch before
-    return _verdict(bool((before[LARGEST] < before.drop(LARGEST)).all()))
-
-
-def _overtakes(accuracy: pd.DataFrame, reached: pd.Series) -> str:
-    last = accuracy.iloc[-1]
-    return _verdict(bool((last[LARGEST] > last.drop(LARGEST)).all()))
-
-
-_TESTS = {"earlier-wer": _earlier_wer, "slower-start": _slower_start, "overtakes": _overtakes}
-
-
 def decide_fold(history: pd.DataFrame) -> dict[str, str]:
     """Claim name → held, not held or undecidable, from one fold's and one seed's history of all alphas.
 
@@ -65,9 +40,20 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
     history = history[history["alpha"].isin(FIGURE2_ALPHAS)]
     accuracy, wer = _wide(history, "accuracy"), _wide(history, "wer")
     if set(accuracy) != set(FIGURE2_ALPHAS) or len(accuracy) < 2 or accuracy.isna().any(axis=None):
-        return dict.fromkeys(_TESTS, UNDECIDABLE)
-    reached = first_epochs(wer.drop(columns=0.0))
-    return {name: test(accuracy, reached) for name, test in _TESTS.items()}
+        return dict.fromkeys(_NAMES, UNDECIDABLE)
+    reached = first_epochs(wer.drop(columns=0.0))  # ascending alpha
+    before, last = accuracy[accuracy.index < reached[LARGEST]].mean(), accuracy.iloc[-1]
+    held = {
+        "earlier-wer": reached.is_monotonic_decreasing,
+        "slower-start": (before[LARGEST] < before.drop(LARGEST)).all(),
+        "overtakes": (last[LARGEST] > last.drop(LARGEST)).all(),
+    }
+    verdicts = {name: HELD if held[name] else NOT_HELD for name in _NAMES}
+    if reached.nunique() == 1:  # all in the same epoch: the history is too coarse to tell
+        verdicts["earlier-wer"] = UNDECIDABLE
+    if before.isna().all():  # no epoch before
+        verdicts["slower-start"] = UNDECIDABLE
+    return verdicts
 
 
 def decide(records: Any) -> pd.DataFrame:
@@ -80,7 +66,7 @@ def decide(records: Any) -> pd.DataFrame:
     for fold, seed in sorted(set(zip(records.runs["fold"], records.runs["seed"], strict=True))):
         history = done[(done["fold"] == fold) & (done["seed"] == seed)]
         rows.append({"fold": fold, "seed": seed, **decide_fold(history)})
-    return pd.DataFrame(rows, columns=["fold", "seed", *_TESTS])
+    return pd.DataFrame(rows, columns=["fold", "seed", *_NAMES])
 
 
 def summary(records: Any) -> pd.DataFrame:

@@ -114,12 +114,8 @@ def what_tells(utterances: pd.DataFrame, prosody: pd.DataFrame, settings: Pocket
     best = bayes_accuracy(settings)
     drawn = baselines.cue_accuracy(baselines.read_cues(utterances))
     measured = baselines.feature_accuracy(utterances, prosody)
-    names = {
-        "neither": "nothing: always the commonest",
-        "prosody": "prosody alone",
-        "words": "words alone",
-        "both": "both",
-    }
+    names = {"prosody": "prosody alone", "words": "words alone", "both": "both"}
+    names = {"neither": "nothing: always the commonest"} | names
     return pd.DataFrame(
         {"who knows": label, "best possible, by the settings": _share(best[name]), "cues as drawn": _share(drawn[name]),
          "simple measurements, speaker left out": _share(measured[name])}
@@ -137,9 +133,8 @@ def differences(*numbers: int) -> pd.DataFrame:
 def transcript_styles(transcripts: Sequence[str] = _TRANSCRIPTS) -> pd.DataFrame:
     """Invented transcripts in both styles of difference 16; a space that a reader would not see is written ␣."""
     rows = [(text, normalise(text) or "(empty)", released_style(text).replace(" ", "␣")) for text in transcripts]
-    return pd.DataFrame(
-        rows, columns=["in the release", "normalised, this book's default", "as released, approximated"]
-    )
+    columns = ["in the release", "normalised, this book's default", "as released, approximated"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:

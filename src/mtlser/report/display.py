@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -232,23 +231,6 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
 def line(text: str) -> Html:
     """One line in place of a table or figure, which says why there is none."""
     return Html(f'<p class="mtlser-caption">{html.escape(text)}</p>', text)
-
-
-def picture(light_svg: str, dark_svg: str, title: str, source: Any, alt: str) -> Html:
-    """Two variants of one SVG, of which the page's theme shows one, with a caption that holds the provenance.
-
-    Raises ValueError for an empty `alt`: a reader who cannot see the picture needs it.
-    """
-    if not alt.strip():
-        raise ValueError("alt is empty: say in a sentence what the picture shows")
-    caption = f"{title}. {provenance(source)}"
-    images = "".join(
-        f'<img class="only-{theme}" style="max-width:100%;background:none;padding:0" alt="{html.escape(alt)}" '
-        f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
-        for theme, svg in (("light", light_svg), ("dark", dark_svg))
-    )
-    body = f'<div>{images}</div><figcaption class="mtlser-caption">{html.escape(caption)}</figcaption>'
-    return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
 
 
 def corpus_name(preset: str) -> str:

@@ -7,7 +7,9 @@ told apart with any colour vision, darkened where it was too pale for a white pa
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Callable, Iterable
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -20,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
 from mtlser.report import tables
-from mtlser.report.display import Html, line, picture
+from mtlser.report.display import Html, line, provenance
 from mtlser.report.gradients import history as gradient_history
 
 ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
@@ -59,14 +61,25 @@ def draw(function: Callable[..., Figure], data: Any, theme: str) -> str:
 
 
 def show(function: Callable[..., Figure], data: Any, title: str, alt: str, source: Any = None) -> Html:
-    """A figure in both themes, with `title` and provenance below it and `alt` for those who cannot see it.
+    """A figure drawn for both themes, of which the page's theme shows one, with `title` and provenance below it.
 
     `source` is what the provenance is taken from, `data` itself unless given. Without any run it is one line of text.
+    Raises ValueError for an empty `alt`: a reader who cannot see the picture needs it.
     """
+    if not alt.strip():
+        raise ValueError("alt is empty: say in a sentence what the picture shows")
     source = data if source is None else source
     if hasattr(source, "runs") and source.only(status="done").runs.empty:
         return line(f"{title}: not run")
-    return picture(draw(function, data, "light"), draw(function, data, "dark"), title, source, alt)
+    caption, images = f"{title}. {provenance(source)}", ""
+    for theme in _INK:
+        svg = b64encode(draw(function, data, theme).encode()).decode()
+        images += (
+            f'<img class="only-{theme}" style="max-width:100%;background:none;padding:0" alt="{escape(alt)}" '
+            f'src="data:image/svg+xml;base64,{svg}">'
+        )
+    body = f'<div>{images}</div><figcaption class="mtlser-caption">{escape(caption)}</figcaption>'
+    return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
 
 
 def panels_of(count: int, height: float = 3.2, width: float = 7.5, columns: int | None = None) -> tuple[Figure, list]:

@@ -88,8 +88,7 @@ def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
     """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, taken as independent."""
     from statsmodels.stats.contingency_tables import mcnemar
 
-    only_first, only_second = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
-    return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+    return float(mcnemar([[0, (first > second).sum()], [(second > first).sum(), 0]], exact=True).pvalue)
 
 
 def holm(p_values: list[float]) -> list[float]:
