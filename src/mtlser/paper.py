@@ -6,9 +6,12 @@ Released code: github.com/TideDancer/interspeech21_emotion at commit c36dcc0, re
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 
 import pandas as pd
+
+from mtlser.config import DATA_FOLDER
 
 # Section 4.1.
 NUM_UTTERANCES = 5531
@@ -192,92 +195,6 @@ class Departure:
     measured: str
 
 
-_DEPARTURES = (
-    ("folds", 1, "Folds",
-     "“leave one speaker out as the test set and use the remaining nine speakers for training” (section 4.1)",
-     "Folds follow the first six letters of the dialog's name (Ses01F), which name the actor who wore the "
-     "motion-capture markers. Every dialog has both actors, so every test utterance comes from a speaker who is also in "
-     "training; 50.3% of a fold's test utterances are spoken by the actor it is named after",
-     "As written (protocol speaker); as released (protocol released) and five sessions (protocol session) stand beside it",
-     "mtlser.corpus.folds:make_folds", "protocol=released, protocol=session"),
-    ("fold-sizes", 2, "Fold sizes", "not given",
-     "507, 578, 505, 518, 536, 615, 553, 478, 644, 597 (speakers: 528, 557, 481, 542, 522, 629, 528, 503, 590, 651)",
-     "Both are asserted on load", "mtlser.corpus.iemocap:load_release", "follows from the folds"),
-    ("repeated-text", 3, "Repeated text", "not discussed",
-     "Test transcripts that occur verbatim in training: about 25% (released folds), 22.1% (speaker folds), 22.0% "
-     "(session folds)",
-     "Counted for every fold", "mtlser.corpus.folds:audit", "counted, not changed"),
-    ("pooling", 4, "Pooling", "sum over time: c = h(Σ z_i) (section 3.1)", "mean over time, padding included",
-     "Sum over the utterance's own frames", "mtlser.model.multitask:MultitaskModel.pool", "pooling=mean"),
-    ("ctc-scale", 5, "Scale of the CTC loss", "not given",
-     "Summed over characters and over the batch while cross-entropy is a batch mean: with batch 2 per device the "
-     "effective alpha doubles. The paper trained with batch 1 per GPU",
-     "Summed over characters, averaged over the utterances of the whole batch: the meaning alpha had at batch 1",
-     "mtlser.model.losses:multitask_loss", "equal to the released scale at batch 1"),
-    ("readme-loss", 6, "Loss in the README", "L = CE + alpha · CTC (Eq. 3)",
-     "The README says ctc + alpha · cls; the code computes CE + alpha · CTC", "Eq. 3",
-     "mtlser.model.losses:multitask_loss", "not run: the code agrees with the paper"),
-    ("double-softmax", 7, "Softmax before cross-entropy", "Eq. 2 applies a softmax before CrossEntropy",
-     "An early version applied softmax twice; fixed on 2021-08-19, after the first commit of June 2021. Whether the "
-     "published numbers carry it is unknown",
-     "Softmax once, inside the cross-entropy", "mtlser.model.losses:multitask_loss", "not run"),
-    ("schedule-length", 8, "Learning rate and epochs", "5e-5 (1e-5 for alpha 0), 100 epochs (Table 1)",
-     "Until 2022-02-14: 1e-5, 100 epochs; then 5e-5, 200 epochs", "Table 1 for IEMOCAP",
-     "mtlser.config:RunConfig", "settings learning_rate and epochs"),
-    ("learning-rate", 9, "Learning rate and alpha", "alpha = 0 uses 1e-5, alpha > 0 uses 5e-5 (Table 1)",
-     "the same: the effect of alpha is confounded with that of the learning rate",
-     "Table 1 for IEMOCAP; one learning rate for every alpha on the pocket corpus",
-     "mtlser.config:RunConfig.peak_learning_rate", "pocket preset"),
-    ("warm-up", 10, "Warm-up", "ratio 0.1 (Table 1)", "not set in the training script", "ratio 0.1",
-     "mtlser.runs.training:learning_rate_factor", "setting warmup_ratio"),
-    ("padding", 11, "Batch and padding", "2 GPUs × 1 × 4 = 8",
-     "2 × 4 = 8, padded, no attention mask: zeros reach group norm, attention, CTC lengths and the mean pool; at "
-     "batch 2 the zeros are 26% of all frames",
-     "8 utterances, padding-exact: an utterance's output does not depend on its batch",
-     "mtlser.model.encoder:PaddingExactGroupNorm", "encoder_padding=released"),
-    ("convolutions", 12, "Convolutional encoder", "θ is optimised jointly (section 4.2)",
-     "not frozen by default; a flag exists", "Trained for IEMOCAP; frozen for pocket, so that their outputs are computed once",
-     "mtlser.model.multitask:MultitaskModel.freeze_convolutions", "setting freeze_convolutions"),
-    ("specaugment", 13, "SpecAugment", "not mentioned",
-     "on (probability 0.05, length 10, at least 2 masks): 12.6% of frames on average, up to 57% of a short utterance",
-     "On with the same numbers, drawn per utterance, shortened for short utterances; length 4 on pocket's 40 ms frames",
-     "mtlser.model.encoder:time_mask", "settings mask_time_*"),
-    ("dropout", 14, "LayerDrop and dropout", "not mentioned",
-     "library defaults of the pinned version or the hub configuration of its time (LayerDrop 0.1 or 0.0); the head's "
-     "dropout does nothing",
-     "The backbone's own configuration for IEMOCAP; none for pocket", "mtlser.config:RunConfig",
-     "settings dropout and layerdrop"),
-    ("precision", 15, "Precision", "not mentioned",
-     "fp16 until August 2022; gradient checkpointing hard-coded on", "bf16 for IEMOCAP, float32 for pocket",
-     "mtlser.config:RunConfig", "setting precision"),
-    ("transcripts", 16, "Transcripts", "“gold transcription” (section 3.2)",
-     "Forced-alignment words with “ .” for pauses and tags {LG}, {NS}, {BR}; every target ends in the word delimiter, "
-     "1988 hold a doubled delimiter, tags become the words LG, NS, BR and are the whole target of 31 utterances",
-     "The release's transcripts, tags removed; the 31 that are then empty train the emotion head only",
-     "mtlser.corpus.text:normalise", "transcript_style=released"),
-    ("selection", 17, "Model selection", "not given",
-     "The last step is kept; the test fold is evaluated during training and the README suggests stopping early on it",
-     "The last epoch is the result; nothing is selected on the test fold", "mtlser.runs.training:train",
-     "best epoch on test is shown as optimism, never as a result"),
-    ("seeds", 18, "Seeds", "not given", "the heads are initialised before any seed is set",
-     "Head initialisation, data order and masks depend on (seed, fold) and never on alpha",
-     "mtlser.runs.training:train", "setting seed"),
-    ("wer", 19, "WER", "mean over the ten folds (Eq. 5)", "corpus WER of each fold over the text of row 16",
-     "Eq. 5 over normalised text; utterances with an empty reference are left out", "mtlser.runs.metrics:wer",
-     "transcript_style=released"),
-    ("accuracy", 20, "Accuracy", "correct / 5531, pooled (Eq. 4), called WA", "the same", "Eq. 4, with UA and macro-F1 beside it",
-     "mtlser.runs.metrics:weighted_accuracy", "no difference"),
-    ("checkpoints", 21, "Released checkpoints", "not mentioned",
-     "Loading one (fold 02F) reports unused weights vib_cls.*, vib_ctc.*: a variational bottleneck that neither paper "
-     "nor code describes",
-     "Not used", "mtlser.model.multitask:MultitaskModel", "not run"),
-    ("optimiser", 22, "Optimiser", "AdamW, learning rate, betas, epsilon, warm-up (Table 1)",
-     "inherits from transformers 4.4.2: gradients clipped to norm 1.0, weight decay 0, linear decay to zero",
-     "The same as released", "mtlser.runs.training:make_optimizer", "settings max_gradient_norm and weight_decay"),
-    ("baselines", 23, "Table 3", "“same settings as ours” (section 4.3)",
-     "At least Wu (WA 72.73 but UA 59.71) and Wang (random utterance splits in its public code; its speaker-independent "
-     "script logs 56.2 / 57.1) do not share the settings; the table prints the higher of WA and UA",
-     "Table 3 is shown as published, annotated", "mtlser.paper:table3", "not applicable"),
-)  # fmt: skip
+_AUDIT = tomllib.loads((DATA_FOLDER / "departures.toml").read_text(encoding="utf-8"))
 
-DEPARTURES = tuple(Departure(*row) for row in _DEPARTURES)
+DEPARTURES = tuple(Departure(**entry) for entry in _AUDIT["departure"])

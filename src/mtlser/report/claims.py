@@ -16,19 +16,12 @@ LARGEST = max(FIGURE2_ALPHAS)
 _NAMES = [claim.name for claim in FIGURE2_CLAIMS]
 
 
-def _wide(history: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One fold's history: index epoch, one column per alpha in ascending order."""
-    return history.pivot(index="epoch", columns="alpha", values=column).sort_index(axis=1)
-
-
-def wer_level(wer: pd.DataFrame) -> float:
-    """The WER called low in one fold: halfway from the first epoch's highest to the lowest of all (alpha > 0 only)."""
-    return float((wer.iloc[0].max() + wer.min().min()) / 2)
-
-
 def first_epochs(wer: pd.DataFrame) -> pd.Series:
-    """Index alpha > 0: the first epoch with a WER at or below the level, infinite where there is none."""
-    reached = wer <= wer_level(wer)
+    """Index alpha > 0: the first epoch whose WER is low in one fold, infinite where there is none.
+
+    Low is at or below the level halfway from the first epoch's highest to the lowest of all (alpha > 0 only).
+    """
+    reached = wer <= (wer.iloc[0].max() + wer.min().min()) / 2
     return reached.idxmax().astype(float).where(reached.any(), float("inf"))
 
 
@@ -38,7 +31,7 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
     Undecidable without a finished run of each of Figure 2's alphas, with runs of different length, or with one epoch.
     """
     history = history[history["alpha"].isin(FIGURE2_ALPHAS)]
-    accuracy, wer = _wide(history, "accuracy"), _wide(history, "wer")
+    accuracy, wer = (history.pivot(index="epoch", columns="alpha", values=name) for name in ("accuracy", "wer"))
     if set(accuracy) != set(FIGURE2_ALPHAS) or len(accuracy) < 2 or accuracy.isna().any(axis=None):
         return dict.fromkeys(_NAMES, UNDECIDABLE)
     reached = first_epochs(wer.drop(columns=0.0))  # ascending alpha

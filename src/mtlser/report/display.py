@@ -140,41 +140,33 @@ def relative_change(value: float) -> str:
 
 
 _FORMATS: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(
-        ["accuracy", "uar", "macro_f1", "accuracy_here", "accuracy_there", "alike", "wer_here", "wer_there"],
-        percent,
-    ),
-    **dict.fromkeys(
-        ["test_in_train_speaker_share", "repeated_text_share", "discordance", "bootstrap_held", "wilson_held",
-         "ctc_share"],
-        _tenths,
-    ),
-    "wer": "{:.4f}".format,
-    **dict.fromkeys(["mcnemar", "permutation", "holm", "holm_here", "holm_there"], p_value),
-    **dict.fromkeys(["interval", "wilson"], interval),
-    **dict.fromkeys(["difference", "difference_here", "difference_there"], points),
-    **dict.fromkeys(["detectable", "detectable_holm", "speaker_deviation"], lambda share: f"{100 * share:.1f}"),
-    **dict.fromkeys(
-        ["difference_interval", "difference_interval_here", "difference_interval_there"], interval_points
-    ),
-    **dict.fromkeys(["alpha", "window_ms", "step_ms"], "{:g}".format),
-    **dict.fromkeys(
-        ["logit_sum", "logit_mean", "gradient_sum", "gradient_mean", "ce", "ctc", "ctc_per_character", "weighted_ctc",
-         "effective_alpha", "released_ctc", "released_alpha", "ce_once", "ce_twice", "pull_once", "pull_twice"],
-        three_digits,
-    ),
-    **dict.fromkeys(["features_change", "pooled_change"], relative_change),
-    "wer_difference": lambda value: f"{value:+.4f}".replace("-", "−"),
-    "apart": lambda share: f"{100 * share:.1f} points",
-    "folds": lambda words: str(words).replace(" folds", ""),
-    "minutes": "{:.1f}".format,
-    "seconds": "{:.2f}".format,
-    "parameters": "{:,}".format,
-    "probability": "{:.5f}".format,
-    "loss": "{:.6f}".format,
-    "symbol": lambda letter: letter or "–",
-    "text": lambda text: text or "(nothing)",
-}  # fmt: skip
+    name: form
+    for form, names in {
+        percent: "accuracy uar macro_f1 accuracy_here accuracy_there alike wer_here wer_there",
+        _tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
+        p_value: "mcnemar permutation holm holm_here holm_there",
+        interval: "interval wilson",
+        points: "difference difference_here difference_there",
+        interval_points: "difference_interval difference_interval_here difference_interval_there",
+        three_digits: "logit_sum logit_mean gradient_sum gradient_mean ce ctc ctc_per_character weighted_ctc "
+        "effective_alpha released_ctc released_alpha ce_once ce_twice pull_once pull_twice",
+        relative_change: "features_change pooled_change",
+        "{:g}".format: "alpha window_ms step_ms",
+        "{:.4f}".format: "wer",
+        "{:.1f}".format: "minutes",
+        "{:.2f}".format: "seconds",
+        "{:,}".format: "parameters",
+        "{:.5f}".format: "probability",
+        "{:.6f}".format: "loss",
+        lambda share: f"{100 * share:.1f}": "detectable detectable_holm speaker_deviation",
+        lambda share: f"{100 * share:.1f} points": "apart",
+        lambda value: f"{value:+.4f}".replace("-", "−"): "wer_difference",
+        lambda words: str(words).replace(" folds", ""): "folds",
+        lambda letter: letter or "–": "symbol",
+        lambda text: text or "(nothing)": "text",
+    }.items()
+    for name in names.split()
+}
 
 
 def _split(column: str) -> tuple[str, str]:

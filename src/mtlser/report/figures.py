@@ -43,11 +43,8 @@ def _style(theme: str) -> dict[str, Any]:
         "font.family": "sans-serif",
         "font.size": 10,
         **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], ink),
-        "axes.facecolor": "none",
-        "figure.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
+        **dict.fromkeys(["axes.facecolor", "figure.facecolor"], "none"),
+        **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
         "image.cmap": _COLOUR_MAPS[theme],
     }
 
@@ -167,11 +164,14 @@ def accuracy_by_alpha(records: Any) -> Figure:
     return figure
 
 
-def _matrix(axes: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:
+def _matrix(shares: pd.DataFrame, texts: pd.DataFrame, xlabel: str, ylabel: str, height: float, width: float) -> Figure:
     """Coloured cells, as vectors: shares in [0, 1] with a text in each."""
+    figure, (axes,) = panels_of(1, height, width)
     sns.heatmap(shares, annot=texts, fmt="", vmin=0, vmax=1, cmap=mpl.rcParams["image.cmap"], cbar=False, ax=axes,
                 linewidths=1, linecolor="#7F7F7F55")  # fmt: skip
     axes.tick_params(rotation=0, length=0)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure
 
 
 def confusion(records: Any) -> Figure:
@@ -179,10 +179,7 @@ def confusion(records: Any) -> Figure:
     counts = tables.confusion(records).set_index("emotion")
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     texts = counts.astype(str) + "\n" + (100 * shares).round().astype(int).astype(str) + "%"
-    figure, (axes,) = panels_of(1, height=3.6, width=4.6)
-    _matrix(axes, shares, texts)
-    axes.set(xlabel="predicted", ylabel="true")
-    return figure
+    return _matrix(shares, texts, "predicted", "true", height=3.6, width=4.6)
 
 
 def emotion_marks(axes: Axes, values: pd.Series, speakers: list[str], size: float) -> None:
@@ -213,11 +210,9 @@ def per_speaker(records: Any) -> Figure:
 
 def leaks(shares: pd.DataFrame) -> Figure:
     """Speakers × folds (`tables.speaker_shares`): the share of a speaker in the test fold; the rest is in training."""
-    figure, (axes,) = panels_of(1, height=1 + 0.3 * len(shares), width=1.6 + 0.6 * shares.shape[1])
     texts = shares.map(lambda share: f"{100 * share:.0f}%" if share else "")
-    _matrix(axes, shares, texts)
-    axes.set(xlabel="test fold", ylabel="speaker")
-    return figure
+    height, width = 1 + 0.3 * len(shares), 1.6 + 0.6 * shares.shape[1]
+    return _matrix(shares, texts, "test fold", "speaker", height, width)
 
 
 def detectable(curves: pd.DataFrame) -> Figure:
@@ -270,10 +265,8 @@ def gradients(records: Any) -> Figure:
 
 def forward_sums(sums: pd.DataFrame) -> Figure:
     """CTC's forward sums (`ctc_by_hand.forward_sums`): states × frames, darker for a likelier beginning."""
-    figure, (axes,) = panels_of(1, height=3.2, width=4.6)
-    _matrix(axes, sums, sums.map(lambda value: f"{value:.3f}" if value else ""))
-    axes.set(xlabel="frame", ylabel="state")
-    return figure
+    texts = sums.map(lambda value: f"{value:.3f}" if value else "")
+    return _matrix(sums, texts, "frame", "state", height=3.2, width=4.6)
 
 
 def neighbours(changes: pd.DataFrame) -> Figure:
