@@ -27,7 +27,7 @@ GROUPS = {
     "ours": "this book",
 }
 
-# Headings of columns whose names don't say it, as they stand in a table of results, and in the lessons.
+# Headings of columns whose names don't say it: of results, of repeated runs, and of the lessons on model and losses.
 HEADERS = {
     "accuracy": "accuracy (WA)", "uar": "UA", "macro_f1": "macro-F1", "wer": "WER", "alpha": "α",
     "interval": "95% interval", "difference": "difference, points", "num_utterances": "utterances",

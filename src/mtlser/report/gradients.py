@@ -50,14 +50,16 @@ def medians(records: Any) -> pd.DataFrame:
 def alphas_where_ctc_pulls_harder(records: Any) -> dict[str, list[float]]:
     """The alphas whose median pull over folds is above 1, after the "first" epoch and after each run's "last"."""
     found = history(records)
-    last = found["epoch"] == found.groupby("run_id")["epoch"].transform("max")
-    pulls = {"first": found[found["epoch"] == 1], "last": found[last]}
-    pulls = {when: part.groupby("alpha")["pull"].median() for when, part in pulls.items()}
+    ends = {"first": found[found["epoch"] == 1], "last": _last(found)}
+    pulls = {when: part.groupby("alpha")["pull"].median() for when, part in ends.items()}
     return {when: median.index[median > 1].tolist() for when, median in pulls.items()}
 
 
 def last_cosines(records: Any) -> tuple[float, float, float]:
     """Quartiles, over all finished runs, of the cosine of the two gradients after a run's last epoch; NaN without."""
-    found = history(records)
-    last = found["epoch"] == found.groupby("run_id")["epoch"].transform("max")
-    return tuple(found.loc[last, "gradient_cosine"].astype(float).quantile([0.25, 0.5, 0.75]))
+    return tuple(_last(history(records))["gradient_cosine"].astype(float).quantile([0.25, 0.5, 0.75]))
+
+
+def _last(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last epoch."""
+    return found[found["epoch"] == found.groupby("run_id")["epoch"].transform("max")]

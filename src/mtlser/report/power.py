@@ -145,7 +145,8 @@ def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
     rows = []
     for alpha in others:
         found = design(predictions, baseline, alpha)
-        if (num_speakers := found.pop("num_speakers")) > 1:
+        num_speakers = found.pop("num_speakers")
+        if num_speakers > 1:
             found["difference"] = statistics.compare(predictions, baseline, alpha)["difference"]
             size = found["num_utterances"], found["discordance"], found["speaker_deviation"], num_speakers
             rows.append({"comparison": f"{baseline:g} → {alpha:g}", **found, **_detectable(*size)})
