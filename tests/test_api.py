@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtlser import paper
-from mtlser.report.readings import api_anchor, source_line
+from mtlser.report.departures import api_anchor, source_line
 from mtlser_book import api
 
 ROOT = Path(__file__).parents[1]

@@ -16,6 +16,7 @@ from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.paper import NUM_UTTERANCES, SPEAKER_TEST_SIZES
 from mtlser.report import corpus, display, figures, speech_figures
 from mtlser.runs import baselines
+from sentences import read
 
 TINY = PocketCorpusConfig(utterances_per_speaker=8)
 
@@ -87,7 +88,7 @@ def test_simple_features_tell_more_than_nothing_and_less_than_all(utterances, pr
     assert shares["neither"] < shares["prosody"] < 1
     told = corpus.what_tells(utterances, prosody, TINY)
     assert list(told["who knows"])[1:] == ["prosody alone", "words alone", "both"]
-    assert told["best possible, by the settings"].iloc[3] in corpus.what_tells_reading(told).text
+    assert told["best possible, by the settings"].iloc[3] in read("corpus", "who knows", told=told, display=display)
 
 
 def test_a_ladder_on_some_voices_is_the_right_answers_there(utterances, prosody):

@@ -12,7 +12,7 @@ import pytest
 from fake_records import SPEAKERS, fake_records, with_status
 from mtlser.config import ALPHAS, EMOTIONS
 from mtlser.model.ctc_by_hand import PROBABILITIES, forward_sums
-from mtlser.report import display, figures
+from mtlser.report import figures
 from mtlser.runs.records import Records
 
 OF_ONE_ALPHA = (figures.training_curves, figures.confusion, figures.per_speaker)
@@ -68,7 +68,7 @@ def test_show_gives_both_themes_alternative_text_and_provenance(records):
 
 def test_a_picture_without_alternative_text_is_refused():
     with pytest.raises(ValueError, match="alt is empty"):
-        display.picture("<svg/>", "<svg/>", "title", "source", alt=" ")
+        figures.show(figures.figure2, Records.empty(), "title", alt=" ")
 
 
 def test_not_run_is_a_line_of_text():

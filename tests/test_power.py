@@ -10,8 +10,9 @@ import pytest
 
 from fake_records import SPEAKERS, fake_records
 from mtlser import paper
-from mtlser.report import power, readings, statistics
+from mtlser.report import display, power, statistics
 from mtlser.runs.records import Records
+from sentences import read
 
 
 @pytest.mark.parametrize(("num_utterances", "points"), [(240, 11.3), (1000, 5.8), (2000, 4.3), (5531, 3.1)])
@@ -79,10 +80,20 @@ def test_tables_follow_the_records():
     assert (power.power(records)["detectable_holm"] > power.power(records)["detectable"]).all()
     assert power.power(Records.empty()).empty and power.intervals(Records.empty()).empty
     assert power.power(fake_records(folds=SPEAKERS[:1])).empty  # one speaker
-    assert "can't be counted on" in readings.detectable(records).text
-    assert "Not run" in readings.detectable(Records.empty()).text
     planned = power.assumed_power().iloc[-1]
     assert planned["num_utterances"] == 5531
-    accuracy = paper.table4().set_index("alpha")["accuracy"]
-    assert planned["detectable_holm"] < accuracy[0.1] - accuracy[0.0]  # the last section of book/certainty says so
+    assert planned["detectable_holm"] < paper.claimed_gain()  # the last section of book/certainty says so
     assert set(power.curves()["discordance"]) == set(power.CURVE_DISCORDANCES)
+
+
+def detectable(ours: Records) -> str:
+    return read("certainty", "power.power(ours)", ours=ours, power=power, paper=paper, display=display)
+
+
+def test_whether_the_papers_gain_would_show_in_words():
+    text = detectable(fake_records())
+    least = power.power(fake_records()).set_index("comparison").loc["0 → 0.1", "detectable_holm"]
+    assert "+6.49 points, can't be counted on" in text and f"A difference below {100 * least:.1f} points" in text
+    assert detectable(Records.empty()).startswith("Not run") and detectable(fake_records(alphas=(0.0, 1.0))).startswith(
+        "Not"
+    )

@@ -12,6 +12,7 @@ from mtlser.config import MAINTAINERS, RECIPE_VERSION, get_preset
 from mtlser.report import display, repeats, statistics
 from mtlser.runs.records import Records, merge, share
 from mtlser.runs.settings import Settings
+from sentences import read
 
 EPOCHS = get_preset("pocket").run.epochs
 
@@ -46,63 +47,66 @@ def test_only_runs_of_table_4_that_both_finished_are_compared(settings):
     assert set(repeat.here.runs["pooling"]) == {"sum"}
 
 
+def reading(repeated) -> str:
+    return read("certainty", "repeats.paper_gains", repeated=repeated, repeats=repeats, display=display)
+
+
+def conclusions(gains: pd.DataFrame) -> str:
+    return read("certainty", "repeats.LEVEL", gains=gains, repeats=repeats, display=display)
+
+
 def test_the_table_says_how_far_numbers_travelled(settings):
     [repeat] = repeats.read_repeats("pocket", settings)
-    table = repeats.table([repeat]).set_index("α")
-    assert table["runs"].tolist() == ["3", "3"]
-    same, other = table.loc["0"], table.loc["0.1"]
-    assert same["accuracy here"] == same["accuracy there"] and same["largest difference of a fold"] == "0.0 points"
-    assert same["answered alike"] == "100.00%" and other["answered alike"] == "94.44%"  # two of 36
-    assert (
-        other["largest difference of a fold"] == "16.7 points"
-        and other["word errors here"] == other["word errors there"]
-    )
-    assert float(other["accuracy here"][:-1]) - float(other["accuracy there"][:-1]) == pytest.approx(
-        100 * 2 / 36, abs=0.02
-    )
-    assert repeats.source([repeat]).endswith("3 of 10 folds: partial. By someone: the machine of someone")
-    assert "<table" in display.show(repeats.table([repeat]), "A title", "Invented").html
+    table = repeats.compared([repeat]).set_index("alpha")
+    assert table["runs"].tolist() == [3, 3]
+    same, other = table.loc[0.0], table.loc[0.1]
+    assert same["accuracy_here"] == same["accuracy_there"] and same["apart"] == 0
+    assert same["alike"] == 1 and other["alike"] == pytest.approx(34 / 36)  # two of 36
+    assert other["apart"] == pytest.approx(2 / 12) and other["wer_here"] == other["wer_there"]
+    assert other["accuracy_here"] - other["accuracy_there"] == pytest.approx(2 / 36)
+    assert repeats.machines([repeat]).endswith("3 of 10 folds: partial. By someone: the machine of someone")
+    shown = display.show(repeats.compared([repeat]), "A title", "Invented").html
+    assert "<td>94.44%</td>" in shown and "<td>16.7 points</td>" in shown and ">largest difference of a fold<" in shown
 
 
 def test_the_reading_has_both_gains(settings):
     [repeat] = repeats.read_repeats("pocket", settings)
-    text = repeats.reading([repeat]).text
+    text = reading([repeat])
     assert "changes 0.00% of the answers at α = 0, and 5.56% at α = 0.1." in text
     assert "From α = 0 to 0.1" in text and "in those of someone" in text
     gains = [part.split(" points")[0] for part in text.split("**")[1::2]]
     assert float(gains[0]) - float(gains[1]) == pytest.approx(100 * 2 / 36, abs=0.02)
     half = repeats.Repeat("x", "", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
-    assert "No other machine" in repeats.reading([half]).text == repeats.reading([]).text
+    assert "No other machine" in reading([half]) == reading([])
 
 
 def test_the_tests_of_both_machines_stand_side_by_side(settings):
     [repeat] = repeats.read_repeats("pocket", settings)
     table = repeats.gains([repeat])
-    assert table[["by", "α"]].values.tolist() == [["someone", "0.1"]]
-    here, there = (float(table[f"gain {where}, points"][0].replace("−", "-")) for where in ("here", "there"))
-    assert here - there == pytest.approx(100 * 2 / 36, abs=0.02)
+    assert table[["by", "alpha"]].values.tolist() == [["someone", 0.1]]
+    assert table["difference_here"][0] - table["difference_there"][0] == pytest.approx(2 / 36)
     tested = statistics.paired_tests(repeat.there)
-    assert table["Holm-corrected p there"][0] == display.p_value(tested["holm"][0])
-    assert table["95% interval there"][0] == display.interval_points(tested["difference_interval"][0])
-    assert "lead to the same conclusions" in repeats.conclusions([repeat]).text
+    assert table["holm_there"][0] == tested["holm"][0]
+    assert table["difference_interval_there"][0] == tested["difference_interval"][0]
+    shown = display.show(table, "A title", "Invented").html
+    assert display.interval_points(tested["difference_interval"][0]) in shown and ">Holm-corrected p there<" in shown
+    assert "lead to the same conclusions" in conclusions(table)
 
 
-def test_conclusions_that_differ_are_named(monkeypatch, settings):
-    [repeat] = repeats.read_repeats("pocket", settings)
-    found = {id(repeat.here): [0.01, 0.2, 0.04], id(repeat.there): [0.02, 0.3, 0.05]}
-    monkeypatch.setattr(
-        statistics, "paired_tests", lambda records: pd.DataFrame({"alpha": [0.001, 0.1, 1], "holm": found[id(records)]})
-    )
-    text = repeats.conclusions([repeat]).text
+def test_conclusions_that_differ_are_named():
+    gains = pd.DataFrame({"by": "someone", "alpha": [0.001, 0.1, 1], "holm_here": [0.01, 0.2, 0.04],
+                          "holm_there": [0.02, 0.3, 0.05]})  # fmt: skip
+    text = conclusions(pd.concat([gains, gains.assign(by="other", holm_there=gains["holm_here"])]))
     assert text.count("At **α = ") == 1 and "At **α = 1**" in text
     assert "p is 0.040 in the maintainers' records and 0.050 in those of someone" in text
+    assert text.endswith("The tests on the runs of other lead to the same conclusions as on the maintainers'.")
 
 
 def test_where_only_one_alpha_was_repeated_nothing_is_tested(settings):
     [repeat] = repeats.read_repeats("pocket", settings)
     half = repeats.Repeat("x", "", "", repeat.here.only(alpha=0.1), repeat.there.only(alpha=0.1))
     assert repeats.gains([half]).empty and repeats.gains([]).empty
-    assert "No other machine" in repeats.conclusions([half]).text == repeats.conclusions([]).text
+    assert "No other machine" in conclusions(repeats.gains([half])) == conclusions(repeats.gains([]))
 
 
 def test_other_packages_are_no_rounding(settings):
@@ -114,14 +118,14 @@ def test_other_packages_are_no_rounding(settings):
     path.write_text(json.dumps(about))
     later, someone = repeats.read_repeats("pocket", settings)
     assert (later.packages, someone.packages) == (f"jiwer 99.0 instead of {ours}", "")
-    text = repeats.reading([later]).text
+    text = reading([later])
     assert f"Another processor and other packages (jiwer 99.0 instead of {ours}) change 0.00% of" in text
-    assert "Rounding alone" not in text and "Rounding alone changes" in repeats.reading([someone]).text
+    assert "Rounding alone" not in text and "Rounding alone changes" in reading([someone])
 
 
 def test_without_records_of_both_there_is_nothing(tmp_path):
     settings = Settings(results=tmp_path, artifacts=tmp_path / "artifacts")
-    assert repeats.table([]).empty and repeats.source([]) == "Not run"
+    assert repeats.compared([]).empty and repeats.machines([]) == "Not run"
     assert repeats.read_repeats("pocket", settings) == []
     shared(tmp_path, "someone", fake_records(epochs=EPOCHS))
     assert repeats.read_repeats("pocket", settings) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -12,8 +13,9 @@ from fake_records import SPEAKERS, fake_records, with_status
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS, get_preset
 from mtlser.corpus.folds import Fold
-from mtlser.report import claims, display, readings, tables
+from mtlser.report import claims, departures, display, tables
 from mtlser.runs.records import Records, merge
+from sentences import read
 
 NOTHING = Records.empty()
 
@@ -43,7 +45,7 @@ class Cells(HTMLParser):
 
 def test_table4_beside_the_paper():
     records = fake_records()
-    table = tables.table4(records, NOTHING)
+    table = tables.table4_beside_paper(records, NOTHING)
     assert table["alpha"].tolist() == list(ALPHAS)
     row = table.set_index("alpha").loc[0.1]
     assert row["paper_accuracy"] == 0.7815
@@ -57,7 +59,7 @@ def test_table4_beside_the_paper():
 
 def test_what_is_not_run_says_so():
     for iemocap in (None, NOTHING):
-        shown = display.show(tables.table4(NOTHING, iemocap), "Table 4", NOTHING)
+        shown = display.show(tables.table4_beside_paper(NOTHING, iemocap), "Table 4", NOTHING)
         assert Cells(shown.html).cells.count("not run") == 4 * len(ALPHAS)
         assert "Not run" in shown.text
     assert tables.completeness(NOTHING, 0.1) == "not run"
@@ -72,7 +74,7 @@ def test_partial_and_diverged_runs_are_labelled():
     assert tables.problems(diverged)["error"].tolist() == ["loss is not finite"]
     assert tables.runs(diverged)["outcome"].iloc[0] == "diverged"  # problems first
     assert len(tables.runs(diverged)) == 10
-    assert "1 diverged" in readings.one_alpha(diverged).text
+    assert "1 diverged" in one_alpha(diverged)
 
 
 def test_a_fold_counts_when_every_seed_is_done():
@@ -106,7 +108,7 @@ def test_different_experiments_are_never_averaged():
     mixed = fake_records(alphas=(0.1,))
     mixed.runs.loc[mixed.runs["fold"] == "Ses01F", "pooling"] = "mean"
     with pytest.raises(tables.MixedRecordsError, match="pooling mean and sum"):
-        tables.table4(mixed)
+        tables.table4_beside_paper(mixed)
 
 
 def test_per_speaker_scores_and_confusion():
@@ -129,7 +131,7 @@ def test_per_speaker_scores_and_confusion():
 def test_shared_records_without_transcripts_give_the_same_tables():
     records = fake_records(alphas=(0.0, 0.1))
     shared = Records(records.runs, records.history, records.predictions.drop(columns=["reference", "hypothesis"]))
-    pd.testing.assert_frame_equal(tables.table4(shared), tables.table4(records))
+    pd.testing.assert_frame_equal(tables.table4_beside_paper(shared), tables.table4_beside_paper(records))
     pd.testing.assert_frame_equal(
         tables.per_speaker(shared.only(alpha=0.1)), tables.per_speaker(records.only(alpha=0.1))
     )
@@ -144,14 +146,21 @@ def test_speaker_shares_sum_to_one():
 
 def test_html_tables_have_a_caption_and_a_named_header_for_every_column():
     records = fake_records()
-    frames = [tables.table4(records, None), tables.paired_tests(records), claims.summary(records), tables.runs(records),
-              readings.verdict(records, None)]  # fmt: skip
+    frames = [tables.table4_beside_paper(records, None), tables.paired_tests(records), claims.summary(records),
+              tables.runs(records), claims.verdicts(records, None)]  # fmt: skip
     for frame in frames:
         shown = display.show(frame, "A title", records)
         cells = Cells(shown.html)
         assert all(text.strip() for text in cells.headers)
         assert set(cells.scopes) <= {"row", "col", "colgroup"}
         assert "<caption><span>A title. Pocket corpus (synthetic)" in shown.html
+
+
+def test_columns_are_under_their_group_wherever_they_stand():
+    frame = pd.DataFrame({"alpha": [0.1], "paper_wer": [0.2], "pocket_wer": [0.3], "paper_cer": [0.1], "folds": ["1"]})
+    html = display.show(frame, "Title", "source").html
+    groups = ["paper", "pocket (synthetic), this book", "paper"]
+    assert re.findall(r'colspan="1">([^<]+)<', html) == groups and html.count('rowspan="2"') == 2
 
 
 def test_html_is_escaped():
@@ -216,27 +225,51 @@ def test_a_diverged_run_makes_its_fold_undecidable():
     assert len(claims.summary(NOTHING)) == len(paper.FIGURE2_CLAIMS)
 
 
+def front_page(pocket: Records, iemocap: Records) -> str:
+    return read("index", "The main claim", pocket=pocket, iemocap=iemocap, display=display, claims=claims)
+
+
+def main_claim(ours: Records) -> str:
+    return read("table4", "claims.main_claim", ours=ours, display=display, claims=claims, paper=paper)
+
+
+def one_alpha(runs: Records) -> str:
+    return read("training/template", "tables.beside_paper(runs.only", runs=runs, display=display, tables=tables)
+
+
 def test_sentences_say_what_was_run_and_what_not():
     records = fake_records()
-    assert "Not run: IEMOCAP" in readings.state(records, None).text
-    assert "no evidence about IEMOCAP" in readings.state(records, NOTHING).text
-    assert "Not run: the pocket corpus" in readings.state(NOTHING, None).text
-    assert "not both run" in readings.table4(fake_records(alphas=(0.1,))).text
-    assert "+33.33 points" in readings.table4(records).text
-    assert "nothing to set beside" in readings.one_alpha(NOTHING).text
-    assert "Not run" in readings.figure2(NOTHING).text
-    verdict = readings.verdict(records, fake_records("iemocap", folds=SPEAKERS[:2]))
+    assert "Not run: IEMOCAP" in front_page(records, NOTHING)
+    assert "no evidence about IEMOCAP" in front_page(records, NOTHING)
+    assert "Not run: the pocket corpus" in front_page(NOTHING, NOTHING)
+    assert "The main claim: held (+33.33 points" in front_page(NOTHING, fake_records("iemocap"))
+    assert "not both run" in main_claim(fake_records(alphas=(0.1,))) and "not both run" in main_claim(NOTHING)
+    assert "+33.33 points" in main_claim(records) and "belongs to α = 1. The direction" in main_claim(records)
+    assert "nothing to set beside" in one_alpha(NOTHING)
+    failed = with_status(fake_records(alphas=(0.1,), folds=SPEAKERS[:1]), "0.1-Ses01F-0", "failed")
+    assert "nothing to set beside" in one_alpha(failed)
+    verdict = claims.verdicts(records, fake_records("iemocap", folds=SPEAKERS[:2]))
     assert verdict["pocket_verdict"].iloc[0].startswith("held (+33.33 points")
     assert verdict["iemocap_verdict"].iloc[0].endswith("partial")
-    assert (readings.verdict(NOTHING)["iemocap_verdict"] == "not run").all()
+    assert (claims.verdicts(NOTHING)["iemocap_verdict"] == "not run").all()
+
+
+def test_one_alpha_is_set_beside_the_paper_in_words():
+    text = one_alpha(fake_records(alphas=(0.1,)))
+    assert text.startswith("α = 0.1: the paper reports 78.15% and WER 0.1929; here ")
+    assert text.endswith("measures the instrument, not the paper. No run diverged, failed or collapsed.")
+    assert "different corpora" not in one_alpha(fake_records("iemocap", alphas=(0.1,)))
 
 
 def test_the_opposite_result_is_called_so():
     records = fake_records(accuracy=dict(zip(ALPHAS, [0.9, 0.5, 0.5, 0.5, 0.5], strict=True)))
-    assert readings.verdict(records)["pocket_verdict"].iloc[0].startswith("contradicted")
-    assert "opposite" in readings.table4(records).text
+    assert claims.verdicts(records)["pocket_verdict"].iloc[0].startswith("contradicted")
+    assert "opposite" in main_claim(records)
     equal = fake_records(accuracy=dict.fromkeys(ALPHAS, 0.5))
-    assert readings.verdict(equal)["pocket_verdict"].iloc[0].startswith("undecided")
+    assert claims.verdicts(equal)["pocket_verdict"].iloc[0].startswith("undecided")
+    assert "does not decide the direction" in main_claim(equal)
+    one_speaker = fake_records(folds=SPEAKERS[:1])
+    assert claims.judgement(one_speaker).endswith("points, no interval)")
 
 
 def test_leak_sentences_weigh_folds_by_size():
@@ -248,12 +281,15 @@ def test_leak_sentences_weigh_folds_by_size():
             "repeated_text_share": [0.0, 0.5],
         }
     )
-    text = readings.leaks(audit, "session").text
-    assert "25.0% of the test utterances" in text and "37.5% of the test transcripts" in text and "actor" not in text
+    audits = {"session": audit, "released": audit.assign(named_speaker_share=0.5)}
+    text = read("folds", "leak_shares", audits=audits, corpus="Invented", tables=tables, display=display)
+    session, released = text.splitlines()[-2:]
+    assert "25.0% of the test utterances" in session and "37.5% of the test transcripts" in session
+    assert "actor" not in session and "50.0% are spoken by the actor" in released
 
 
 def test_departures_have_an_anchor_each():
-    html = readings.departures().html
+    html = departures.sections().html
     assert all(f'id="departure-{departure.name}"' in html for departure in paper.DEPARTURES)
     assert html.count("<dd>") == 5 * len(paper.DEPARTURES)
 
@@ -264,25 +300,23 @@ def test_settings_are_those_of_the_preset():
 
 
 def test_table3_is_annotated_row_by_row_and_ours_stand_below():
-    table = tables.table3(fake_records(), NOTHING)
+    table = tables.table3_annotated(fake_records(), NOTHING)
     printed = table.iloc[:-2]
-    assert (
-        printed["method"].tolist() == paper.table3()["method"].tolist() == [n.method for n in paper.TABLE3_ANNOTATIONS]
-    )
+    assert printed["method"].tolist() == paper.table3()["method"].tolist() == paper.table3_notes()["method"].tolist()
     assert printed["accuracy"].tolist() == paper.table3()["accuracy"].tolist()
     assert (printed["status"] == "as printed").all() and printed["known"].str.len().min() > 10
     assert all(word.startswith(("yes", "no", "unknown", "the claim")) for word in table["comparable"])
     iemocap, pocket = table.iloc[-2], table.iloc[-1]
     assert iemocap["status"] == "not run" and math.isnan(iemocap["accuracy"])
     assert pocket["status"] == "10 of 10 folds" and pocket["comparable"].startswith("no: synthetic")
-    assert tables.table3(NOTHING, None)["status"].tolist()[-2:] == ["not run", "not run"]
+    assert tables.table3_annotated(NOTHING, None)["status"].tolist()[-2:] == ["not run", "not run"]
 
 
 def test_iemocap_on_other_folds_is_not_comparable():
     records = fake_records("iemocap", alphas=(0.1,))
-    assert tables.table3(NOTHING, records)["comparable"].iloc[-2].startswith("yes")
+    assert tables.table3_annotated(NOTHING, records)["comparable"].iloc[-2].startswith("yes")
     records.runs["protocol"] = "released"
-    assert tables.table3(NOTHING, records)["comparable"].iloc[-2] == "no: released folds"
+    assert tables.table3_annotated(NOTHING, records)["comparable"].iloc[-2] == "no: released folds"
 
 
 def test_what_iemocap_costs_is_computed_from_published_figures():
@@ -292,5 +326,5 @@ def test_what_iemocap_costs_is_computed_from_published_figures():
     release = tables.iemocap_release()
     assert release["total"].iloc[-1] == release["total"].iloc[:-1].sum() == paper.NUM_UTTERANCES
     assert tables.backbone_files()["bytes"].tolist() == ["–", "380,267,417"]
-    assert len(tables.annotation_sources()) == len(paper.table3())
+    assert paper.table3_notes()["source"].str.len().min() > 5 and len(paper.table3_notes()) == len(paper.table3())
     assert set(paper.others().columns) == {"system", "figure", "protocol", "source"}

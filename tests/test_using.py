@@ -10,6 +10,7 @@ from mtlser.config import EMOTIONS, get_preset
 from mtlser.report import display, using
 from mtlser.runs.settings import Settings
 from mtlser.storage import write_json
+from sentences import BOOK, read
 from tiny_models import from_backbone
 
 
@@ -39,9 +40,13 @@ def nothing(tmp_path):
     return using.demonstration("pocket", Settings(artifacts=tmp_path))
 
 
+def which_model(demo) -> str:
+    return read("use", "using.demonstration", demo=demo)
+
+
 def test_a_model_of_iemocap_is_never_shown(demo):
     assert demo.model.run["run_id"] == "pocket-run"
-    assert "synthetic" in demo.source and "Ses03M" in demo._repr_markdown_()
+    assert "synthetic" in demo.source and "Ses03M" in which_model(demo)
 
 
 def test_the_voice_is_the_one_left_out(demo, nothing):
@@ -71,16 +76,16 @@ def test_every_bad_file_is_refused_in_words_without_a_path(demo, tmp_path):
         assert problem in refused[name] and str(tmp_path) not in refused[name]
 
 
-def test_the_card_says_what_it_is_for_and_what_not(demo):
+def test_the_card_says_what_it_was_trained_and_tested_on(demo):
     card = using.card(demo).set_index("question")["answer"]
     assert "50.00%" in card["test"] and "never heard" in card["test"]
     assert "9 utterances of the pocket corpus (synthetic)" in card["training"]
-    assert "No decision about anybody" in card["not meant for"]
+    assert "No decision about anybody may rest on it" in (BOOK / "use.ipynb").read_text(encoding="utf-8")
 
 
 def test_without_a_model_everything_says_not_run(nothing, tmp_path):
     files = using.write_examples(using.examples(nothing), tmp_path)
-    assert "make reproduce" in nothing._repr_markdown_()
+    assert "make reproduce" in which_model(nothing)
     for frame in (using.answers(nothing, files), using.refusals(nothing, files), using.card(nothing)):
         assert frame.empty and "Not run" in display.show(frame, "Title", nothing.source).html
     assert "not run" in using.frames(nothing, files, "Frames").html

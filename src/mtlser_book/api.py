@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mtlser.report.readings import api_anchor, source_line
+from mtlser.report.departures import api_anchor, source_line
 
 # Lines of the page that are replaced: `<!-- api: mtlser.corpus.text -->`.
 MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", flags=re.MULTILINE)

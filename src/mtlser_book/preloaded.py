@@ -25,7 +25,7 @@ for name in (
     "mtlser_book.sphinx_ext",
     "jupyter_book.cli.main",
     "myst_nb.sphinx_ext",
-    *(f"mtlser.report.{name}" for name in ("claims", "corpus", "cost", "figures", "readings", "tables", "using")),
+    *(f"mtlser.report.{name}" for name in ("claims", "corpus", "cost", "figures", "tables", "using")),
 ):
     with suppress(Exception), warnings.catch_warnings():  # the page that needs it will say what is wrong
         warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, which would draw a widget

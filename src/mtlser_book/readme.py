@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mtlser.report.display import NOT_RUN, percent, provenance
 from mtlser.report.instrument import reading_of_rates
-from mtlser.report.tables import table4 as table4_frame
+from mtlser.report.tables import table4_beside_paper
 from mtlser.runs.experiments import Settings, table4
 from mtlser.runs.records import Records
 from mtlser.storage import whole_file
@@ -32,7 +32,7 @@ def results_block(pocket: Records, iemocap: Records, note: str = "") -> str:
 
     `note` is a sentence that the numbers must not be read without.
     """
-    frame = table4_frame(pocket, iemocap)
+    frame = table4_beside_paper(pocket, iemocap)
     lines = [
         "| α | paper, IEMOCAP | this book, IEMOCAP | this book, pocket corpus (synthetic) |",
         "|---|---|---|---|",

@@ -1,57 +1,28 @@
-"""The paper's sentences about Figure 2, decided for each fold from the histories of training."""
+"""The paper's claims, decided: Table 4's by its paired test, Figure 2's in each fold by the histories of training."""
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import pandas as pd
 
-from mtlser.paper import FIGURE2_ALPHAS, FIGURE2_CLAIMS
+from mtlser.paper import BASELINE, BEST, FIGURE2_ALPHAS, FIGURE2_CLAIMS, claimed_gain
+from mtlser.report import statistics, tables
+from mtlser.report.display import NOT_RUN, interval_points, points
 
 HELD, NOT_HELD, UNDECIDABLE = "held", "not held", "undecidable"
 LARGEST = max(FIGURE2_ALPHAS)
-
-
-def _wide(history: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One fold's history: index epoch, one column per alpha in ascending order."""
-    return history.pivot(index="epoch", columns="alpha", values=column).sort_index(axis=1)
-
-
-def wer_level(wer: pd.DataFrame) -> float:
-    """The WER called low in one fold: halfway from the first epoch's highest to the lowest of all (alpha > 0 only)."""
-    return float((wer.iloc[0].max() + wer.min().min()) / 2)
+_NAMES = [claim.name for claim in FIGURE2_CLAIMS]
 
 
 def first_epochs(wer: pd.DataFrame) -> pd.Series:
-    """Index alpha > 0: the first epoch with a WER at or below the level, infinite where there is none."""
-    reached = wer <= wer_level(wer)
+    """Index alpha > 0: the first epoch whose WER is low in one fold, infinite where there is none.
+
+    Low is at or below the level halfway from the first epoch's highest to the lowest of all (alpha > 0 only).
+    """
+    reached = wer <= (wer.iloc[0].max() + wer.min().min()) / 2
     return reached.idxmax().astype(float).where(reached.any(), float("inf"))
-
-
-def _verdict(held: bool) -> str:
-    return HELD if held else NOT_HELD
-
-
-def _earlier_wer(accuracy: pd.DataFrame, reached: pd.Series) -> str:
-    epochs = reached.tolist()  # ascending alpha
-    if len(set(epochs)) == 1:
-        return UNDECIDABLE  # all in the same epoch: the history is too coarse to tell
-    return _verdict(epochs == sorted(epochs, reverse=True))
-
-
-def _slower_start(accuracy: pd.DataFrame, reached: pd.Series) -> str:
-    before = accuracy[accuracy.index < reached[LARGEST]].mean()
-    if before.isna().all():
-        return UNDECIDABLE  # no epoch before
-    return _verdict(bool((before[LARGEST] < before.drop(LARGEST)).all()))
-
-
-def _overtakes(accuracy: pd.DataFrame, reached: pd.Series) -> str:
-    last = accuracy.iloc[-1]
-    return _verdict(bool((last[LARGEST] > last.drop(LARGEST)).all()))
-
-
-_TESTS = {"earlier-wer": _earlier_wer, "slower-start": _slower_start, "overtakes": _overtakes}
 
 
 def decide_fold(history: pd.DataFrame) -> dict[str, str]:
@@ -60,11 +31,22 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
     Undecidable without a finished run of each of Figure 2's alphas, with runs of different length, or with one epoch.
     """
     history = history[history["alpha"].isin(FIGURE2_ALPHAS)]
-    accuracy, wer = _wide(history, "accuracy"), _wide(history, "wer")
+    accuracy, wer = (history.pivot(index="epoch", columns="alpha", values=name) for name in ("accuracy", "wer"))
     if set(accuracy) != set(FIGURE2_ALPHAS) or len(accuracy) < 2 or accuracy.isna().any(axis=None):
-        return dict.fromkeys(_TESTS, UNDECIDABLE)
-    reached = first_epochs(wer.drop(columns=0.0))
-    return {name: test(accuracy, reached) for name, test in _TESTS.items()}
+        return dict.fromkeys(_NAMES, UNDECIDABLE)
+    reached = first_epochs(wer.drop(columns=0.0))  # ascending alpha
+    before, last = accuracy[accuracy.index < reached[LARGEST]].mean(), accuracy.iloc[-1]
+    held = {
+        "earlier-wer": reached.is_monotonic_decreasing,
+        "slower-start": (before[LARGEST] < before.drop(LARGEST)).all(),
+        "overtakes": (last[LARGEST] > last.drop(LARGEST)).all(),
+    }
+    verdicts = {name: HELD if held[name] else NOT_HELD for name in _NAMES}
+    if reached.nunique() == 1:  # all in the same epoch: the history is too coarse to tell
+        verdicts["earlier-wer"] = UNDECIDABLE
+    if before.isna().all():  # no epoch before
+        verdicts["slower-start"] = UNDECIDABLE
+    return verdicts
 
 
 def decide(records: Any) -> pd.DataFrame:
@@ -77,7 +59,7 @@ def decide(records: Any) -> pd.DataFrame:
     for fold, seed in sorted(set(zip(records.runs["fold"], records.runs["seed"], strict=True))):
         history = done[(done["fold"] == fold) & (done["seed"] == seed)]
         rows.append({"fold": fold, "seed": seed, **decide_fold(history)})
-    return pd.DataFrame(rows, columns=["fold", "seed", *_TESTS])
+    return pd.DataFrame(rows, columns=["fold", "seed", *_NAMES])
 
 
 def summary(records: Any) -> pd.DataFrame:
@@ -90,3 +72,61 @@ def summary(records: Any) -> pd.DataFrame:
         row |= {verdict.replace(" ", "_"): int(counts.get(verdict, 0)) for verdict in (HELD, NOT_HELD, UNDECIDABLE)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def main_claim(records: Any) -> dict[str, Any] | None:
+    """The paper's gain of BEST over BASELINE (Table 4) on one corpus; None where either alpha has no finished run.
+
+    The alpha's row of `statistics.paired_tests`, with `verdict`: "held", "contradicted" or "undecided", as the 95%
+    interval lies above zero, below it, or holds it (or does not exist, with a single speaker), and with `best`: the row
+    of `tables.scores` with the highest accuracy.
+    """
+    if records is None or not {BASELINE, BEST} <= set(records.only(status="done").predictions["alpha"]):
+        return None
+    tests, scores = statistics.paired_tests(records.only(status="done")), tables.scores(records)
+    found = tests.set_index("alpha").loc[BEST].to_dict()
+    low, high = found["difference_interval"]
+    verdict = HELD if low > 0 else "contradicted" if high < 0 else "undecided"
+    return found | {"verdict": verdict, "best": scores.loc[scores["accuracy"].idxmax()].to_dict()}
+
+
+def judgement(records: Any) -> str:
+    """`main_claim` in short: "held (+5.10 points, 95% interval +1.2 to +9.0)", or "not run"."""
+    found = main_claim(records)
+    if found is None:
+        return NOT_RUN
+    bounds = found["difference_interval"]
+    interval = "no interval" if isnan(bounds[0]) else f"95% interval {interval_points(bounds)}"
+    return f"{found['verdict']} ({points(found['difference'])} points, {interval})"
+
+
+def verdicts(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+    """The paper's claims, what it reports for each, and what each corpus says so far.
+
+    Columns: claim, paper_reported, iemocap_verdict, pocket_verdict.
+    """
+    main = {
+        "claim": f"α = {BEST:g} recognises emotions better than α = 0 (Table 4)",
+        "paper_reported": f"{points(claimed_gain())} points",
+    }
+    drawn = [{"claim": f"“{claim.quote}” (Figure 2)", "paper_reported": "one run drawn"} for claim in FIGURE2_CLAIMS]
+    columns = {f"{name}_verdict": _verdicts(records) for name, records in (("iemocap", iemocap), ("pocket", pocket))}
+    return pd.DataFrame([main, *drawn]).assign(**columns)
+
+
+def _verdicts(records: Any | None) -> list[str]:
+    """One corpus's column of `verdicts`."""
+    if records is None or records.only(status="done").runs.empty:
+        return [NOT_RUN] * (1 + len(FIGURE2_CLAIMS))
+    main = judgement(records)
+    partial = any(tables.completeness(records, alpha).startswith("partial") for alpha in (BASELINE, BEST))
+    main += "; partial" if partial and main != NOT_RUN else ""
+    return [main, *(_counted(row) for _, row in summary(records).iterrows())]
+
+
+def _counted(row: pd.Series) -> str:
+    """A row of `summary` in words: "held in 7 of 9 folds, 1 undecidable"."""
+    decided, undecidable = row["held"] + row["not_held"], row["undecidable"]
+    if not decided:
+        return UNDECIDABLE
+    return f"held in {row['held']} of {decided} folds" + (f", {undecidable} undecidable" if undecidable else "")

@@ -16,17 +16,11 @@ from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, bayes_accuracy
 from mtlser.corpus.pocket_text import VALENCE_WORDS
 from mtlser.corpus.release_counts import count_utterances, iemocap_counts
 from mtlser.corpus.text import normalise, released_style
-from mtlser.report.display import Markdown
 from mtlser.report.sounds import Sound
 from mtlser.runs import baselines
 
 # What examples are made of, whatever the preset: nothing of IEMOCAP may be shown or played.
 EXAMPLES = get_preset("pocket").corpus
-
-_KINDS = {"impro": "improvised", "script": "scripted"}
-
-# Of the audit (difference 3), speaker folds.
-_IEMOCAP_REPEATED = {"repeated": "22.1%", "five_words": "8.2%", "majority": "76%"}
 
 # As a release writes them; invented, not IEMOCAP's.
 _TRANSCRIPTS = ("My sister helped us in the garden.", "My sister helped us. [LAUGHTER] In the garden!", "[BREATHING]")
@@ -40,15 +34,12 @@ def iemocap_durations() -> dict:
 def counts(utterances: pd.DataFrame) -> pd.DataFrame:
     """Utterances by emotion and by kind of dialog, then in all: columns utterances, IEMOCAP, pocket, with shares."""
     known, found = iemocap_counts(), count_utterances(utterances)
-    rows = [(emotion, known["by_emotion"][emotion], found["by_emotion"].get(emotion, 0)) for emotion in EMOTIONS]
-    rows += [(name, known["by_dialog_kind"][k], found["by_dialog_kind"].get(k, 0)) for k, name in _KINDS.items()]
-    totals = known["total"], found["total"]
-    table = [
-        {"utterances": name, "IEMOCAP": a, "IEMOCAP, share": _share(a / totals[0]), "here": b,
-         "here, share": _share(b / totals[1])}
-        for name, a, b in [*rows, ("all", *totals)]
-    ]  # fmt: skip
-    return pd.DataFrame(table)
+    keys = [("by_emotion", emotion, emotion) for emotion in EMOTIONS]
+    keys += [("by_dialog_kind", "impro", "improvised"), ("by_dialog_kind", "script", "scripted")]
+    rows = [(name, known[by][key], found[by].get(key, 0)) for by, key, name in keys]
+    table = pd.DataFrame([*rows, ("all", known["total"], found["total"])], columns=["utterances", "IEMOCAP", "here"])
+    table.insert(2, "IEMOCAP, share", (table["IEMOCAP"] / known["total"]).map(_share))
+    return table.assign(**{"here, share": (table["here"] / found["total"]).map(_share)})
 
 
 def speakers(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -76,14 +67,14 @@ def seconds_of(utterances: pd.DataFrame) -> pd.Series:
 
 
 def durations(utterances: pd.DataFrame) -> pd.DataFrame:
-    """Points of both distributions: columns corpus, label, seconds, share (of utterances not longer)."""
+    """Points of both distributions: columns seconds, share (of utterances not longer), corpus, label."""
     known = iemocap_durations()["seconds"]
     places = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "99%": 0.99, "longest": 1.0}
-    marks = [("IEMOCAP", "IEMOCAP, known points", known[name], share) for name, share in places.items()]
+    marks = pd.DataFrame({"seconds": [known[name] for name in places], "share": places.values()})
     shares = np.linspace(0, 1, 101)
-    curve = zip(np.quantile(seconds_of(utterances), shares), shares, strict=True)
-    ours = [("pocket", "this corpus (synthetic)", float(seconds), float(share)) for seconds, share in curve]
-    return pd.DataFrame(marks + ours, columns=["corpus", "label", "seconds", "share"])
+    curve = pd.DataFrame({"seconds": np.quantile(seconds_of(utterances), shares), "share": shares})
+    marks = marks.assign(corpus="IEMOCAP", label="IEMOCAP, known points")
+    return pd.concat([marks, curve.assign(corpus="pocket", label="this corpus (synthetic)")], ignore_index=True)
 
 
 def lengths(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -123,28 +114,13 @@ def what_tells(utterances: pd.DataFrame, prosody: pd.DataFrame, settings: Pocket
     best = bayes_accuracy(settings)
     drawn = baselines.cue_accuracy(baselines.read_cues(utterances))
     measured = baselines.feature_accuracy(utterances, prosody)
-    names = {
-        "neither": "nothing: always the commonest",
-        "prosody": "prosody alone",
-        "words": "words alone",
-        "both": "both",
-    }
+    names = {"prosody": "prosody alone", "words": "words alone", "both": "both"}
+    names = {"neither": "nothing: always the commonest"} | names
     return pd.DataFrame(
         {"who knows": label, "best possible, by the settings": _share(best[name]), "cues as drawn": _share(drawn[name]),
          "simple measurements, speaker left out": _share(measured[name])}
         for name, label in names.items()
     )  # fmt: skip
-
-
-def what_tells_reading(table: pd.DataFrame) -> Markdown:
-    """The same in a sentence."""
-    best = table.set_index("who knows")["best possible, by the settings"]
-    return Markdown(
-        f"Who hears only *how* something is said can be right {best['prosody alone']} of the time; who reads only "
-        f"*what* is said, {best['words alone']}; who has both, {best['both']}. In the long run no model that is "
-        "tested on new texts can be better than that on this corpus, whatever its α; on so many utterances a few "
-        "tenths more are luck, or a remembered text."
-    )
 
 
 def differences(*numbers: int) -> pd.DataFrame:
@@ -157,9 +133,8 @@ def differences(*numbers: int) -> pd.DataFrame:
 def transcript_styles(transcripts: Sequence[str] = _TRANSCRIPTS) -> pd.DataFrame:
     """Invented transcripts in both styles of difference 16; a space that a reader would not see is written ␣."""
     rows = [(text, normalise(text) or "(empty)", released_style(text).replace(" ", "␣")) for text in transcripts]
-    return pd.DataFrame(
-        rows, columns=["in the release", "normalised, this book's default", "as released, approximated"]
-    )
+    columns = ["in the release", "normalised, this book's default", "as released, approximated"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -167,11 +142,11 @@ def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:
     table = audit(utterances, make_folds(utterances, "speaker"))
     sums = table[["num_with_text", "num_repeated", "num_five_words", "num_repeated_five_words"]].sum()
     right = (table["repeated_text_majority_right"] * table["num_repeated"]).sum() / max(sums["num_repeated"], 1)
-    rows = [
-        ("test texts that are in training, word for word", "repeated", sums["num_repeated"] / sums["num_with_text"]),
-        ("the same among texts of five words or more", "five_words",
+    rows = [  # IEMOCAP's are of the audit (difference 3), speaker folds
+        ("test texts that are in training, word for word", "22.1%", sums["num_repeated"] / sums["num_with_text"]),
+        ("the same among texts of five words or more", "8.2%",
          sums["num_repeated_five_words"] / max(sums["num_five_words"], 1)),
-        ("repeated texts whose commonest emotion in training is right", "majority", right),
+        ("repeated texts whose commonest emotion in training is right", "76%", right),
     ]  # fmt: skip
-    table = [(label, _IEMOCAP_REPEATED[name], _share(value)) for label, name, value in rows]
-    return pd.DataFrame(table, columns=["measure", "IEMOCAP", "here"])
+    found = pd.DataFrame(rows, columns=["measure", "IEMOCAP", "here"])
+    return found.assign(here=found["here"].map(_share))

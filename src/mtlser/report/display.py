@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -27,24 +27,37 @@ GROUPS = {
     "ours": "this book",
 }
 
+# Headings of columns whose names don't say it: of results, of repeated runs, and of the lessons on model and losses.
 HEADERS = {
-    "accuracy": "accuracy (WA)", "uar": "UA", "macro_f1": "macro-F1", "wer": "WER", "cer": "CER", "alpha": "α",
-    "interval": "95% interval", "difference": "difference, points", "folds": "folds", "run_id": "run",
-    "num_utterances": "utterances", "num_correct": "correct", "num_test": "test utterances",
-    "num_train": "training utterances", "wilson": "95% interval (Wilson)", "only_baseline": "only the first right",
-    "only_alpha": "only the second right", "mcnemar": "McNemar, p", "permutation": "permutation of speakers, p",
-    "holm": "permutation, Holm-corrected p", "comparison": "α compared", "wer_difference": "WER difference",
-    "difference_interval": "95% interval, points",
-    "shared_speakers": "speakers in both", "shared_dialogs": "dialogs in both", "shared_transcripts": "texts in both",
+    "accuracy": "accuracy (WA)", "uar": "UA", "macro_f1": "macro-F1", "wer": "WER", "alpha": "α",
+    "interval": "95% interval", "difference": "difference, points", "num_utterances": "utterances",
+    "num_test": "test utterances", "num_train": "training utterances", "wilson": "95% interval (Wilson)",
+    "only_baseline": "only the first right", "only_alpha": "only the second right", "mcnemar": "McNemar, p",
+    "permutation": "permutation of speakers, p", "holm": "permutation, Holm-corrected p", "comparison": "α compared",
+    "wer_difference": "WER difference", "difference_interval": "95% interval, points",
+    "shared_speakers": "speakers in both", "shared_dialogs": "dialogs in both",
     "test_in_train_speaker_share": "test utterances whose speaker is in training",
-    "named_speaker_share": "test utterances by the actor named", "repeated_text_share": "test texts also in training",
-    "repeated_text_share_five_words": "same, five words or more", "undecided": "undecidable",
-    "cross_validation": "cross-validation", "known": "what is known of it",
-    "comparable": "comparable with the claim", "wider": "first interval is wider by",
+    "repeated_text_share": "test texts also in training", "cross_validation": "cross-validation",
+    "known": "what is known of it", "comparable": "comparable with the claim", "wider": "first interval is wider by",
     "discordance": "only one right", "speaker_deviation": "speakers deviate, points",
     "detectable": "detectable, points", "detectable_holm": "among four, points",
     "bootstrap_held": "speakers drawn: held the truth", "wilson_held": "Wilson: held the truth",
-    "from": "where it comes from",
+    "from": "where it comes from", "accuracy_here": "accuracy here", "accuracy_there": "accuracy there",
+    "apart": "largest difference of a fold", "alike": "answered alike", "wer_here": "word errors here",
+    "wer_there": "word errors there", "difference_here": "gain here, points",
+    "difference_interval_here": "95% interval here", "holm_here": "Holm-corrected p here",
+    "difference_there": "gain there, points", "difference_interval_there": "95% interval there",
+    "holm_there": "Holm-corrected p there", "symbol": "paper's symbol", "legend": "shape", "size": "here",
+    "window_samples": "hears, samples", "window_ms": "hears, ms", "step_samples": "step, samples",
+    "step_ms": "step, ms", "outputs": "outputs here", "frames": "frames T", "characters": "characters L",
+    "logit_sum": "largest logit, sum", "logit_mean": "largest logit, mean", "gradient_sum": "gradient norm, sum",
+    "gradient_mean": "gradient norm, mean",
+    "features_change": "change of z, own frames", "pooled_change": "change of pooled ẑ", "loss": "loss, nats",
+    "ce": "cross-entropy", "ctc": "CTC", "ctc_per_character": "CTC per character", "weighted_ctc": "α · CTC",
+    "ctc_share": "CTC's share of the loss", "reduction": "reduction of CTC", "effective_alpha": "α it amounts to",
+    "batch_size": "utterances", "released_ctc": "CTC, released code", "released_alpha": "α it amounts to",
+    "margin": "lead of the right logit", "ce_once": "cross-entropy, one softmax", "ce_twice": "cross-entropy, two",
+    "pull_once": "gradient, one softmax", "pull_twice": "gradient, two",
 }  # fmt: skip
 
 
@@ -80,14 +93,24 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
 
+def _tenths(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
 def points(share: float) -> str:
     """A difference of shares in percentage points with its sign: 0.0649 → "+6.49"."""
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
 def p_value(value: float) -> str:
-    """A p-value with two digits, "< 0.001" below that."""
+    """A p-value with three digits, "< 0.001" below that."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_statement(value: float) -> str:
+    """A p-value in a sentence: "p = 0.012", "p < 0.001"."""
+    words = p_value(value)
+    return f"p {words}" if words.startswith("<") else f"p = {words}"
 
 
 def interval(bounds: tuple[float, float]) -> str:
@@ -102,23 +125,47 @@ def interval_points(bounds: tuple[float, float]) -> str:
     return "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
 
 
+def three_digits(value: float) -> str:
+    """Three significant digits, "–" for NaN: 0.000213, 1.18, 847, 12,345, and 4.8e-07 below a ten-thousandth."""
+    if math.isnan(value):
+        return "–"
+    if abs(value) >= 999.5:  # three digits would round to 1e+03
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.1e}"
+
+
+def relative_change(value: float) -> str:
+    """A relative change as a percentage, "below 0.001%" where float32's rounding is all there is."""
+    return "below 0.001%" if value < 1e-5 else _tenths(value)
+
+
 _FORMATS: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(["accuracy", "uar", "macro_f1", "recall"], percent),
-    **dict.fromkeys(
-        ["test_in_train_speaker_share", "named_speaker_share", "repeated_text_share", "repeated_text_share_five_words"],
-        lambda share: f"{100 * share:.1f}%",
-    ),
-    **dict.fromkeys(["wer", "cer"], lambda value: f"{value:.4f}"),
-    **dict.fromkeys(["mcnemar", "permutation", "holm"], p_value),
-    **dict.fromkeys(["interval", "wilson"], interval),
-    "difference": points,
-    **dict.fromkeys(["detectable", "detectable_holm", "speaker_deviation"], lambda share: f"{100 * share:.1f}"),
-    **dict.fromkeys(["discordance", "bootstrap_held", "wilson_held"], lambda share: f"{100 * share:.1f}%"),
-    "difference_interval": interval_points,
-    "wer_difference": lambda value: f"{value:+.4f}".replace("-", "−"),
-    "alpha": lambda value: f"{value:g}",
-    "folds": lambda words: str(words).replace(" folds", ""),
-    "minutes": lambda value: f"{value:.1f}",
+    name: form
+    for form, names in {
+        percent: "accuracy uar macro_f1 accuracy_here accuracy_there alike wer_here wer_there",
+        _tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
+        p_value: "mcnemar permutation holm holm_here holm_there",
+        interval: "interval wilson",
+        points: "difference difference_here difference_there",
+        interval_points: "difference_interval difference_interval_here difference_interval_there",
+        three_digits: "logit_sum logit_mean gradient_sum gradient_mean ce ctc ctc_per_character weighted_ctc "
+        "effective_alpha released_ctc released_alpha ce_once ce_twice pull_once pull_twice",
+        relative_change: "features_change pooled_change",
+        "{:g}".format: "alpha window_ms step_ms",
+        "{:.4f}".format: "wer",
+        "{:.1f}".format: "minutes",
+        "{:.2f}".format: "seconds",
+        "{:,}".format: "parameters",
+        "{:.5f}".format: "probability",
+        "{:.6f}".format: "loss",
+        lambda share: f"{100 * share:.1f}": "detectable detectable_holm speaker_deviation",
+        lambda share: f"{100 * share:.1f} points": "apart",
+        lambda value: f"{value:+.4f}".replace("-", "−"): "wer_difference",
+        lambda words: str(words).replace(" folds", ""): "folds",
+        lambda letter: letter or "–": "symbol",
+        lambda text: text or "(nothing)": "text",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -136,20 +183,18 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _head(columns: list[str]) -> str:
+    """The rows of headings: one, or two where columns have groups. Written out, because no header cell is empty."""
     names = [_split(column) for column in columns]
-    labels = [html.escape(HEADERS.get(name, name.replace("_", " "))) for _, name in names]
-    if not any(group for group, _ in names):
-        return "<tr>" + "".join(f'<th scope="col">{label}</th>' for label in labels) + "</tr>"
-    top, bottom = "", ""
-    for position, (group, _) in enumerate(names):
-        span = sum(other == group for other, _ in names)
-        if not group:
-            top += f'<th scope="col" rowspan="2">{labels[position]}</th>'
+    tall = ' rowspan="2"' if any(group for group, _ in names) else ""
+    top = bottom = ""
+    for group, part in groupby(names, key=lambda name: name[0]):
+        labels = [html.escape(HEADERS.get(name, name.replace("_", " "))) for _, name in part]
+        if group:
+            top += f'<th scope="colgroup" colspan="{len(labels)}">{GROUPS[group]}</th>'
+            bottom += "".join(f'<th scope="col">{label}</th>' for label in labels)
         else:
-            bottom += f'<th scope="col">{labels[position]}</th>'
-            if position == 0 or names[position - 1][0] != group:
-                top += f'<th scope="colgroup" colspan="{span}">{GROUPS[group]}</th>'
-    return f"<tr>{top}</tr><tr>{bottom}</tr>"
+            top += "".join(f'<th scope="col"{tall}>{label}</th>' for label in labels)
+    return f"<tr>{top}</tr>" + (f"<tr>{bottom}</tr>" if bottom else "")
 
 
 def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing to show") -> Html:
@@ -160,38 +205,24 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     """
     caption = f"{title}. {provenance(source)}"
     if frame.empty:
-        if provenance(source) != NOT_RUN.capitalize():
-            caption = f"{caption}: {empty}"
-        return Html(f'<p class="mtlser-caption">{html.escape(caption)}</p>', caption)
+        return line(caption if provenance(source) == NOT_RUN.capitalize() else f"{caption}: {empty}")
     rows = ""
     for values in frame.itertuples(index=False):
-        head, *cells = [_cell(column, value) for column, value in zip(frame.columns, values, strict=True)]
+        head, *cells = map(_cell, frame.columns, values)
         rows += f'<tr><th scope="row">{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
-    label = html.escape(title)
     # tabindex and role let a keyboard scroll a table that is wider than the screen.
     body = (
-        f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" aria-label="{label}">\n'
+        f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" '
+        f'aria-label="{html.escape(title)}">\n'
         f'<table class="dataframe table"><caption><span>{html.escape(caption)}</span></caption>\n'
         f"<thead>{_head(list(frame.columns))}</thead>\n<tbody>\n{rows}</tbody></table></div>"
     )
     return Html(body, caption)
 
 
-def picture(light_svg: str, dark_svg: str, title: str, source: Any, alt: str) -> Html:
-    """Two variants of one SVG, of which the page's theme shows one, with a caption that holds the provenance.
-
-    Raises ValueError for an empty `alt`: a reader who cannot see the picture needs it.
-    """
-    if not alt.strip():
-        raise ValueError("alt is empty: say in a sentence what the picture shows")
-    caption = f"{title}. {provenance(source)}"
-    images = "".join(
-        f'<img class="only-{theme}" style="max-width:100%;background:none;padding:0" alt="{html.escape(alt)}" '
-        f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
-        for theme, svg in (("light", light_svg), ("dark", dark_svg))
-    )
-    body = f'<div>{images}</div><figcaption class="mtlser-caption">{html.escape(caption)}</figcaption>'
-    return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
+def line(text: str) -> Html:
+    """One line in place of a table or figure, which says why there is none."""
+    return Html(f'<p class="mtlser-caption">{html.escape(text)}</p>', text)
 
 
 def corpus_name(preset: str) -> str:
@@ -203,12 +234,8 @@ def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
 def _listed(values: pd.Series) -> str:
-    return ", ".join(str(value) for value in sorted(values.unique()))
+    return ", ".join(map(str, sorted(values.unique())))
 
 
 def finished_folds(runs: pd.DataFrame) -> pd.Series:
@@ -228,11 +255,13 @@ def provenance(source: Any) -> str:
     total = sum(NUM_FOLDS[protocol] for protocol in runs["protocol"].unique())
     folds = finished_folds(runs)
     low, high = folds.min(), folds.max()
-    counted = f"{low} of {total} folds" if low == high else f"{low} to {high} of {total} folds, depending on α"
-    folds_as = f"{_listed(runs['protocol'])} folds, {_listed(runs['pooling'])} pooling"
-    seeds = ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"])
-    epochs = ", ".join(_plural(int(count), "epoch") for count in sorted(runs["epochs"].unique()))
     changed = runs["precision"] != [get_preset(name).run.precision for name in runs["preset"]]
-    precision = f", in {_listed(runs['precision'])}" if changed.any() else ""
-    partial = ": partial" if low < total else ""
-    return f"{_capital(source.provenance)}: {folds_as}, {seeds}, {epochs}{precision}, {counted}{partial}"
+    words = [
+        f"{_capital(source.provenance)}: {_listed(runs['protocol'])} folds",
+        f"{_listed(runs['pooling'])} pooling",
+        ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"]),
+        *(f"{count:g} epoch{'' if count == 1 else 's'}" for count in sorted(runs["epochs"].unique())),
+        *([f"in {_listed(runs['precision'])}"] if changed.any() else []),
+        f"{low} of {total} folds" if low == high else f"{low} to {high} of {total} folds, depending on α",
+    ]
+    return ", ".join(words) + (": partial" if low < total else "")

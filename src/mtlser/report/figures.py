@@ -7,7 +7,9 @@ told apart with any colour vision, darkened where it was too pale for a white pa
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -19,8 +21,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
-from mtlser.report import lessons, tables
-from mtlser.report.display import Html, picture
+from mtlser.report import tables
+from mtlser.report.display import Html, line, provenance
+from mtlser.report.gradients import history as gradient_history
 
 ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
 ALPHA_DASHES = dict(zip(ALPHAS, [(1, 1), (4, 2), (6, 2, 1, 2), (), (8, 2)], strict=True))
@@ -40,11 +43,8 @@ def _style(theme: str) -> dict[str, Any]:
         "font.family": "sans-serif",
         "font.size": 10,
         **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], ink),
-        "axes.facecolor": "none",
-        "figure.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
+        **dict.fromkeys(["axes.facecolor", "figure.facecolor"], "none"),
+        **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
         "image.cmap": _COLOUR_MAPS[theme],
     }
 
@@ -58,19 +58,28 @@ def draw(function: Callable[..., Figure], data: Any, theme: str) -> str:
 
 
 def show(function: Callable[..., Figure], data: Any, title: str, alt: str, source: Any = None) -> Html:
-    """A figure in both themes, with `title` and provenance below it and `alt` for those who cannot see it.
+    """A figure drawn for both themes, of which the page's theme shows one, with `title` and provenance below it.
 
     `source` is what the provenance is taken from, `data` itself unless given. Without any run it is one line of text.
+    Raises ValueError for an empty `alt`: a reader who cannot see the picture needs it.
     """
+    if not alt.strip():
+        raise ValueError("alt is empty: say in a sentence what the picture shows")
     source = data if source is None else source
     if hasattr(source, "runs") and source.only(status="done").runs.empty:
-        return Html(f'<p class="mtlser-caption">{title}: not run</p>', f"{title}: not run")
-    return picture(draw(function, data, "light"), draw(function, data, "dark"), title, source, alt)
+        return line(f"{title}: not run")
+    caption, images = f"{title}. {provenance(source)}", ""
+    for theme in _INK:
+        svg = b64encode(draw(function, data, theme).encode()).decode()
+        images += (
+            f'<img class="only-{theme}" style="max-width:100%;background:none;padding:0" alt="{escape(alt)}" '
+            f'src="data:image/svg+xml;base64,{svg}">'
+        )
+    body = f'<div>{images}</div><figcaption class="mtlser-caption">{escape(caption)}</figcaption>'
+    return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
 
 
-def _panels(
-    count: int, height: float = 3.2, width: float = 7.5, columns: int | None = None
-) -> tuple[Figure, list[Axes]]:
+def panels_of(count: int, height: float = 3.2, width: float = 7.5, columns: int | None = None) -> tuple[Figure, list]:
     """A figure of `count` panels in rows of `columns` (one row unless given); sizes in inches."""
     columns = columns or count
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -88,7 +97,7 @@ def _over_epochs(axes: Axes, history: pd.DataFrame, column: str, **colours: Any)
 
 def training_curves(records: Any) -> Figure:
     """Losses, accuracy and WER of one alpha over epochs: a thin line for each fold, a thick one for their mean."""
-    figure, panels = _panels(4, height=4.8, width=6.8, columns=2)
+    figure, panels = panels_of(4, height=4.8, width=6.8, columns=2)
     colour = ALPHA_COLOURS.get(records.runs["alpha"].iloc[0], "#7F7F7F")
     titles = {"loss_ce": "cross-entropy", "loss_ctc": "CTC loss", "accuracy": "accuracy, test", "wer": "WER, test"}
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
@@ -100,24 +109,23 @@ def training_curves(records: Any) -> Figure:
     return figure
 
 
-def _by_alpha(history: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
-    """A history whose alphas are categories, and these; as numbers, 0 and 0.001 would get the same colour."""
+def _each_alpha(figure: Figure, panels: list[Axes], history: pd.DataFrame, columns: Iterable[str]) -> None:
+    """A panel for each column of a history over epochs, in the alphas' colours, with their legend above."""
     numbers = history["alpha"].astype(float)
     alphas = [alpha for alpha in ALPHAS if alpha in set(numbers)]
-    return history.assign(alpha=pd.Categorical(numbers, categories=alphas)), alphas
-
-
-def _alpha_legend(figure: Figure, axes: Axes, alphas: list[float]) -> None:
-    """One entry for each alpha, above the panels."""
+    # As numbers, 0 and 0.001 would get the same colour.
+    history = history.assign(alpha=pd.Categorical(numbers, categories=alphas))
+    for axes, column in zip(panels, columns, strict=True):
+        _over_epochs(axes, history, column, hue="alpha", style="alpha", palette=ALPHA_COLOURS, dashes=ALPHA_DASHES)
     for alpha in alphas:
-        axes.plot([], [], color=ALPHA_COLOURS[alpha], dashes=ALPHA_DASHES[alpha] or (None, None), lw=2,
-                  label=f"α = {alpha:g}")  # fmt: skip
+        panels[0].plot([], [], color=ALPHA_COLOURS[alpha], dashes=ALPHA_DASHES[alpha] or (None, None), lw=2,
+                       label=f"α = {alpha:g}")  # fmt: skip
     figure.legend(loc="outside upper center", ncols=len(alphas))
 
 
 def pretraining_curve(curve: pd.DataFrame) -> Figure:
     """`instrument.learning_curve`: the share of hidden frames whose cluster is named, over the steps of pretraining."""
-    figure, (axes,) = _panels(1, width=6.0)
+    figure, (axes,) = panels_of(1, width=6.0)
     colours = dict(zip(curve["stream"].unique(), [ALPHA_COLOURS[0.1], PAPER_COLOUR], strict=True))
     sns.lineplot(curve, x="step", y="accuracy", hue="stream", style="stream", palette=colours, ax=axes)
     axes.set(xlabel="step", ylabel="hidden frames named right", ylim=(0, None))
@@ -128,19 +136,17 @@ def pretraining_curve(curve: pd.DataFrame) -> Figure:
 
 def figure2(records: Any) -> Figure:
     """Figure 2: test accuracy (left) and WER (right) against epoch, one colour for each alpha."""
-    figure, panels = _panels(2, height=3.6)
-    history, alphas = _by_alpha(records.history)
-    for axes, column, label in zip(panels, ["accuracy", "wer"], ["accuracy, test fold", "WER, test fold"], strict=True):
-        _over_epochs(axes, history, column, hue="alpha", style="alpha", palette=ALPHA_COLOURS, dashes=ALPHA_DASHES)
-        axes.set(ylabel=label)
+    figure, panels = panels_of(2, height=3.6)
+    _each_alpha(figure, panels, records.history, ["accuracy", "wer"])
+    panels[0].set(ylabel="accuracy, test fold")
+    panels[1].set(ylabel="WER, test fold")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _alpha_legend(figure, panels[0], alphas)
     return figure
 
 
 def accuracy_by_alpha(records: Any) -> Figure:
     """Accuracy of each alpha with its interval, beside the paper's Table 4."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     scores = tables.scores(records)
     published = paper.table4()
     places = {alpha: place for place, alpha in enumerate(published["alpha"])}
@@ -158,11 +164,14 @@ def accuracy_by_alpha(records: Any) -> Figure:
     return figure
 
 
-def _matrix(axes: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:
+def _matrix(shares: pd.DataFrame, texts: pd.DataFrame, xlabel: str, ylabel: str, height: float, width: float) -> Figure:
     """Coloured cells, as vectors: shares in [0, 1] with a text in each."""
+    figure, (axes,) = panels_of(1, height, width)
     sns.heatmap(shares, annot=texts, fmt="", vmin=0, vmax=1, cmap=mpl.rcParams["image.cmap"], cbar=False, ax=axes,
                 linewidths=1, linecolor="#7F7F7F55")  # fmt: skip
     axes.tick_params(rotation=0, length=0)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure
 
 
 def confusion(records: Any) -> Figure:
@@ -170,10 +179,18 @@ def confusion(records: Any) -> Figure:
     counts = tables.confusion(records).set_index("emotion")
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     texts = counts.astype(str) + "\n" + (100 * shares).round().astype(int).astype(str) + "%"
-    figure, (axes,) = _panels(1, height=3.6, width=4.6)
-    _matrix(axes, shares, texts)
-    axes.set(xlabel="predicted", ylabel="true")
-    return figure
+    return _matrix(shares, texts, "predicted", "true", height=3.6, width=4.6)
+
+
+def emotion_marks(axes: Axes, values: pd.Series, speakers: list[str], size: float) -> None:
+    """A row for each speaker, with a mark for each emotion; `values` has the index (emotion, speaker)."""
+    for place, emotion in enumerate(EMOTIONS):
+        found = values[values.index.get_level_values(0) == emotion].droplevel(0)
+        rows = found.index.map(speakers.index) + 0.16 * (place - 1.5)  # apart, so that equal ones stay visible
+        axes.plot(found, rows, EMOTION_MARKERS[emotion], ms=size, mew=0, color=EMOTION_COLOURS[emotion], label=emotion)
+    axes.set_yticks(range(len(speakers)), speakers)
+    axes.invert_yaxis()
+    axes.grid(axis="y", lw=0.4, color="#7F7F7F55")
 
 
 def per_speaker(records: Any) -> Figure:
@@ -181,18 +198,11 @@ def per_speaker(records: Any) -> Figure:
     predictions = records.only(status="done").predictions
     predictions = predictions.assign(correct=predictions["label"] == predictions["prediction"])
     speakers = sorted(predictions["speaker"].unique())
-    figure, (axes,) = _panels(1, height=1.2 + 0.28 * len(speakers))
-    recall = predictions.groupby(["label", "speaker"])["correct"].mean()
-    for place, emotion in enumerate(EMOTIONS):
-        values = recall[recall.index.get_level_values("label") == emotion].droplevel("label")
-        rows = values.index.map(speakers.index) + 0.16 * (place - 1.5)  # apart, so that equal shares stay visible
-        axes.plot(values, rows, EMOTION_MARKERS[emotion], ms=4.5, mew=0, color=EMOTION_COLOURS[emotion], label=emotion)
+    figure, (axes,) = panels_of(1, height=1.2 + 0.28 * len(speakers))
+    emotion_marks(axes, predictions.groupby(["label", "speaker"])["correct"].mean(), speakers, size=4.5)
     accuracy = predictions.groupby("speaker")["correct"].mean()
     axes.plot(accuracy, range(len(speakers)), "o", color=mpl.rcParams["text.color"], ms=7, mfc="none", label="accuracy")
-    axes.set_yticks(range(len(speakers)), speakers)
     axes.set(xlim=(-0.02, 1.02), xlabel="share recognised")
-    axes.invert_yaxis()
-    axes.grid(axis="y", lw=0.4, color="#7F7F7F55")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside upper center", ncols=5, columnspacing=1, handletextpad=0.2)
     return figure
@@ -200,23 +210,19 @@ def per_speaker(records: Any) -> Figure:
 
 def leaks(shares: pd.DataFrame) -> Figure:
     """Speakers × folds (`tables.speaker_shares`): the share of a speaker in the test fold; the rest is in training."""
-    figure, (axes,) = _panels(1, height=1 + 0.3 * len(shares), width=1.6 + 0.6 * shares.shape[1])
     texts = shares.map(lambda share: f"{100 * share:.0f}%" if share else "")
-    _matrix(axes, shares, texts)
-    axes.set(xlabel="test fold", ylabel="speaker")
-    return figure
+    height, width = 1 + 0.3 * len(shares), 1.6 + 0.6 * shares.shape[1]
+    return _matrix(shares, texts, "test fold", "speaker", height, width)
 
 
 def detectable(curves: pd.DataFrame) -> Figure:
     """The detectable difference against the number of test utterances (`power.curves`), and the paper's gain."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     colours = ["#2A7FC0", "#009E73", "#C0629B"]
     for place, (share, curve) in enumerate(curves.groupby("discordance")):
         axes.plot(curve["num_utterances"], 100 * curve["detectable"], color=colours[place], lw=2,
                   dashes=[(None, None), (4, 2), (1, 1)][place], label=f"{100 * share:.0f}% discordant")  # fmt: skip
-    accuracy = paper.table4().set_index("alpha")["accuracy"]
-    gain = 100 * (accuracy.max() - accuracy[0.0])
-    axes.axhline(gain, color=PAPER_COLOUR, lw=1, label="the paper's gain")
+    axes.axhline(100 * paper.claimed_gain(), color=PAPER_COLOUR, lw=1, label="the paper's gain")
     axes.set_xscale("log")
     ticks = [250, 500, 1000, 2000, 5000]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
@@ -228,7 +234,7 @@ def detectable(curves: pd.DataFrame) -> Figure:
 
 def step_profile(profile: pd.DataFrame) -> Figure:
     """The parts of a step (`cost.profile`) as two bars, before and after."""
-    figure, (axes,) = _panels(1, height=2.2)
+    figure, (axes,) = panels_of(1, height=2.2)
     parts = profile[profile["part"] != "step"].set_index("part")
     colours = ["#7F7F7F", "#2A7FC0", "#C77C00", "#009E73", "#C0629B"]
     left = pd.Series(0.0, index=["after", "before"])
@@ -242,34 +248,30 @@ def step_profile(profile: pd.DataFrame) -> Figure:
 
 def gradients(records: Any) -> Figure:
     """Norms of both losses' gradients at the encoder, how hard α lets CTC pull, and the angle between; over epochs."""
-    figure, panels = _panels(4, height=5.6, columns=2)
-    history, alphas = _by_alpha(lessons.gradient_history(records))
+    figure, panels = panels_of(4, height=5.6, columns=2)
     titles = {
         "gradient_norm_ce": "cross-entropy: norm",
         "gradient_norm_ctc": "CTC, before α: norm",
         "pull": "α · CTC norm / cross-entropy norm",
         "gradient_cosine": "cosine of the two",
     }
+    _each_alpha(figure, panels, gradient_history(records), titles)
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
-        _over_epochs(axes, history, column, hue="alpha", style="alpha", palette=ALPHA_COLOURS, dashes=ALPHA_DASHES)
         axes.set(title=title, ylabel="", yscale="linear" if column == "gradient_cosine" else "log")
     for axes, level in ((panels[2], 1), (panels[3], 0)):  # equal pull; at right angles
         axes.axhline(level, color=mpl.rcParams["text.color"], lw=0.8, dashes=(1, 3))
-    _alpha_legend(figure, panels[0], alphas)
     return figure
 
 
 def forward_sums(sums: pd.DataFrame) -> Figure:
     """CTC's forward sums (`ctc_by_hand.forward_sums`): states × frames, darker for a likelier beginning."""
-    figure, (axes,) = _panels(1, height=3.2, width=4.6)
-    _matrix(axes, sums, sums.map(lambda value: f"{value:.3f}" if value else ""))
-    axes.set(xlabel="frame", ylabel="state")
-    return figure
+    texts = sums.map(lambda value: f"{value:.3f}" if value else "")
+    return _matrix(sums, texts, "frame", "state", height=3.2, width=4.6)
 
 
 def neighbours(changes: pd.DataFrame) -> Figure:
     """`anatomy.neighbours`: how much an utterance's features change against how much longer its neighbour is."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     styles = {"released": {"color": PAPER_COLOUR, "marker": "D"}, "exact": {"color": "#2A7FC0", "marker": "o"}}
     for name, rows in changes.groupby("encoder_padding"):
         axes.plot(rows["seconds"], rows["features_change"], ls="-", label=f'encoder_padding = "{name}"', **styles[name])

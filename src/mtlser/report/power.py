@@ -13,8 +13,7 @@ from mtlser.config import ALPHAS
 from mtlser.report import statistics, tables
 
 # Assumptions of the design before anything ran: two models disagree in correctness on 30% of the utterances, and their
-# true difference varies between speakers by 2 points (standard deviation). Set before the
-# pocket corpus was made, to choose its size.
+# true difference varies between speakers by 2 points (standard deviation). Set to choose the pocket corpus's size.
 ASSUMED_DISCORDANCE = 0.3
 ASSUMED_SPEAKER_DEVIATION = 0.02
 POWER = 0.8  # the usual convention
@@ -59,14 +58,10 @@ def design(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str
     }
 
 
-def coverage(
-    speaker_deviation: float,
-    *,
-    num_speakers: int = 10,
-    utterances: int = 120,
-    accuracy: float = 0.75,
-    num_trials: int = 300,
-) -> dict[str, float]:
+NUM_TRIALS = 300  # of a simulation
+
+
+def coverage(speaker_deviation: float, num_speakers: int = 10, utterances: int = 120, accuracy: float = 0.75) -> dict:
     """How often the two 95% intervals hold the truth when speakers differ: a simulation with known accuracy.
 
     Each trial draws the speakers' true accuracies around `accuracy` with that standard deviation (clipped to [0, 1])
@@ -76,7 +71,7 @@ def coverage(
 
     generator = np.random.default_rng(statistics.SEED)
     held = {"bootstrap_held": 0, "wilson_held": 0}
-    for _ in range(num_trials):
+    for _ in range(NUM_TRIALS):
         levels = np.clip(generator.normal(accuracy, speaker_deviation, num_speakers), 0, 1)
         right = generator.binomial(utterances, levels)
         resampled = right[generator.integers(num_speakers, size=(1000, num_speakers))].mean(axis=1) / utterances
@@ -87,7 +82,7 @@ def coverage(
         }
         for name, (low, high) in intervals.items():
             held[name] += int(low <= accuracy <= high)
-    return {name: count / num_trials for name, count in held.items()}
+    return {name: count / NUM_TRIALS for name, count in held.items()}
 
 
 def intervals(records: Any) -> pd.DataFrame:
@@ -95,10 +90,9 @@ def intervals(records: Any) -> pd.DataFrame:
     table = tables.scores(records)
     if table.empty:
         return table
-    widths = {name: table[name].map(lambda bounds: bounds[1] - bounds[0]) for name in ("interval", "wilson")}
-    return table[["alpha", "num_utterances", "accuracy", "interval", "wilson"]].assign(
-        wider=[f"{ratio:.1f} times" for ratio in widths["interval"] / widths["wilson"]]
-    )
+    drawn, wilson = (table[name].map(lambda bounds: bounds[1] - bounds[0]) for name in ("interval", "wilson"))
+    table = table[["alpha", "num_utterances", "accuracy", "interval", "wilson"]]
+    return table.assign(wider=(drawn / wilson).map("{:.1f} times".format))
 
 
 # From no difference between speakers to one of 10 points, standard deviations of their true accuracy.
@@ -107,8 +101,7 @@ COVERAGE_DEVIATIONS = (0.0, 0.02, 0.05, 0.1)
 
 def coverages() -> pd.DataFrame:
     """`coverage` for speakers who differ more and more: standard deviation and the two shares."""
-    rows = [{"speaker_deviation": d, **coverage(d)} for d in COVERAGE_DEVIATIONS]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"speaker_deviation": d, **coverage(d)} for d in COVERAGE_DEVIATIONS])
 
 
 # Test utterances of designs worth comparing; the last is IEMOCAP's.
@@ -118,8 +111,7 @@ DESIGN_SIZES = (240, 1000, 2000, paper.NUM_UTTERANCES)
 def assumed_power() -> pd.DataFrame:
     """What designs of several sizes detect, under the assumptions made before anything ran: shares of accuracy."""
     assumed = ASSUMED_DISCORDANCE, ASSUMED_SPEAKER_DEVIATION
-    rows = [{"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES])
 
 
 CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and ones that often differ
@@ -128,12 +120,9 @@ CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and one
 def curves() -> pd.DataFrame:
     """Detectable differences over sizes and discordances: columns num_utterances, discordance, detectable (a share)."""
     sizes = np.geomspace(DESIGN_SIZES[0], DESIGN_SIZES[-1], 25)
-    rows = [
-        {"num_utterances": size, "discordance": share,
-         "detectable": detectable_difference(size, share, ASSUMED_SPEAKER_DEVIATION)}
-        for share in CURVE_DISCORDANCES for size in sizes
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    designs = [(size, share) for share in CURVE_DISCORDANCES for size in sizes]
+    rows = [(*design, detectable_difference(*design, ASSUMED_SPEAKER_DEVIATION)) for design in designs]
+    return pd.DataFrame(rows, columns=["num_utterances", "discordance", "detectable"])
 
 
 def _detectable(size: float, discordance: float, deviation: float, num_speakers: int = 10) -> dict[str, float]:
@@ -152,14 +141,14 @@ def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
     """
     tables.check_one_experiment(records)
     predictions = records.only(status="done").predictions
-    alphas = sorted(set(predictions["alpha"]) - {baseline}) if len(predictions) else []
+    others = sorted(set(predictions["alpha"]) - {baseline}) if baseline in set(predictions["alpha"]) else []
     rows = []
-    for alpha in alphas if baseline in set(predictions["alpha"]) else []:
+    for alpha in others:
         found = design(predictions, baseline, alpha)
-        if found["num_speakers"] < 2:
-            continue
-        size = found["num_utterances"], found["discordance"], found["speaker_deviation"], found["num_speakers"]
-        difference = statistics.compare(predictions, baseline, alpha)["difference"]
-        row = {"comparison": f"{baseline:g} → {alpha:g}", **found, "difference": difference, **_detectable(*size)}
-        rows.append({name: value for name, value in row.items() if name != "num_speakers"})
-    return pd.DataFrame(rows)
+        num_speakers = found.pop("num_speakers")
+        if num_speakers > 1:
+            found["difference"] = statistics.compare(predictions, baseline, alpha)["difference"]
+            size = found["num_utterances"], found["discordance"], found["speaker_deviation"], num_speakers
+            rows.append({"comparison": f"{baseline:g} → {alpha:g}", **found, **_detectable(*size)})
+    columns = ["num_utterances", "discordance", "speaker_deviation", "difference", "detectable", "detectable_holm"]
+    return pd.DataFrame(rows, columns=["comparison", *columns])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 import os
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,6 @@ from mtlser.storage import whole_file
 # Where a page's files go, set for its kernel by whoever executes the book; the site has that folder beside the page.
 PAGE_FILES = "MTLSER_PAGE_FILES"
 
-# Variable bit rate at half of LAME's range: about 5 kB for a second of speech, and a format that every browser plays.
-_ENCODING = {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
-
 
 @dataclass(frozen=True)
 class Sound:
@@ -35,59 +34,55 @@ class Sound:
     samples: np.ndarray
 
 
+def mp3(samples: np.ndarray) -> bytes:
+    """Half of LAME's range of bit rates: about 5 kB for a second of speech, in a format that every browser plays."""
+    content = io.BytesIO()
+    encoding = {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(content, samples, SAMPLE_RATE_HZ, **encoding)
+    return content.getvalue()
+
+
 def write_sound(name: str, samples: np.ndarray, environment: Mapping[str, str] = os.environ) -> str:
     """Writes an mp3 beside the page and returns its address, relative to the page.
 
     The same samples give the same file, named after `name` and its content. In a notebook that somebody opened, the
-    file goes to a folder `build/sounds` and the address leads there from the working folder.
+    file goes to a folder `build/sounds` of the project and the address leads there from the working folder.
     """
-    folder = Path(environment.get(PAGE_FILES) or _project() / "build" / "sounds")
-    content = np.ascontiguousarray(samples, dtype="<f4").tobytes()
+    here, content = Path.cwd(), mp3(samples)
+    project = next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), here)
+    folder = Path(environment.get(PAGE_FILES) or project / "build" / "sounds")
     path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.mp3"
     with whole_file(path) as partial:
-        soundfile.write(str(partial), samples, SAMPLE_RATE_HZ, **_ENCODING)
-    if environment.get(PAGE_FILES):
-        return f"{folder.name}/{path.name}"
-    return Path(os.path.relpath(path)).as_posix()
-
-
-def embed_sound(samples: np.ndarray) -> str:
-    """The mp3 itself as an address: for a lab, which is opened where no file beside it may be served, as in Colab."""
-    content = io.BytesIO()
-    soundfile.write(content, samples, SAMPLE_RATE_HZ, **_ENCODING)
-    return f"data:audio/mpeg;base64,{b64encode(content.getvalue()).decode()}"
-
-
-def _project() -> Path:
-    """The folder with `book/`, from which or from within which a notebook runs."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), here)
+        partial.write_bytes(content)
+    return f"{folder.name}/{path.name}" if environment.get(PAGE_FILES) else Path(os.path.relpath(path)).as_posix()
 
 
 def players(sounds: Iterable[Sound], title: str, source: Any, embedded: bool = False) -> Html:
     """A player for each sound, grouped in their order under headings, with `title` and provenance below.
 
-    Nothing is loaded before somebody plays it, unless the sounds are `embedded` in the page. Raises ValueError for a
-    sound without a label, which a screen reader would announce as nothing.
+    Nothing is loaded before somebody plays it, unless the sounds are `embedded` in the page: for a lab, which is
+    opened where no file beside it may be served, as in Colab. Raises ValueError for a sound without a label, which a
+    screen reader would announce as nothing.
     """
-    groups: dict[str, str] = {}
-    for sound in sounds:
-        if not sound.label.strip():
-            raise ValueError("a sound has no label: say in words what is heard")
-        groups[sound.group] = groups.get(sound.group, "") + _player(sound, embedded)
-    body = "".join(
-        f"<section><p><strong>{html.escape(g)}</strong></p>{players}</section>" for g, players in groups.items()
-    )
+    body = ""
+    for group, part in groupby(sounds, key=lambda sound: sound.group):
+        heard = "".join(_player(sound, embedded) for sound in part)
+        body += f"<section><p><strong>{escape(group)}</strong></p>{heard}</section>"
     caption = f"{title}. {provenance(source)}"
     return Html(
         f'<figure class="mtlser-sounds"><div>{body}</div>'
-        f'<figcaption class="mtlser-caption">{html.escape(caption)}</figcaption></figure>',
+        f'<figcaption class="mtlser-caption">{escape(caption)}</figcaption></figure>',
         caption,
     )
 
 
 def _player(sound: Sound, embedded: bool) -> str:
-    name = "-".join("".join(c if c.isalnum() else " " for c in f"{sound.group} {sound.label}".lower()).split()[:6])
-    address = embed_sound(sound.samples) if embedded else write_sound(name, sound.samples)
-    label, spoken = html.escape(sound.label), html.escape(f"{sound.group}: {sound.label}")
-    return f'<p>{label}<audio controls preload="none" src="{html.escape(address)}" aria-label="{spoken}"></audio></p>'
+    if not sound.label.strip():
+        raise ValueError("a sound has no label: say in words what is heard")
+    spoken = f"{sound.group}: {sound.label}"
+    if embedded:
+        address = f"data:audio/mpeg;base64,{b64encode(mp3(sound.samples)).decode()}"
+    else:
+        address = write_sound("-".join(re.findall(r"\w+", spoken.lower())[:6]), sound.samples)
+    player = f'<audio controls preload="none" src="{escape(address)}" aria-label="{escape(spoken)}"></audio>'
+    return f"<p>{escape(sound.label)}{player}</p>"

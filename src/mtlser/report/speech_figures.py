@@ -13,15 +13,7 @@ import scipy.signal
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
 from mtlser.corpus.pocket_examples import Example
-from mtlser.report.figures import (
-    EMOTION_COLOURS,
-    EMOTION_MARKERS,
-    PAPER_COLOUR,
-    Axes,
-    Figure,
-    PercentFormatter,
-    _panels,
-)
+from mtlser.report.figures import PAPER_COLOUR, Axes, Figure, PercentFormatter, emotion_marks, panels_of
 from mtlser.runs.baselines import pitch_contour
 
 WINDOW = 400  # samples, 25 ms
@@ -33,12 +25,12 @@ NUM_SHADES = 8  # few enough that a picture is a few kilobytes
 VOICE_COLUMNS = {"pitch_hz": "pitch, Hz", "letters_per_second": "letters per second"}
 
 _POCKET_COLOUR = "#2A7FC0"
-_PITCH_COLOUR = "#D55E00"
+_PITCH_COLOUR = PAPER_COLOUR
 
 
 def durations(shares: pd.DataFrame) -> Figure:
     """Durations of a corpus as a curve (`corpus.durations`), and what is known of IEMOCAP's as marks."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     for name, colour, style in (("IEMOCAP", PAPER_COLOUR, "D"), ("pocket", _POCKET_COLOUR, "-")):
         part = shares[shares["corpus"] == name]
         axes.plot(part["seconds"], part["share"], style, color=colour, label=part["label"].iloc[0], clip_on=False)
@@ -62,22 +54,21 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 
 def spectrograms(examples: Sequence[Example]) -> Figure:
     """A row for each emotion and a column for each voice: energy over time and frequency, and the pitch as a line."""
-    speakers = list(dict.fromkeys(example.speaker for example in examples))
-    figure, panels = _panels(len(examples), height=1 + 1.45 * len(examples) / len(speakers), columns=len(speakers))
+    columns = len({example.speaker for example in examples})
+    figure, panels = panels_of(len(examples), height=1 + 1.45 * len(examples) / columns, columns=columns)
     longest = max(len(example.samples) for example in examples) / SAMPLE_RATE_HZ
-    pitches = []
-    for axes, example in zip(panels, examples, strict=True):
-        pitches.append(_spectrogram(axes, example.samples))
+    for place, (axes, example) in enumerate(zip(panels, examples, strict=True)):
+        pitch = _spectrogram(axes, example.samples)
         axes.set(xlim=(0, longest), ylim=(0, HIGHEST_HZ / 1000))
         axes.set_title(f"{example.emotion}, {example.speaker}: “{example.text}”", fontsize=8)
-    for axes in panels[:: len(speakers)]:
-        axes.set_ylabel("kHz")
-    for pitch in pitches[len(speakers) - 1 :: len(speakers)]:
-        pitch.spines["right"].set_visible(True)
-        pitch.set_yticks([100, 200, 300])
-        pitch.set_ylabel("pitch, Hz", color=_PITCH_COLOUR)
-    for axes in panels[-len(speakers) :]:
-        axes.set_xlabel("seconds")
+        if place % columns == 0:
+            axes.set_ylabel("kHz")
+        if place % columns == columns - 1:
+            pitch.spines["right"].set_visible(True)
+            pitch.set_yticks([100, 200, 300])
+            pitch.set_ylabel("pitch, Hz", color=_PITCH_COLOUR)
+        if place >= len(examples) - columns:
+            axes.set_xlabel("seconds")
     return figure
 
 
@@ -97,25 +88,20 @@ def _spectrogram(axes: Axes, samples: np.ndarray) -> Axes:
 def voices(prosody: pd.DataFrame, columns: Mapping[str, str] = VOICE_COLUMNS) -> Figure:
     """For each speaker and emotion the median of each of `columns` (name -> label); the others: speaker, emotion."""
     speakers = sorted(prosody["speaker"].unique())
-    figure, panels = _panels(len(columns), height=1.2 + 0.28 * len(speakers))
-    for panel, (axes, (column, label)) in enumerate(zip(panels, columns.items(), strict=True)):
-        medians = prosody.groupby(["emotion", "speaker"])[column].median()
-        for place, emotion in enumerate(EMOTIONS):
-            values = medians.get(emotion, pd.Series(dtype=float))
-            rows = values.index.map(speakers.index) + 0.16 * (place - 1.5)  # apart, so that equal ones stay visible
-            axes.plot(values, rows, EMOTION_MARKERS[emotion], ms=5, mew=0, color=EMOTION_COLOURS[emotion],
-                      label=None if panel else emotion)  # fmt: skip
-        axes.set_yticks(range(len(speakers)), [""] * len(speakers) if panel else speakers)
+    figure, panels = panels_of(len(columns), height=1.2 + 0.28 * len(speakers))
+    for axes, (column, label) in zip(panels, columns.items(), strict=True):
+        emotion_marks(axes, prosody.groupby(["emotion", "speaker"])[column].median(), speakers, size=5)
         axes.set_xlabel(label)
-        axes.invert_yaxis()
-        axes.grid(axis="y", lw=0.4, color="#7F7F7F55")
-    figure.legend(loc="outside upper center", ncols=len(EMOTIONS), handletextpad=0.2)
+    for axes in panels[1:]:
+        axes.set_yticklabels([])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(EMOTIONS),
+                  handletextpad=0.2)  # fmt: skip
     return figure
 
 
 def frames(table: pd.DataFrame) -> Figure:
     """Frame by frame (`using.frame_table`): the probability of the blank, and the likeliest character with its own."""
-    figure, (axes,) = _panels(1, height=2.6)
+    figure, (axes,) = panels_of(1, height=2.6)
     axes.plot(table["seconds"], table["blank_probability"], lw=1, color="#7F7F7F", label="blank")
     spoken = table[table["character"] != ""]
     axes.vlines(spoken["seconds"], 0, spoken["probability"], color=_POCKET_COLOUR, lw=1.5, label="likeliest character")

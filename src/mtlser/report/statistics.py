@@ -88,8 +88,7 @@ def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
     """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, taken as independent."""
     from statsmodels.stats.contingency_tables import mcnemar
 
-    only_first, only_second = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
-    return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+    return float(mcnemar([[0, (first > second).sum()], [(second > first).sum(), 0]], exact=True).pvalue)
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -106,13 +105,9 @@ def holm(p_values: list[float]) -> list[float]:
 def pairs(predictions: pd.DataFrame, baseline: float, alpha: float) -> pd.DataFrame:
     """Rows (utterance, seed) predicted under both alphas: columns speaker, seed, first, second (correctness)."""
     scored = predictions.assign(correct=_correct(predictions))
-    first, second = (
-        scored.loc[scored["alpha"] == value, ["utterance", "seed", "speaker", "correct"]].rename(
-            columns={"correct": name}
-        )
-        for value, name in ((baseline, "first"), (alpha, "second"))
-    )
-    return first.merge(second, on=["utterance", "seed", "speaker"], validate="one_to_one")
+    wide = scored.pivot(index=["utterance", "seed", "speaker"], columns="alpha", values="correct")
+    both = wide.reindex(columns=[baseline, alpha]).dropna()
+    return both.set_axis(["first", "second"], axis="columns").reset_index()
 
 
 def compare(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -22,14 +23,12 @@ class MixedRecordsError(ValueError):
 
 def check_one_experiment(records: Any) -> None:
     """Raises MixedRecordsError when runs differ in anything but alpha, fold and seed that a result depends on."""
-    for column in (
-        "corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding", "initialisation",
-    ):  # fmt: skip
+    decide = ["corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding"]
+    for column in [*decide, "initialisation"]:
         values = sorted(map(str, records.runs[column].unique()))
         if len(values) > 1:
-            raise MixedRecordsError(
-                f"records mix {column} {' and '.join(values)}: choose one, records.only({column}=…)"
-            )
+            mixed = f"records mix {column} {' and '.join(values)}"
+            raise MixedRecordsError(f"{mixed}: choose one, records.only({column}=…)")
 
 
 def completeness(records: Any, alpha: float) -> str:
@@ -45,14 +44,14 @@ def completeness(records: Any, alpha: float) -> str:
 
 
 def _result(records: Any, alpha: float) -> dict[str, Any]:
-    """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs."""
+    """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs, interval, and folds."""
     done = records.only(alpha=alpha, status="done")
-    if done.runs.empty:
-        return {"accuracy": float("nan"), "wer": float("nan"), "interval": statistics.NO_INTERVAL}
+    nothing = done.runs.empty
     return {
-        "accuracy": metrics.pooled_accuracy(done),
-        "wer": metrics.mean_wer(done.runs["wer"]),
-        "interval": statistics.accuracy_interval(done.predictions),
+        "accuracy": float("nan") if nothing else metrics.pooled_accuracy(done),
+        "wer": float("nan") if nothing else metrics.mean_wer(done.runs["wer"]),
+        "interval": statistics.NO_INTERVAL if nothing else statistics.accuracy_interval(done.predictions),
+        "folds": completeness(records, alpha),
     }
 
 
@@ -62,11 +61,10 @@ def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
     Raises MixedRecordsError for records of more than one experiment.
     """
     check_one_experiment(records)
-    row = _result(records, alpha) | {"folds": completeness(records, alpha)}
-    return {f"pocket_{name}": value for name, value in row.items()}
+    return {f"pocket_{name}": value for name, value in _result(records, alpha).items()}
 
 
-def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 
     Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
@@ -81,23 +79,21 @@ def table4(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
         check_one_experiment(records)
         results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
         results.insert(3, "difference", results["accuracy"] - table["accuracy"])
-        results["folds"] = [completeness(records, alpha) for alpha in table["alpha"]]
         frame = frame.join(results.add_prefix(f"{name}_"))
     return frame
 
 
-def table3(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
+def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 3 as printed, what is known of each row, and this book's rows at the paper's best alpha below it.
 
     Columns: method, year, cross_validation, accuracy (a share), known, comparable, status. NaN is a row that was not
     run. Raises MixedRecordsError for records of more than one experiment.
     """
-    known = pd.DataFrame([vars(note) for note in paper.TABLE3_ANNOTATIONS])
-    printed = paper.table3().merge(known, on="method", how="left", validate="one_to_one").assign(status="as printed")
+    printed = paper.table3().merge(paper.table3_notes(), on="method", how="left", validate="one_to_one")
+    printed = printed.assign(status="as printed").astype({"year": str})
     rows = [_row_of_table3(records, name) for records, name in ((iemocap, "iemocap"), (pocket, "pocket"))]
-    columns = ["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]
-    table = pd.concat([printed.astype({"year": str}), pd.DataFrame(rows).assign(year="–")], ignore_index=True)
-    return table[columns]
+    table = pd.concat([printed, pd.DataFrame(rows).assign(year="–")], ignore_index=True)
+    return table[["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]]
 
 
 _COMPARABLE = {
@@ -107,25 +103,21 @@ _COMPARABLE = {
 
 
 def _row_of_table3(records: Any, name: str) -> dict[str, Any]:
-    best = float(paper.table4().set_index("alpha")["accuracy"].idxmax())
+    row = {
+        "method": f"this book, {GROUPS[name].split(',')[0]}", "cross_validation": "10-fold", "accuracy": float("nan"),
+        "known": "–", "comparable": _COMPARABLE[name], "status": NOT_RUN,
+    }  # fmt: skip
     if records is None or records.runs.empty:
-        nothing = {"accuracy": float("nan"), "status": NOT_RUN, "cross_validation": "10-fold", "known": "–"}
-        return nothing | {"method": f"this book, {GROUPS[name].split(',')[0]}", "comparable": _COMPARABLE[name]}
+        return row
     check_one_experiment(records)
     protocol = records.runs["protocol"].iloc[0]
-    return {
-        "method": f"this book, {GROUPS[name].split(',')[0]}",
+    return row | {
         "cross_validation": f"{NUM_FOLDS[protocol]}-fold",
-        "accuracy": _result(records, best)["accuracy"],
-        "known": f"WA (Eq. 4), {protocol} folds, α = {best:g}",
+        "accuracy": _result(records, paper.BEST)["accuracy"],
+        "known": f"WA (Eq. 4), {protocol} folds, α = {paper.BEST:g}",
         "comparable": _COMPARABLE[name] if protocol == "speaker" or name == "pocket" else f"no: {protocol} folds",
-        "status": completeness(records, best),
+        "status": completeness(records, paper.BEST),
     }
-
-
-def annotation_sources() -> pd.DataFrame:
-    """Where each annotation of Table 3 was read: columns `method`, `source`."""
-    return pd.DataFrame([{"method": note.method, "source": note.source} for note in paper.TABLE3_ANNOTATIONS])
 
 
 def beside_paper(records: Any) -> pd.DataFrame:
@@ -135,14 +127,11 @@ def beside_paper(records: Any) -> pd.DataFrame:
     for alpha, accuracy, wer in paper.table4().itertuples(index=False):
         if alpha in set(records.runs["alpha"]):
             ours = _result(records, alpha)
-            rows.append({"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer, **_prefixed(ours),
-                         "difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer,
-                         "folds": completeness(records, alpha)})  # fmt: skip
+            last = {"difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer}
+            last["folds"] = ours.pop("folds")
+            row = {"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer}
+            rows.append(row | {f"ours_{name}": value for name, value in ours.items()} | last)
     return pd.DataFrame(rows)
-
-
-def _prefixed(values: dict[str, Any]) -> dict[str, Any]:
-    return {f"ours_{name}": value for name, value in values.items()}
 
 
 def _scores(predictions: pd.DataFrame) -> dict[str, Any]:
@@ -160,8 +149,7 @@ def per_speaker(records: Any) -> pd.DataFrame:
     """One row per test speaker of one alpha: speaker, num_utterances, accuracy, uar, macro_f1, wer (words pooled)."""
     check_one_experiment(records)
     predictions = records.only(status="done").predictions
-    rows = [{"speaker": speaker, **_scores(group)} for speaker, group in predictions.groupby("speaker")]
-    return pd.DataFrame(rows)
+    return pd.DataFrame({"speaker": name, **_scores(group)} for name, group in predictions.groupby("speaker"))
 
 
 def scores(records: Any) -> pd.DataFrame:
@@ -185,8 +173,9 @@ def confusion(records: Any) -> pd.DataFrame:
 
 def runs(records: Any) -> pd.DataFrame:
     """Every run that ended, those with a problem first: its outcome, scores, minutes and device."""
-    table = records.runs.assign(outcome=_outcomes(records.runs), minutes=records.runs["seconds"].astype(float) / 60)
-    table = table.assign(fine=table["outcome"] == "done").sort_values(["fine", "alpha", "fold", "seed"])
+    outcomes = _outcomes(records.runs)
+    table = records.runs.assign(outcome=outcomes, minutes=records.runs["seconds"].astype(float) / 60)
+    table = table.assign(fine=outcomes == "done").sort_values(["fine", "alpha", "fold", "seed"])
     columns = ["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]
     return table[columns].reset_index(drop=True)
 
@@ -214,12 +203,25 @@ def paired_tests(records: Any) -> pd.DataFrame:
     return rows.drop(columns=["baseline", "alpha"])
 
 
+def leak_shares(audits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Audits (`folds.audit`) of several protocols → each protocol's shares over all of its test utterances.
+
+    Columns: protocol, num_folds, and the three shares, NaN where a fold has none.
+    """
+    columns = ["test_in_train_speaker_share", "named_speaker_share", "repeated_text_share"]
+    rows = []
+    for protocol, audit in audits.items():
+        weights = audit["num_test"] / audit["num_test"].sum()
+        shares = audit[columns].mul(weights, axis=0).sum(skipna=False)
+        rows.append({"protocol": protocol, "num_folds": len(audit), **shares})
+    return pd.DataFrame(rows)
+
+
 def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     """Index speaker, one column per fold: the share of the speaker's utterances that the fold tests."""
     speakers = utterances.set_index("utterance")["speaker"]
-    totals = speakers.value_counts().sort_index()
-    shares = {fold.name: speakers[list(fold.test)].value_counts() / totals for fold in folds}
-    return pd.DataFrame(shares, index=totals.index).fillna(0.0)
+    counts = {fold.name: speakers[list(fold.test)].value_counts() for fold in folds}
+    return pd.DataFrame(counts).div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
 
 
 def settings(config: RunConfig) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +17,34 @@ from mtlser.corpus.audio import AudioError, write_wav
 from mtlser.corpus.pocket_examples import Example, speak_examples
 from mtlser.report import figures, speech_figures
 from mtlser.report.corpus import EXAMPLES
-from mtlser.report.display import NOT_RUN, Html, percent
+from mtlser.report.display import NOT_RUN, Html, line, percent
 from mtlser.runs import kept
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
-
-HOW = (
-    "No trained model is here, so the rest of this page is **not run**. `make reproduce` trains one, keeps it, and "
-    "renders this page again."
-)
 
 _FORMATS = (("speech.wav", 16_000, 1), ("speech.flac", 44_100, 2), ("speech.ogg", 22_050, 1), ("speech.mp3", 48_000, 2))
 _HOUR = 3600  # s
 
 
+@dataclass(frozen=True)
 class Demonstration:
-    """A kept model of synthetic speech and its recognizer; both None where no run kept one."""
+    """A kept model of synthetic speech and its recognizer, both None where no run kept one; `source` for captions."""
 
-    def __init__(self, model: kept.KeptModel | None) -> None:
-        self.model, self.recognizer = model, None
-        if model is not None:
-            from mtlser.model import Recognizer
-
-            self.recognizer = Recognizer.from_pretrained(model.folder)
-
-    @property
-    def source(self) -> str:
-        """Provenance for captions."""
-        if self.model is None:
-            return NOT_RUN.capitalize()
-        return f"Model: {self.model.description}; speech made for this page (synthetic)"
-
-    def __repr__(self) -> str:
-        return self._repr_markdown_()
-
-    def _repr_markdown_(self) -> str:
-        return HOW if self.model is None else f"Model here: {self.model.description}."
+    model: kept.KeptModel | None = None
+    recognizer: Any = None
+    source: str = NOT_RUN.capitalize()
 
 
 def demonstration(preset: str, settings: Settings | None = None) -> Demonstration:
     """The newest kept model of a synthetic preset. A model of IEMOCAP is never shown: it may say its transcripts."""
     settings = settings or Settings.from_environment()
     models = kept.kept_models(settings.artifacts, "pocket" if preset == "iemocap" else preset)
-    return Demonstration(models[0] if models else None)
+    if not models:
+        return Demonstration()
+    from mtlser.model import Recognizer
+
+    source = f"Model: {models[0].description}; speech made for this page (synthetic)"
+    return Demonstration(models[0], Recognizer.from_pretrained(models[0].folder), source)
 
 
 def examples(demo: Demonstration) -> list[Example]:
@@ -68,13 +54,11 @@ def examples(demo: Demonstration) -> list[Example]:
     return speak_examples(EXAMPLES, speakers=[speaker])
 
 
-def write_examples(spoken: Iterable[Example], folder: Path) -> dict[str, Path]:
+def write_examples(spoken: Sequence[Example], folder: Path) -> dict[str, Path]:
     """Writes each as a wav; what is said, in words → its path."""
-    paths = {}
-    for example in spoken:
-        path = folder / f"{example.emotion}.wav"
+    paths = {f"{example.emotion}: “{example.text}”": folder / f"{example.emotion}.wav" for example in spoken}
+    for example, path in zip(spoken, paths.values(), strict=True):
         write_wav(path, example.samples)
-        paths[f"{example.emotion}: “{example.text}”"] = path
     return paths
 
 
@@ -90,23 +74,21 @@ def write_formats(example: Example, folder: Path) -> dict[str, Path]:
 
 def write_bad_files(folder: Path) -> dict[str, Path]:
     """Files that can't be answered, each with what is wrong with it. The first one does not exist."""
-    half = np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
-    paths = {name: folder / file for name, file in (
-        ("no such file", "missing.wav"), ("a text", "letter.wav"), ("no byte", "nothing.wav"),
-        ("no sample", "empty.wav"), ("silence", "silent.wav"), ("a hundredth of a second", "blink.wav"),
-        ("an hour", "lecture.flac"),
-        ("not a number", "nan.wav"),
-    )}  # fmt: skip
-    paths["a text"].write_text("Dear reader,\n", encoding="utf-8")
-    paths["no byte"].write_bytes(b"")
-    soundfile.write(paths["no sample"], half[:0], SAMPLE_RATE_HZ)
-    soundfile.write(paths["silence"], half, SAMPLE_RATE_HZ)
-    soundfile.write(paths["a hundredth of a second"], noise[: SAMPLE_RATE_HZ // 100], SAMPLE_RATE_HZ)
-    soundfile.write(paths["an hour"], np.zeros(8000 * _HOUR, dtype=np.int16), 8000)
+    (folder / "letter.wav").write_text("Dear reader,\n", encoding="utf-8")
+    (folder / "nothing.wav").write_bytes(b"")
+    soundfile.write(folder / "empty.wav", noise[:0], SAMPLE_RATE_HZ)
+    soundfile.write(folder / "silent.wav", np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32), SAMPLE_RATE_HZ)
+    soundfile.write(folder / "blink.wav", noise[: SAMPLE_RATE_HZ // 100], SAMPLE_RATE_HZ)
+    soundfile.write(folder / "lecture.flac", np.zeros(8000 * _HOUR, dtype=np.int16), 8000)
     noise[100] = np.nan
-    soundfile.write(paths["not a number"], noise, SAMPLE_RATE_HZ, subtype="FLOAT")
-    return paths
+    soundfile.write(folder / "nan.wav", noise, SAMPLE_RATE_HZ, subtype="FLOAT")
+    names = {
+        "no such file": "missing.wav", "a text": "letter.wav", "no byte": "nothing.wav", "no sample": "empty.wav",
+        "silence": "silent.wav", "a hundredth of a second": "blink.wav", "an hour": "lecture.flac",
+        "not a number": "nan.wav",
+    }  # fmt: skip
+    return {what: folder / name for what, name in names.items()}
 
 
 def answers(demo: Demonstration, files: Mapping[str, Path]) -> pd.DataFrame:
@@ -121,44 +103,41 @@ def answers(demo: Demonstration, files: Mapping[str, Path]) -> pd.DataFrame:
 
 def refusals(demo: Demonstration, files: Mapping[str, Path]) -> pd.DataFrame:
     """One row a file: what it is, and the error without the folder; no rows without a model."""
-    rows = [{"file": name, "error": _refusal(demo, path)} for name, path in files.items() if demo.recognizer]
+    rows = []
+    for name, path in files.items() if demo.recognizer else ():
+        try:
+            error = f"none: {demo.recognizer(path).emotion}"
+        except AudioError as refused:
+            error = f"{path.name}: {refused.reason}"
+        rows.append({"file": name, "error": error})
     return pd.DataFrame(rows)
-
-
-def _refusal(demo: Demonstration, path: Path) -> str:
-    try:
-        return f"none: {demo.recognizer(path).emotion}"
-    except AudioError as error:
-        return f"{path.name}: {error.reason}"
 
 
 def frame_table(frames: Any) -> pd.DataFrame:
     """`Recognition.frames` as columns seconds, character ("" where the blank is likelier), probability, …"""
-    table = pd.DataFrame(
-        {"seconds": frames.seconds, "character": frames.characters, "probability": frames.probabilities,
-         "blank_probability": frames.blank_probabilities}
+    spoken = np.asarray(frames.probabilities) > np.asarray(frames.blank_probabilities)
+    return pd.DataFrame(
+        {"seconds": frames.seconds, "character": np.where(spoken, frames.characters, ""),
+         "probability": frames.probabilities, "blank_probability": frames.blank_probabilities}
     )  # fmt: skip
-    table["character"] = table["character"].where(table["probability"] > table["blank_probability"], "")
-    return table
 
 
 def frames(demo: Demonstration, files: Mapping[str, Path], title: str) -> Html:
     """The first file frame by frame, as a figure."""
     if demo.recognizer is None:
-        return Html(f'<p class="mtlser-caption">{title}: {NOT_RUN}</p>', f"{title}: {NOT_RUN}")
+        return line(f"{title}: {NOT_RUN}")
     name, path = next(iter(files.items()))
     found = demo.recognizer(path)
     alt = (
         "Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar "
         f"with that character. Read together they give: {found.transcript or 'nothing'}."
     )
-    return figures.show(
-        speech_figures.frames, frame_table(found.frames), f"{title}, {name.split(':')[0]}", alt, demo.source
-    )
+    table = frame_table(found.frames)
+    return figures.show(speech_figures.frames, table, f"{title}, {name.split(':')[0]}", alt, demo.source)
 
 
 def card(demo: Demonstration) -> pd.DataFrame:
-    """The model card, from the record of the run: what it was trained and tested on, and its limits; empty without."""
+    """The model card, from the record of the run: what the model is, and on what it was trained and tested."""
     if demo.model is None:
         return pd.DataFrame(columns=["question", "answer"])
     run, config = demo.model.run, demo.model.run["config"]
@@ -175,12 +154,5 @@ def card(demo: Demonstration) -> pd.DataFrame:
         "test": f"{run['num_test']} utterances of {config['fold']}, "
         f"{unheard + ' whom training never heard' if unheard else 'speakers whom training heard too'}: accuracy "
         f"{percent(final['accuracy'])}, UA {percent(final['uar'])}, WER {final['wer']:.4f}",
-        "meant for": "this book: to show what the experiment leaves behind, and as an example of the interface",
-        "not meant for": "speech of people. It never heard a person, knows about a hundred words of one synthesiser, "
-        "and answers with one of four emotions whatever it is given. No decision about anybody may rest on it",
-        "limits": "synthetic voices of one language, and a corpus whose settings decide how emotion shows: its errors "
-        "say nothing about how people speak. Probabilities are not calibrated",
-        "licence": "that of this repository's code. espeak-ng (GPL-3.0), which made the audio, is no part of the "
-        "weights",
     }
     return pd.DataFrame(rows.items(), columns=["question", "answer"])

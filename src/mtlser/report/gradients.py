@@ -1,0 +1,65 @@
+"""Which of the two losses moves the encoder: the histories' gradient norms and cosines, compared over epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtlser.report import tables
+from mtlser.report.display import three_digits
+
+HEADINGS = {
+    "gradient_norm_ce": "cross-entropy norm",
+    "gradient_norm_ctc": "CTC norm",
+    "pull": "α · CTC / cross-entropy",
+    "gradient_cosine": "cosine",
+}
+
+
+def history(records: Any) -> pd.DataFrame:
+    """The history of finished runs with a column `pull`: alpha · CTC norm over cross-entropy norm; NaN at alpha = 0.
+
+    Norms of zero become NaN, which a logarithmic scale can't show.
+    """
+    found = records.only(status="done").history
+    ce, ctc, alpha = (
+        found[name].astype(float).replace(0.0, np.nan) for name in ("gradient_norm_ce", "gradient_norm_ctc", "alpha")
+    )
+    return found.assign(gradient_norm_ce=ce, gradient_norm_ctc=ctc, pull=alpha * ctc / ce)
+
+
+def medians(records: Any) -> pd.DataFrame:
+    """Medians over folds after the first and after the last epoch: alpha, then two columns for each quantity.
+
+    Raises MixedRecordsError for records of more than one experiment.
+    """
+    tables.check_one_experiment(records)
+    rows = []
+    for alpha, group in history(records).groupby("alpha"):
+        ends = {"first": group["epoch"].min(), "last": group["epoch"].max()}
+        found = {when: group[group["epoch"] == epoch] for when, epoch in ends.items()}
+        rows.append({"alpha": alpha} | {
+            f"{heading}, {when}": three_digits(part[column].median())
+            for column, heading in HEADINGS.items() for when, part in found.items()
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def alphas_where_ctc_pulls_harder(records: Any) -> dict[str, list[float]]:
+    """The alphas whose median pull over folds is above 1, after the "first" epoch and after each run's "last"."""
+    found = history(records)
+    ends = {"first": found[found["epoch"] == 1], "last": _last(found)}
+    pulls = {when: part.groupby("alpha")["pull"].median() for when, part in ends.items()}
+    return {when: median.index[median > 1].tolist() for when, median in pulls.items()}
+
+
+def last_cosines(records: Any) -> tuple[float, float, float]:
+    """Quartiles, over all finished runs, of the cosine of the two gradients after a run's last epoch; NaN without."""
+    return tuple(_last(history(records))["gradient_cosine"].astype(float).quantile([0.25, 0.5, 0.75]))
+
+
+def _last(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last epoch."""
+    return found[found["epoch"] == found.groupby("run_id")["epoch"].transform("max")]
