@@ -183,6 +183,7 @@ _POCKET_RUN = RunConfig(
     length_bucket=16,  # a fifth of a plainly shuffled batch is padding; so is a fifth of its step
 )
 
+
 @dataclass(frozen=True)
 class PilotConfig:
     """What tunes the pocket preset: voices of its own, and numbers that cannot favour an alpha.

@@ -13,6 +13,7 @@ import scipy.signal
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
 from mtlser.corpus.pocket_examples import Example
+from mtlser.corpus.prosody import pitch_contour
 from mtlser.report.figures import (
     EMOTION_COLOURS,
     EMOTION_MARKERS,
@@ -22,7 +23,6 @@ from mtlser.report.figures import (
     PercentFormatter,
     _panels,
 )
-from mtlser.runs.baselines import pitch_contour
 
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms: a column
