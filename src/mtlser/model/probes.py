@@ -49,9 +49,11 @@ def purity(clusters: np.ndarray, phonemes: np.ndarray) -> dict[str, float]:
     their phoneme's commonest; pnmi: mutual information over the phonemes' entropy, 0 to 1.
     """
     counts = contingency_matrix(phonemes, clusters)
-    shares = (counts.max(axis=axis).sum() / counts.sum() for axis in (0, 1))
-    values = dict(zip(("phone_purity", "cluster_purity"), shares, strict=True))
-    return {name: round(float(v), 4) for name, v in (values | {"pnmi": homogeneity_score(phonemes, clusters)}).items()}
+    return {
+        "phone_purity": float(counts.max(axis=0).sum() / counts.sum()),
+        "cluster_purity": float(counts.max(axis=1).sum() / counts.sum()),
+        "pnmi": float(homogeneity_score(phonemes, clusters)),
+    }
 
 
 @torch.no_grad()
