@@ -18,9 +18,9 @@ RECIPES = ROOT / "book" / "recipes"
 RESULTS = ROOT / "book" / "results"
 
 
-def execute(name: str, folder: Path, **parameters) -> None:
+def execute(name: str, executed: Path, **parameters) -> None:
     papermill.execute_notebook(
-        RECIPES / f"{name}.ipynb", folder / f"{name}.ipynb", parameters, cwd=ROOT, progress_bar=False
+        RECIPES / f"{name}.ipynb", executed / f"{name}.ipynb", parameters, cwd=ROOT, progress_bar=False
     )
 
 
@@ -60,7 +60,7 @@ def test_pretraining_leaves_a_backbone_with_what_the_chapter_shows(backbone: Pat
         assert shape(record[part], shipped[part]) == shape(shipped[part], shipped[part]), part
     assert {"hours", "num_training_utterances", "num_held_out_utterances"} <= set(record["corpus"])
     assert {"processor", "threads"} <= set(record["hardware"]) and {"steps", "seed"} <= set(record["config"])
-    assert MultitaskModel.from_backbone(backbone, seed=0).config.hidden_size == 128
+    assert MultitaskModel.from_backbone(backbone, seed=0).wav2vec2.config.hidden_size == 128
 
 
 def test_the_pilot_measures_chooses_and_keeps_a_record(
