@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,13 +13,16 @@ import pytest
 from fake_records import fake_records
 from mtlser.config import PRESETS, ConfigError
 from mtlser.model.backbone import backbone_digest
+from mtlser.report import display
 from mtlser.report import instrument as report
 from mtlser.runs import instrument
 from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
-from mtlser.runs.records import Records
+from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
+from mtlser_book.readme import committed_note
 
 POCKET = PRESETS["pocket"]
+ROOT = Path(__file__).parents[1]
 WEIGHTS = backbone_digest(POCKET.backbone)
 
 
@@ -55,9 +60,9 @@ def test_anything_else_loses_it(change):
 
 
 def test_freezing_gives_a_name_to_what_is_there(tmp_path):
-    frozen = instrument.freeze("pocket-9", POCKET, tmp_path / "frozen.json")
+    instrument.freeze("pocket-9", POCKET, tmp_path / "frozen.json")
+    frozen = json.loads((tmp_path / "frozen.json").read_text(encoding="utf-8"))
     assert frozen == {"name": "pocket-9", "description": instrument.frozen()["description"]}
-    assert (tmp_path / "frozen.json").exists()
 
 
 def test_changes_change_one_thing():
@@ -72,48 +77,78 @@ def test_changes_change_one_thing():
         changed("x")
 
 
-def test_changes_stand_beside_table_4(monkeypatch):
+def test_changes_stand_beside_table_4():
     found = {name: fake_records(alphas=(0.0, 0.1, 1.0)) for name in (report.AS_IT_IS, *CHANGES)}
     found["mean pooling"] = Records.empty()
-    template = PRESETS["pocket"].run
-
-    def plans(preset, settings):
-        return {name: SimpleNamespace(records=lambda r=r: r, template=template) for name, r in found.items()}
-
-    monkeypatch.setattr(report, "_plans", plans)
-    table = report.changes_table()
+    table = report.changes_table(found)
     assert table["what"].value_counts().to_dict() == {report.AS_IT_IS: 3, **{name: 2 for name in CHANGES}}
     assert table[table["what"] == "mean pooling"]["pocket_accuracy"].isna().all()
     assert table[table["what"] != "mean pooling"]["pocket_accuracy"].notna().all()
-    lines = report.reading_of_changes().text.splitlines()
-    assert len(lines) == len(CHANGES) and "+0.00 points at α = 0" in lines[0] and lines[1] == "* mean pooling: not run."
-    assert "Mean pooling: Not run" in report.changes_source()
-    rates = report.rate_table()
+    differences = report.accuracy_differences(table)
+    assert differences == {"random weights": {0: 0, 1: 0}, "mean pooling": {}, HALF_RATE: {0: 0, 0.1: 0}}
+    assert "Mean pooling: Not run" in report.changes_source(found)
+    rates = report.rate_table(found)
     assert list(rates["comparison"]) == ["0 → 0.1"] * 2 and rates["difference"].nunique() == 1
+    assert list(rates["learning rate"]) == [f"{POCKET.run.learning_rate:g}"] * 2
 
 
-def test_the_sentence_counts_records_that_carry_the_name():
+def sentence(page, start, **names):
+    """What the cell of a page that begins with `start` shows as Markdown."""
+    cells = json.loads((ROOT / "book" / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+    [source] = [text for cell in cells if (text := "".join(cell["source"])).startswith(start)]
+    *body, last = ast.parse(source).body
+    exec(compile(ast.Module(body, []), page, "exec"), names)
+    return eval(compile(ast.Expression(last.value), page, "eval"), names)._repr_markdown_()
+
+
+def test_the_page_counts_records_that_carry_the_name():
     records = fake_records(alphas=(0.0,))
     records.runs["instrument"] = [instrument.frozen()["name"]] + [None] * (len(records.runs) - 1)
-    assert f"1 of {len(records.runs)} records" in report.frozen_name(records).text
-    empty = replace(records, runs=pd.DataFrame(columns=["instrument"]))
-    assert "not run" in report.frozen_name(empty).text
+    for found, words in ((records, f"1 of {len(records.runs)} records carry the name."), (Records.empty(), "not run.")):
+        given = {"table4": lambda preset, found=found: type("Plan", (), {"records": lambda self: found})()}
+        shown = sentence("instrument", "runs, name", frozen=instrument.frozen, display=display, **given)
+        assert shown.endswith(words) and f"**{instrument.frozen()['name']}**" in shown
+
+
+def test_the_page_says_what_each_change_does():
+    found = {name: fake_records(alphas=(0.0, 0.1, 1.0)) for name in (report.AS_IT_IS, *CHANGES)}
+    found["mean pooling"] = Records.empty()
+    changes = report.changes_table(found)
+    lines = sentence("instrument", "lines = []", instrument=report, display=display, changes=changes).splitlines()
+    assert len(lines) == len(CHANGES) and "+0.00 points at α = 0" in lines[0] and lines[1] == "* mean pooling: not run."
+
+
+@pytest.mark.parametrize("page", ["index", "table4", "instrument"])
+def test_pages_say_of_the_learning_rate_what_the_readme_says(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rates = report.rate_table(report.changed_records("pocket", Settings(train=False, artifacts=ROOT / "none")))
+    start = "from mtlser.report import instrument" if page == "index" else "gains = ["
+    given = {"display": display, "instrument": report, "rates": rates, "preset": "pocket"}
+    monkeypatch.setattr(report, "changed_records", lambda preset: {})
+    for table, words in ((rates, committed_note(ROOT)), (rates[:1], committed_note(ROOT / "nowhere"))):
+        monkeypatch.setattr(report, "rate_table", lambda found, table=table: table)
+        assert sentence(page, start, **given | {"rates": table}) == words
 
 
 def test_the_committed_pilot_and_backbone_fill_every_table():
     backbone, pilot = report.backbone_record(), report.pilot_record(Settings())
-    tables = [report.probes(backbone), report.purity(backbone), report.learning_curve(backbone)]
-    tables += [part(pilot) for part in (report.candidates, report.ladder, report.grid, report.wanted)]
+    tables = [
+        report.learning_curve(backbone),
+        *(part(pilot) for part in (report.candidates, report.grid, report.wanted)),
+    ]
     for table in tables:
         assert len(table) and not table.isna().any(axis=None)
     assert (report.grid(pilot)["setting"] == "chosen").sum() == 1
+    assert set(backbone["purity"]) == {"MFCC clusters", *backbone["probes"]}
     chosen = pilot["chosen"]
     assert (POCKET.run.learning_rate, POCKET.run.epochs, POCKET.corpus.utterances_per_speaker) == (
         chosen["learning_rate"], chosen["epochs"], chosen["utterances_per_speaker"],
     )  # fmt: skip
-    best = max(sum(row["accuracy_alpha_0"].values()) / len(row["accuracy_alpha_0"]) for row in pilot["grid"])
-    passes = best > report.used_ladder(pilot)["test voices"]["prosody"]
-    assert ("it passes what" in report.reading_of_grid(pilot).text) is passes
+    accuracy = report.grid(pilot)["accuracy, α = 0"]
+    assert accuracy.tolist() == pytest.approx([sum(row["accuracy_alpha_0"].values()) / 2 for row in pilot["grid"]])
+    given = {"grid": report.grid(pilot), "pilot": pilot, "instrument": report, "display": display}
+    passes = accuracy.max() > report.used_ladder(pilot)["test voices"]["prosody"]
+    assert ("it passes what" in sentence("instrument", "accuracy = grid", **given)) is bool(passes)
     for row, met in zip(report.wanted(pilot)["met"], chosen["wanted"].values(), strict=True):
         assert (row == "yes") is met
 
@@ -126,12 +161,25 @@ def test_the_committed_pilot_and_backbone_fill_every_table():
         (-0.1, (-0.2, -0.05), "the sign changes with the rate"),
     ],
 )
-def test_the_verdict_on_the_rate_follows_the_interval(monkeypatch, half, bounds, words):
+def test_the_verdict_on_the_rate_follows_the_interval(half, bounds, words):
     rows = {
         "learning rate": ["0.002", "0.001"], "comparison": ["0 → 0.1"] * 2, "difference": [0.15, half],
         "difference_interval": [(0.1, 0.2), bounds], "permutation": [0.01, 0.5],
     }  # fmt: skip
-    monkeypatch.setattr(report, "rate_table", lambda preset, settings: pd.DataFrame(rows))
-    assert words in report.reading_of_rates().text
-    monkeypatch.setattr(report, "rate_table", lambda preset, settings: pd.DataFrame(rows).iloc[:1])
-    assert report.reading_of_rates().text.endswith("not run.")
+    assert words in report.rate_verdict(pd.DataFrame(rows))
+    assert report.rate_verdict(pd.DataFrame(rows)[:1]) == report.rate_verdict(pd.DataFrame()) == "not run"
+
+
+def test_rows_are_named_and_gaps_are_marked():
+    values = pd.DataFrame({"a": {"x": 0.5, "y": 0.25}, "b": {"x": 0.125}})
+    table = report.named_rows(values, {"y": "why", "x": "ex"}, "letter")
+    assert table.to_dict("list") == {"letter": ["why", "ex"], "a": ["0.250", "0.500"], "b": ["–", "0.125"]}
+    assert report.named_rows(values, {"x": "ex"}, "letter", display.percent)["a"].tolist() == ["50.00%"]
+
+
+def test_the_record_of_the_pilot_is_found_whoever_wrote_it(tmp_path):
+    with pytest.raises(RecordError, match=r"recipes/pilot\.ipynb"):
+        report.pilot_record(Settings(results=tmp_path))
+    (tmp_path / "someone").mkdir()
+    (tmp_path / "someone" / "pilot.json").write_text('{"grid": []}')
+    assert report.pilot_record(Settings(results=tmp_path)) == {"grid": []}

@@ -20,8 +20,6 @@ TARGETS = (
     "wheelhouse",
     "test",
     "bench",
-    "backbone",
-    "pilot",
     "lint",
     "serve",
     "clean",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 
+from fake_records import fake_records
 from mtlser.config import PILOT, PRESETS
 from mtlser.corpus.pocket_plan import PILOT_VOICES, VOICES, plan_corpus
-from mtlser.model.pretraining_corpus import PROBE_VARIANTS, TRAINING_VARIANTS
+from mtlser.corpus.pretraining_speech import HELD_OUT_VARIANTS, TRAINING_VARIANTS
 from mtlser.runs import pilot
-from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
 
 
@@ -28,34 +26,33 @@ def setting(accuracy: float, wer: float, *, wer_zero: float = 1.0, collapsed: in
 def test_voices_are_in_neither_set():
     variants = {voice.partition("+")[2] for voice in PILOT_VOICES.values()}
     assert len(variants) == 10
-    assert not variants & {*TRAINING_VARIANTS, *PROBE_VARIANTS}
+    assert not variants & {*TRAINING_VARIANTS, *HELD_OUT_VARIANTS}
     assert not variants & {voice.partition("+")[2] for voice in VOICES.values()}
     corpus = replace(pilot.pilot_preset(PILOT, 120).corpus, utterances_per_speaker=8)
     assert set(plan_corpus(corpus)["voice"]) == set(PILOT_VOICES.values())
     assert corpus.seed != PRESETS["pocket"].corpus.seed
 
 
-def test_the_accuracy_of_no_alpha_above_zero_is_read(monkeypatch):
+def test_the_accuracy_of_no_alpha_above_zero_is_read():
     assert pilot.READ == {0.0: ("accuracy", "wer"), 1.0: ("wer",)}
-    rows = [
-        {"run_id": f"{alpha}-{fold}", "alpha": alpha, "fold": fold, "accuracy": 0.123, "wer": 0.5, "collapsed": False,
-         "seconds": 40.0}
-        for alpha in (0.0, 1.0) for fold in PILOT.folds
-    ]  # fmt: skip
-    found = Records(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame())
-    monkeypatch.setattr(pilot.records, "read_records", lambda folders: found)
-    plan = type("Plan", (), {"runs": (), "alphas": (0.0, 1.0)})
-    read = pilot.read_ceilings(plan)
+    records = fake_records(alphas=(0.0, 1.0), folds=PILOT.folds)
+    read = pilot.read_ceilings(records)
     assert set(read) == {"collapsed", "seconds_per_run", "accuracy_alpha_0", "wer_alpha_0", "wer_alpha_1"}
-    rows[2]["accuracy"] = rows[3]["accuracy"] = 0.987  # at alpha 1
-    monkeypatch.setattr(pilot.records, "read_records", lambda folders: replace(found, runs=pd.DataFrame(rows)))
-    assert pilot.read_ceilings(plan) == read
+    assert list(read["wer_alpha_1"]) == list(PILOT.folds)
+    records.runs.loc[records.runs["alpha"] == 1.0, ["accuracy", "uar", "macro_f1", "num_correct"]] = 0
+    assert pilot.read_ceilings(records) == read
 
 
 def test_only_the_ends_are_planned():
     plan = pilot.pilot_plan(PILOT, Settings(), 120, (0.0, 1.0), learning_rate=3e-3)
-    assert plan.alphas == (0.0, 1.0) and plan.template.learning_rate == 3e-3 and plan.preset.name == "pilot"
-    assert plan.template.preset == "pilot" and plan.fold_names == PILOT.folds
+    assert plan.alphas == (0.0, 1.0) and plan.preset.name == plan.template.preset == "pilot"
+    assert plan.template.learning_rate == plan.template.learning_rate_alpha_zero == 3e-3
+    assert plan.fold_names == PILOT.folds
+    assert pilot.pilot_plan(PILOT, Settings(), 120, (1.0,)).template == replace(
+        PRESETS["pocket"].run, preset="pilot", epochs=pilot.epochs_for(PILOT, 120, PRESETS["pocket"].run)
+    )
+    weaker = pilot.pilot_preset(PILOT, 120, 0.9).corpus
+    assert (weaker.arousal_cue_probability, weaker.valence_cue_probability) == (0.9, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +82,3 @@ def test_epochs_come_nearest_to_the_steps():
     run = PRESETS["pocket"].run
     assert pilot.epochs_for(replace(PILOT, steps=950), 120, run) == 7  # of 135 steps
     assert pilot.epochs_for(replace(PILOT, steps=10), 160, run) == 1
-
-
-def test_the_record_is_found_whoever_wrote_it(tmp_path):
-    assert pilot.read_pilot(tmp_path) is None
-    (tmp_path / "someone").mkdir()
-    (tmp_path / "someone" / pilot.RECORD).write_text(json.dumps({"grid": [setting(0.6, 0.2)]}))
-    table = pilot.grid_table(pilot.read_pilot(tmp_path))
-    assert table["accuracy, α = 0"].tolist() == pytest.approx([0.6]) and table["collapsed"].tolist() == [0]

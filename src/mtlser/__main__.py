@@ -1,4 +1,4 @@
-"""`python -m mtlser corpus|plan|run|pilot|share|predict|bench`: the library's commands."""
+"""`python -m mtlser corpus|plan|run|share|predict|bench`: the library's commands."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
         ("corpus", _corpus, "make or check the preset's corpus"),
         ("plan", _plan, "what would be trained, and what it would take; trains nothing"),
         ("run", _run, "complete an experiment's runs"),
-        ("pilot", _pilot, "what chose the pocket preset: backbones and settings, on voices of its own"),
         ("share", _share, "write this machine's records to the results folder, without transcripts"),
     ):
         command = add(name, function, summary)
@@ -64,9 +63,8 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument("--order", type=Path, help=argparse.SUPPRESS)  # what an engine starts
             command.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-        if name in ("share", "pilot"):
-            command.add_argument("contributor", help="name of the folder under the results folder")
         if name == "share":
+            command.add_argument("contributor", help="name of the folder under the results folder")
             command.add_argument("--remarks", default="", help="anything a reader of the results should know")
         command.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket", choices=list(PRESETS))
     predict = add("predict", _predict, "emotion and transcript of audio files, as JSON lines")
@@ -181,16 +179,6 @@ def _run(options: argparse.Namespace) -> int:
     for name, plan in plans.items():
         print(name)
         print(complete(plan, options.shard).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
-    return 0
-
-
-def _pilot(options: argparse.Namespace) -> int:
-    from mtlser.runs.pilot import RECORD, run_pilot
-
-    settings = _settings()
-    folder = settings.results / options.contributor
-    record = run_pilot(settings, folder, lambda line: print(line, file=sys.stderr, flush=True))
-    print(f"wrote {folder / RECORD}; chosen: {record['chosen']}")
     return 0
 
 

@@ -1,277 +1,227 @@
-"""The pocket backbone's recipe: masked prediction of two kinds of clusters, on synthetic speech, without transcripts.
-
-    python -m mtlser.model.pretraining --threads 1
+"""The pocket backbone's pretraining: masked prediction of two kinds of clusters, on synthetic speech, no transcripts.
 
 HuBERT's objective (Hsu et al., 2021) at the architecture of wav2vec 2.0's base family: spans of frames are hidden after
 the feature projection, and the encoder predicts the hidden frames' clusters (`pretraining_targets`). Two stages: first
 everything is trained, on crops of equal length (no padding, so nothing to be exact about); then the convolutions are
-frozen, as they will be in fine-tuning, and the transformer goes on with whole utterances, which is cheaper.
+frozen, as they will be in fine-tuning, and the transformer goes on with whole utterances, which is cheaper. The recipe
+that uses it is `book/recipes/pretrain-pocket-backbone.ipynb`.
 
 Legend of shapes: B utterances, S samples, T frames, C convolution channels, H hidden size, K clusters.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import Wav2Vec2Config
 
-from mtlser.config import POCKET_BACKBONE
-from mtlser.model.pretraining_contrastive import ContrastivePredictor
-from mtlser.model.pretraining_corpus import SpeechCorpus, make_speech
-from mtlser.model.pretraining_objective import (
-    Batch,
-    MaskedPredictor,
-    PretrainingConfig,
-    convolution_features,
-    draw_mask,
-    layer_states,
-    pocket_architecture,
-)
-from mtlser.model.pretraining_report import code_revision, write_backbone
-from mtlser.model.pretraining_targets import FrameLayout, Targets, cluster, make_targets
-from mtlser.processes import keep_freed_memory
-from mtlser.storage import whole_file
+from mtlser.corpus.pretraining_speech import SpeechConfig
+from mtlser.model.encoder import Encoder
+from mtlser.model.frames import FrameLayout
+from mtlser.model.pretraining_targets import Utterance
+from mtlser.storage import digest, whole_file
 
-PRETRAINING_FOLDER = Path("artifacts/pretraining")
+NUM_ENTRIES = 90  # of the curve
 
 
-class PretrainingError(ValueError):
-    """A checkpoint does not belong to this recipe; the message names the file and what to do."""
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """The recipe's numbers. Those without a source were chosen in short trials, by probes on held-out voices."""
+
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    seed: int = 0
+    steps: int = 20_000
+    convolution_share: float = 0.6  # of the steps, after which the convolutions are frozen
+    batch_size: int = 16
+    crop_frames: int = 40  # 1.6 s, while convolutions are trained
+    longest_frames: int = 100  # 4 s, afterwards
+    num_phone_clusters: int = 100  # HuBERT's first pass
+    num_prosody_clusters: int = 32
+    prosody_weight: float = 0.5  # of the second stream's loss
+    unmasked_weight: float = 1.0  # of visible frames' loss; HuBERT: 0, which gives the convolutions less to go by
+    mask_start_probability: float = 0.13  # with spans of 4 or 5: 46% hidden; HuBERT: 0.08, spans of 10 at 20 ms
+    mask_lengths: tuple[int, int] = (4, 5)  # frames of 40 ms
+    learning_rate: float = 1.5e-3
+    warmup_share: float = 0.06
+    adam_betas: tuple[float, float] = (0.9, 0.98)  # HuBERT
+    adam_epsilon: float = 1e-6  # HuBERT
+    weight_decay: float = 0.01  # HuBERT
+    max_gradient_norm: float = 1.0
+
+    @property
+    def convolution_steps(self) -> int:
+        """Steps that train the convolutions too."""
+        return round(self.steps * self.convolution_share)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then linear decay to 0."""
+        warmup = max(1, round(self.steps * self.warmup_share))
+        return self.learning_rate * min((step + 1) / warmup, (self.steps - step) / max(1, self.steps - warmup))
 
 
-class Batches:
-    """Training batches, each a function of (seed, step) alone, so that a resumed run draws the same ones."""
+class MaskedPredictor(nn.Module):
+    """The encoder and one linear classifier per stream of clusters."""
 
-    def __init__(self, config: PretrainingConfig, speech: SpeechCorpus, targets: Targets, layout: FrameLayout) -> None:
-        self.config, self.speech, self.targets, self.layout = config, speech, targets, layout
-        training = speech.indices("training")
-        num_frames = targets.lengths[training]
-        self.indices = training[num_frames >= config.crop_frames]
-        self.by_length = training[np.argsort(num_frames, kind="stable")]
+    def __init__(self, architecture: Wav2Vec2Config, num_phone_clusters: int, num_prosody_clusters: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(architecture)
+        self.phone_head = nn.Linear(architecture.hidden_size, num_phone_clusters)
+        self.prosody_head = nn.Linear(architecture.hidden_size, num_prosody_clusters)
 
-    def crops(self, step: int) -> Batch:
-        """Crops of equal length, each normalised as its whole utterance would be."""
-        random = np.random.default_rng([self.config.seed, step])
-        chosen = random.choice(self.indices, self.config.batch_size)
-        frames = self.config.crop_frames
-        starts = [int(random.integers(0, self.targets.lengths[i] - frames + 1)) for i in chosen]
-        waveforms = [self._crop(i, start * self.layout.stride) for i, start in zip(chosen, starts, strict=True)]
-        return self._batch(random, chosen, starts, frames, waveforms=torch.from_numpy(np.stack(waveforms)))
+    def convolve(self, waveforms: Tensor) -> Tensor:
+        """Normalised waveforms (B, S) of one length → convolution features (B, T, C)."""
+        return self.encoder.convolve(waveforms, torch.full((len(waveforms),), waveforms.shape[1]))[0]
 
-    def _crop(self, index: int, first_sample: int) -> np.ndarray:
-        num_samples = self.layout.num_samples(self.config.crop_frames)
-        crop = self.speech.waveform(index)[first_sample : first_sample + num_samples]
-        mean, deviation = self.speech.statistics[index]
-        return (crop - mean) / deviation
+    def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Convolution features (B, T, C) of one length, mask (B, T) bool → hidden states (B, T, H)."""
+        return self.encoder.forward_features(features, torch.full((len(features),), features.shape[1]), mask)
 
-    def whole(self, step: int, features: dict[int, Tensor]) -> Batch:
-        """Utterances of nearly one length, cut to the shortest of them, from features (T, C) by utterance."""
-        random = np.random.default_rng([self.config.seed, step])
-        size = self.config.batch_size
-        first = int(random.integers(0, len(self.by_length) - size + 1))
-        chosen = self.by_length[first : first + size]
-        frames = min(int(self.targets.lengths[chosen].min()), self.config.longest_frames)
-        starts = [int(random.integers(0, self.targets.lengths[i] - frames + 1)) for i in chosen]
-        cut = [features[int(i)][start : start + frames] for i, start in zip(chosen, starts, strict=True)]
-        return self._batch(random, chosen, starts, frames, features=torch.stack(cut))
-
-    def with_phones(self, phones: np.ndarray) -> Batches:
-        """The same batches with other phone clusters of every frame."""
-        return Batches(self.config, self.speech, replace(self.targets, phones=phones), self.layout)
-
-    def _batch(
-        self, random: np.random.Generator, chosen: np.ndarray, starts: list[int], frames: int, **inputs: Tensor
-    ) -> Batch:
-        rows = np.stack(
-            [self.targets.starts[i] + start + np.arange(frames) for i, start in zip(chosen, starts, strict=True)]
-        )
-        phones, prosody = (
-            torch.from_numpy(ids[rows].astype(np.int64)) for ids in (self.targets.phones, self.targets.prosody)
-        )
-        return Batch(draw_mask(random, len(chosen), frames, self.config), phones, prosody, **inputs)
+    def forward(self, features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Convolution features (B, T, C), mask (B, T) bool → phone logits (B, T, K) and prosody logits (B, T, K)."""
+        hidden = self.encode(features, mask)
+        return self.phone_head(hidden), self.prosody_head(hidden)
 
 
-def new_model(architecture: Wav2Vec2Config, config: PretrainingConfig) -> MaskedPredictor | ContrastivePredictor:
-    """The encoder with random weights, and what the objective adds to it."""
-    if config.objective == "contrastive":
-        return ContrastivePredictor(architecture)
-    return MaskedPredictor(architecture, config.num_phone_clusters, config.num_prosody_clusters)
+def draw_mask(random: np.random.Generator, batch_size: int, num_frames: int, config: PretrainingConfig) -> Tensor:
+    """(B, T) bool: True where a frame is hidden; spans start anywhere and may overlap."""
+    starts = random.random((batch_size, num_frames)) < config.mask_start_probability
+    shortest, longest = config.mask_lengths
+    lengths = random.integers(shortest, longest + 1, size=starts.shape)
+    mask = np.zeros_like(starts)
+    for offset in range(min(longest, num_frames)):
+        mask[:, offset:] |= (starts & (lengths > offset))[:, : num_frames - offset]
+    mask[0, 0] |= not mask.any()  # a batch with nothing hidden has no loss
+    return torch.from_numpy(mask)
 
 
-def own_clusters(model: MaskedPredictor, speech: SpeechCorpus, config: PretrainingConfig) -> np.ndarray:
-    """Cluster ids (all frames,) of a layer's output for the clean signal; k-means fitted on training utterances alone.
+def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor, unmasked_weight: float) -> Tensor:
+    """Cross-entropy of logits (B, T, K), ids (B, T): mean over hidden frames + `unmasked_weight` * mean over others."""
+    losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)  # (B, T)
+    hidden = mask.to(losses.dtype)
+    visible = 1 - hidden
+    return (losses * hidden).sum() / hidden.sum().clamp(min=1) + unmasked_weight * (
+        losses * visible
+    ).sum() / visible.sum().clamp(min=1)
 
-    HuBERT's second pass (Hsu et al., 2021, section III.B); it starts a new model, this one goes on with the first's.
-    """
-    states = [layer_states(model, speech, i, config.second_pass_layer, clean=True) for i in range(len(speech))]
-    training = np.concatenate([np.full(len(s), i in speech.training_set) for i, s in enumerate(states)])
-    return cluster(np.concatenate(states), np.flatnonzero(training), config.num_phone_clusters, config.seed)
+
+def masked_accuracy(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
+    """Share of hidden frames whose cluster is predicted."""
+    return float((logits.argmax(dim=-1) == targets)[mask].float().mean())
 
 
 class Pretraining:
-    """One pretraining, resumable after any step: model, optimiser, how many steps are done, and the curve so far."""
+    """One pretraining: model, optimiser, how many steps are done, in how many seconds, and the curve so far.
 
-    def __init__(self, config: PretrainingConfig, batches: Batches, architecture: Wav2Vec2Config) -> None:
+    A batch is a function of (seed, step) alone, so that a resumed run draws the same ones.
+    """
+
+    def __init__(self, config: PretrainingConfig, utterances: Sequence[Utterance], architecture: Wav2Vec2Config):
         torch.manual_seed(config.seed)
-        self.config, self.batches = config, batches
-        self.model = new_model(architecture, config)
+        self.config, self.layout = config, FrameLayout.of(architecture)
+        training = [utterance for utterance in utterances if not utterance.draw.held_out]
+        self.long_enough = [utterance for utterance in training if len(utterance.phones) >= config.crop_frames]
+        self.by_length = sorted(training, key=lambda utterance: len(utterance.phones))
+        self.model = MaskedPredictor(architecture, config.num_phone_clusters, config.num_prosody_clusters)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.learning_rate,
-            betas=config.adam_betas,
-            eps=config.adam_epsilon,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        self.step = 0
-        self.seconds = 0.0
+            self.model.parameters(), lr=config.learning_rate, betas=config.adam_betas, eps=config.adam_epsilon,
+            weight_decay=config.weight_decay, fused=True,
+        )  # fmt: skip
+        self.step, self.seconds = 0, 0.0
         self.curve: list[dict[str, float]] = []  # means over the steps since the entry before
-        self._recent: list[dict[str, float]] = []
-        self._features: dict[int, Tensor] | None = None
+        self._features: list[Tensor] = []
 
-    def run(self, steps: int | None = None, *, on_step: Callable[[Pretraining], None] | None = None) -> None:
-        """Trains until `steps` steps are done (default: all)."""
+    def run(self, checkpoints: Path, log: Callable[[dict], None] = print) -> None:
+        """Trains to the end, from where the checkpoint of this recipe in the folder `checkpoints` stands.
+
+        Each entry of the curve is logged and followed by a checkpoint.
+        """
+        path = Path(checkpoints) / f"pretraining-{digest(repr(self.config))[:12]}.pt"
+        if path.exists():
+            self._load(torch.load(path, weights_only=True))
         self.model.train()
-        while self.step < (self.config.steps if steps is None else steps):
+        recent: list[dict[str, float]] = []
+        while self.step < self.config.steps:
             started = time.perf_counter()
-            self._train_step()
+            recent.append(self._train_step())
+            self.step += 1
             self.seconds += time.perf_counter() - started
-            if on_step:
-                on_step(self)
+            if self.step % max(1, self.config.steps // NUM_ENTRIES) == 0 or self.step == self.config.steps:
+                means = {name: round(float(np.mean([row[name] for row in recent])), 4) for name in recent[0]}
+                self.curve.append({"step": self.step} | means)
+                recent = []
+                log(self.curve[-1])
+                with whole_file(path) as partial:
+                    torch.save(self._state(), partial)
 
-    def _train_step(self) -> None:
-        config = self.config
-        if self.step == config.first_pass_steps and config.objective == "masked prediction":
-            self._start_second_pass()
-        if self.step < config.convolution_steps:
-            batch = self.batches.crops(self.step)
-            features = self.model.convolve(batch.waveforms)
-        else:
-            batch = self.batches.whole(self.step, self._frozen_features())
-            features = batch.features
-        loss, values = self.model.losses(features, batch, config)
+    def _state(self) -> dict:
+        progress = {name: getattr(self, name) for name in ("step", "seconds", "curve")}
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()} | progress
+
+    def _load(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
+
+    def _train_step(self) -> dict[str, float]:
+        """One step; returns what the curve keeps of it."""
+        config, random = self.config, np.random.default_rng([self.config.seed, self.step])
+        frozen = self.step >= config.convolution_steps
+        features, phones, prosody = self._whole(random) if frozen else self._crops(random)
+        mask = draw_mask(random, *phones.shape, config)
+        phone_logits, prosody_logits = self.model(features, mask)
+        phone_loss = masked_loss(phone_logits, phones, mask, config.unmasked_weight)
+        prosody_loss = masked_loss(prosody_logits, prosody, mask, config.unmasked_weight)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (phone_loss + config.prosody_weight * prosody_loss).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), config.max_gradient_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate_at(self.step)
         self.optimiser.step()
-        self._remember(values)
-
-    def _remember(self, values: dict[str, float]) -> None:
-        self.step += 1
-        self._recent.append(values)
-        if self.step % max(1, self.config.steps // 90) == 0 or self.step == self.config.steps:
-            means = {name: np.mean([row[name] for row in self._recent]) for name in values}
-            self.curve.append({"step": self.step} | {name: round(float(mean), 4) for name, mean in means.items()})
-            self._recent = []
-
-    def _start_second_pass(self) -> None:
-        """From here on, hidden frames are asked for clusters of what the model itself makes of the clean signal."""
-        config, batches = self.config, self.batches
-        phones = own_clusters(self.model, batches.speech, config)
-        self.batches = batches.with_phones(phones)
-        self.model.start_second_pass(config.seed)
-
-    @torch.no_grad()
-    def _frozen_features(self) -> dict[int, Tensor]:
-        """Convolution features (T, C) of every training utterance; computed once, when the convolutions are final."""
-        if self._features is None:
-            speech = self.batches.speech
-            self._features = {int(i): convolution_features(self.model, speech, int(i)) for i in self.batches.by_length}
-        return self._features
-
-    def save(self, path: Path) -> None:
-        """Writes everything that `load` needs, whole."""
-        state = {
-            "config": json.dumps(asdict(self.config)),
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "recent": self._recent,
-            "phones": torch.from_numpy(self.batches.targets.phones),
+        return {
+            "phone_loss": phone_loss.item(),
+            "prosody_loss": prosody_loss.item(),
+            "phone_accuracy": masked_accuracy(phone_logits, phones, mask),
+            "prosody_accuracy": masked_accuracy(prosody_logits, prosody, mask),
         }
-        with whole_file(path) as partial:
-            torch.save(state, partial)
 
-    def load(self, path: Path) -> None:
-        """Continues from a checkpoint of the same recipe. Raises PretrainingError for another's."""
-        state = torch.load(path, weights_only=True)
-        if state["config"] != json.dumps(asdict(self.config)):
-            raise PretrainingError(f"{path} was written by a different recipe; delete it, or give another --folder")
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.curve, self._recent = state["curve"], state["recent"]
-        self.batches = self.batches.with_phones(state["phones"].numpy())
+    def _crops(self, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, T, C), phones (B, T), prosody (B, T) of crops, each normalised as its whole utterance is."""
+        chosen = [self.long_enough[i] for i in random.choice(len(self.long_enough), self.config.batch_size)]
+        starts, phones, prosody = _cut(random, chosen, self.config.crop_frames)
+        first, size = [start * self.layout.stride for start in starts], self.layout.num_samples(self.config.crop_frames)
+        waveforms = [utterance.waveform()[n : n + size] for n, utterance in zip(first, chosen, strict=True)]
+        return self.model.convolve(torch.from_numpy(np.stack(waveforms))), phones, prosody
 
-
-def main(arguments: list[str] | None = None) -> None:
-    """Synthesises, trains (or goes on), probes, and writes weights, record and model card."""
-    parser = argparse.ArgumentParser(prog="python -m mtlser.model.pretraining", description=__doc__.splitlines()[0])
-    defaults = PretrainingConfig()
-    parser.add_argument("--steps", type=int, default=defaults.steps)
-    parser.add_argument("--objective", choices=["masked prediction", "contrastive"], default=defaults.objective)
-    parser.add_argument("--second-pass-share", type=float, default=defaults.second_pass_share, help="0: one pass")
-    parser.add_argument("--convolution-share", type=float, default=defaults.convolution_share)
-    parser.add_argument("--threads", type=int, default=1, help="another number of threads rounds differently")
-    parser.add_argument("--folder", type=Path, default=PRETRAINING_FOLDER, help="of the speech, once synthesised")
-    parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint; default: that of the speech")
-    parser.add_argument("--output", type=Path, default=POCKET_BACKBONE, help="weights, record and model card")
-    options = parser.parse_args(arguments)
-    revision = code_revision()  # of the code that runs, not of what lies there at the end
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()
-    names = ("steps", "objective", "second_pass_share", "convolution_share")
-    config = PretrainingConfig(**{name: getattr(options, name) for name in names})
-    layout = FrameLayout.of(pocket_architecture())
-    speech = make_speech(config.speech, options.folder, progress=_print_progress("utterances spoken", 500))
-    targets = make_targets(speech, layout, config.num_phone_clusters, config.num_prosody_clusters, config.seed)
-    np.random.seed(config.seed)  # transformers draws distractors from numpy's one generator
-    pretraining = Pretraining(config, Batches(config, speech, targets, layout), pocket_architecture())
-    checkpoint = (options.checkpoint or options.folder) / "checkpoint.pt"
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        pretraining.load(checkpoint)
-        print(f"going on after step {pretraining.step} of {config.steps}", flush=True)
-    pretraining.run(on_step=_reporter(checkpoint))
-    write_backbone(pretraining, targets, options.output, revision)
-    print(f"wrote {options.output}", flush=True)
+    def _whole(self, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_crops`, of utterances of nearly one length, cut to the shortest of them; convolutions are frozen."""
+        if not self._features:
+            with torch.no_grad():
+                self._features = [features_of(self.model, utterance)[0] for utterance in self.by_length]
+        first = int(random.integers(0, len(self.by_length) - self.config.batch_size + 1))
+        chosen = slice(first, first + self.config.batch_size)
+        frames = min(len(self.by_length[first].phones), self.config.longest_frames)
+        starts, phones, prosody = _cut(random, self.by_length[chosen], frames)
+        cut = [own[start : start + frames] for start, own in zip(starts, self._features[chosen], strict=True)]
+        return torch.stack(cut), phones, prosody
 
 
-def _print_progress(what: str, every: int) -> Callable[[int, int], None]:
-    def report(done: int, total: int) -> None:
-        if done % every == 0 or done == total:
-            print(f"{done} of {total} {what}", flush=True)
-
-    return report
+def features_of(model: MaskedPredictor, utterance: Utterance) -> Tensor:
+    """Convolution features (1, T, C) of a whole utterance."""
+    return model.convolve(torch.from_numpy(utterance.waveform())[None])
 
 
-def _reporter(checkpoint: Path, every: int = 100) -> Callable[[Pretraining], None]:
-    """Prints the last entry of the curve with an estimate, and keeps a checkpoint every 500 steps."""
-    recent: list[float] = [time.perf_counter()]
-
-    def report(state: Pretraining) -> None:
-        if state.step % every == 0 and state.curve:
-            recent.append(time.perf_counter())
-            minutes = (recent[-1] - recent[-2]) / every * (state.config.steps - state.step) / 60
-            print(f"{json.dumps(state.curve[-1])}  {minutes:.1f} minutes left at this pace", flush=True)
-        if state.step % 500 == 0 or state.step == state.config.steps:
-            state.save(checkpoint)
-
-    return report
-
-
-if __name__ == "__main__":
-    main()
+def _cut(random: np.random.Generator, chosen: Sequence[Utterance], frames: int) -> tuple[list[int], Tensor, Tensor]:
+    """The first frame of a part of each utterance, and the parts' phones (B, T) and prosody (B, T)."""
+    starts = [int(random.integers(0, len(utterance.phones) - frames + 1)) for utterance in chosen]
+    phones, prosody = (
+        np.stack([getattr(utterance, name)[n : n + frames] for n, utterance in zip(starts, chosen, strict=True)])
+        for name in ("phones", "prosody")
+    )
+    return starts, torch.from_numpy(phones.astype(np.int64)), torch.from_numpy(prosody.astype(np.int64))

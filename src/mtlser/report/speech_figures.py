@@ -13,8 +13,8 @@ import scipy.signal
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
 from mtlser.corpus.pocket_examples import Example
+from mtlser.corpus.prosody import pitch_contour
 from mtlser.report.figures import PAPER_COLOUR, Axes, Figure, PercentFormatter, emotion_marks, panels_of
-from mtlser.runs.baselines import pitch_contour
 
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms: a column

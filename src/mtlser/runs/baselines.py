@@ -9,16 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
-from mtlser.corpus.audio import read_audio
+from mtlser.config import EMOTIONS
 from mtlser.corpus.iemocap import ReleaseError
 from mtlser.corpus.pocket import CUES
+from mtlser.corpus.prosody import PROSODY
 from mtlser.corpus.text import normalise
 
-PROSODY = ("pitch_hz", "pitch_range_semitones", "letters_per_second")
 CUE_COLUMNS = {"neither": [], "prosody": ["arousal"], "words": ["valence"], "both": ["arousal", "valence"]}
-
-_FRAME_STRIDE = 640  # samples, 40 ms: enough for a median
 
 
 def read_cues(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -44,46 +41,16 @@ def cue_accuracy(cues: pd.DataFrame) -> dict[str, float]:
     return shares
 
 
-def measure_prosody(utterances: pd.DataFrame) -> pd.DataFrame:
-    """One row an utterance, from its audio and the length of its transcript; columns PROSODY, and utterance, seconds.
-
-    `pitch_hz` is the median of voiced frames, `pitch_range_semitones` the span from their 10th to their 90th
-    percentile; both NaN where fewer than five frames are voiced. `letters_per_second` is NaN without words.
-    """
-    rows = [_measure(row.utterance, row.wav, row.transcript) for row in utterances.itertuples()]
-    return pd.DataFrame(rows, columns=["utterance", "seconds", *PROSODY])
-
-
-def _measure(utterance: str, wav: str, transcript: str) -> dict[str, object]:
-    samples = read_audio(wav)  # (S,)
-    seconds, letters = len(samples) / SAMPLE_RATE_HZ, len(normalise(transcript).replace(" ", ""))
-    pitch = pitch_contour(samples)
-    voiced = pitch[np.isfinite(pitch)]
-    row = {"utterance": utterance, "seconds": seconds, **dict.fromkeys(PROSODY, float("nan"))}
-    if len(voiced) >= 5:
-        low, high = np.percentile(voiced, [10, 90])
-        row |= {"pitch_hz": float(np.median(voiced)), "pitch_range_semitones": float(12 * np.log2(high / low))}
-    if letters:
-        row["letters_per_second"] = letters / seconds
-    return row
-
-
-def pitch_contour(samples: np.ndarray, stride: int = _FRAME_STRIDE) -> np.ndarray:
-    """(S,) → F0 in Hz (T,), one value for every `stride` samples, NaN where unvoiced."""
-    from mtlser.model.pretraining_targets import pitch_and_energy  # late: it waits for transformers
-
-    return np.exp(pitch_and_energy(samples, max(1, len(samples) // stride), stride)[0])
-
-
 def feature_accuracy(
     utterances: pd.DataFrame, prosody: pd.DataFrame, tested: Sequence[str] | None = None
 ) -> dict[str, float]:
     """Accuracy of logistic regression on measured features, each speaker tested by a model of all others.
 
-    "prosody": the three of PROSODY; "words": which words occur; "both"; "neither": the commonest emotion. A measure of
-    what is easy to find, not a bound. `tested` names the speakers who are tested, all unless given.
+    "prosody": the three of PROSODY, relative to their speaker; "words": which words occur; "both"; "neither": the
+    commonest emotion. A measure of what is easy to find, not a bound. `tested` names the speakers who are tested, all
+    unless given.
     """
-    features = {"prosody": _standardised(utterances, prosody), "words": _word_counts(utterances)}
+    features = {"prosody": _relative_to_speaker(utterances, prosody), "words": _word_counts(utterances)}
     features["both"] = np.concatenate(list(features.values()), axis=1)
     return _accuracies(features, utterances, tested)
 
@@ -94,7 +61,7 @@ def ladder(utterances: pd.DataFrame, prosody: pd.DataFrame, tested: Sequence[str
     texts = [normalise(transcript) for transcript in utterances["transcript"]]
     features = {
         "duration": ((seconds - seconds.mean()) / seconds.std()).to_numpy(),
-        "letters": np.array([[text.count(letter) for letter in string.ascii_lowercase] for text in texts], dtype=float),
+        "letters": np.array([[text.count(letter) for letter in string.ascii_uppercase] for text in texts], dtype=float),
     }
     return _accuracies(features, utterances, tested) | feature_accuracy(utterances, prosody, tested)
 
@@ -102,14 +69,22 @@ def ladder(utterances: pd.DataFrame, prosody: pd.DataFrame, tested: Sequence[str
 def _accuracies(
     features: dict[str, np.ndarray], utterances: pd.DataFrame, tested: Sequence[str] | None
 ) -> dict[str, float]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+    from threadpoolctl import threadpool_limits
+
     labels, speakers = utterances["emotion"].to_numpy(), utterances["speaker"].to_numpy()
-    chosen = np.unique(speakers) if tested is None else np.asarray(tested)
-    shown = labels[np.isin(speakers, chosen)]
-    shares = {"neither": float(max((shown == emotion).mean() for emotion in EMOTIONS))}
-    return shares | {name: _speakers_out(values, labels, speakers, chosen) for name, values in features.items()}
+    shown = np.isin(speakers, np.unique(speakers) if tested is None else np.asarray(tested))
+    shares = {"neither": float(max((labels[shown] == emotion).mean() for emotion in EMOTIONS))}
+    with threadpool_limits(1, "blas"):  # on matrices this small several threads take five times as long
+        for name, values in features.items():
+            model = LogisticRegression(max_iter=1000)
+            predicted = cross_val_predict(model, values, labels, groups=speakers, cv=LeaveOneGroupOut())
+            shares[name] = float((predicted == labels)[shown].mean())
+    return shares
 
 
-def _standardised(utterances: pd.DataFrame, prosody: pd.DataFrame) -> np.ndarray:
+def _relative_to_speaker(utterances: pd.DataFrame, prosody: pd.DataFrame) -> np.ndarray:
     """(N, 3): log features relative to the speaker's mean and spread; a missing one is the speaker's mean."""
     values = np.log(prosody[list(PROSODY)].clip(lower=1e-3))
     groups = values.groupby(utterances["speaker"].to_numpy())
@@ -121,17 +96,3 @@ def _word_counts(utterances: pd.DataFrame) -> np.ndarray:
     words = [frozenset(normalise(transcript).split()) for transcript in utterances["transcript"]]
     vocabulary = sorted(set().union(*words))
     return np.array([[word in said for word in vocabulary] for said in words], dtype=float)
-
-
-def _speakers_out(features: np.ndarray, labels: np.ndarray, speakers: np.ndarray, tested: np.ndarray) -> float:
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    right = total = 0
-    with threadpool_limits(1, "blas"):  # on matrices this small several threads take five times as long
-        for speaker in tested:
-            test = speakers == speaker
-            model = LogisticRegression(max_iter=1000).fit(features[~test], labels[~test])
-            right += int((model.predict(features[test]) == labels[test]).sum())
-            total += int(test.sum())
-    return right / total

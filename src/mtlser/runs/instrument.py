@@ -54,13 +54,12 @@ def instrument_name(run: RunConfig, corpus: PocketCorpusConfig | None, backbone:
     return frozen()["name"] if describe(run, corpus, backbone) == frozen()["description"] else None
 
 
-def freeze(name: str, preset: Preset, path: Path = FROZEN) -> dict:
+def freeze(name: str, preset: Preset, path: Path = FROZEN) -> None:
     """Gives the preset as it is that name, and writes it down."""
-    description = describe(preset.run, preset.corpus, backbone_digest(preset.backbone, preset.backbone_revision))
-    record = {"name": name, "description": description}
-    write_json(path, record)
-    return record
+    weights = backbone_digest(preset.backbone, preset.backbone_revision)
+    write_json(path, {"name": name, "description": describe(preset.run, preset.corpus, weights)})
 
 
 if __name__ == "__main__":
-    print(f"froze {freeze(sys.argv[1], PRESETS['pocket'])['name']} in {FROZEN}")
+    freeze(sys.argv[1], PRESETS["pocket"])
+    print(f"froze {sys.argv[1]} in {FROZEN}")

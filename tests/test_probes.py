@@ -8,7 +8,7 @@ import pytest
 from mtlser.config import SAMPLE_RATE_HZ
 from mtlser.corpus.espeak import Speech, synthesise, synthesise_aligned
 from mtlser.model.frames import FrameLayout
-from mtlser.model.pretraining_phonemes import PAUSE, frame_phonemes, purity
+from mtlser.model.probes import PAUSE, frame_phonemes, purity
 
 LAYOUT = FrameLayout(stride=640, window=720)
 
