@@ -26,7 +26,7 @@ from mtlser.runs import (
 )
 from mtlser.runs.benchmark import BENCHMARKS, FIGURES, Benchmark, Measured, Options, read_record, run_benchmarks
 from mtlser.runs.released_step import ReleasedStep
-from mtlser.storage import write_json
+from mtlser.files import write_json
 from smoke import ROOT
 
 LINES: list[str] = []

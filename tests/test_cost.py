@@ -8,7 +8,7 @@ from fake_records import fake_records
 from mtlser.report import cost, display, figures
 from mtlser.runs.benchmark import FIGURES, FOLDER, STEP_PARTS, record_path
 from mtlser.runs.records import RecordError, Records
-from mtlser.storage import write_json
+from mtlser.files import write_json
 
 
 def record(benchmark: str, measured: dict, device: str = "cpu", finished: str = "2026-01-01", **more) -> dict:

@@ -16,7 +16,7 @@ from mtlser.model.backbone import backbone_digest
 from mtlser.report import display
 from mtlser.report import instrument as report
 from mtlser.runs import instrument
-from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
+from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
 from mtlser_book.readme import committed_note

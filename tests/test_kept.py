@@ -13,7 +13,7 @@ from mtlser import __main__ as commands
 from mtlser.config import ConfigError
 from mtlser.model import MultitaskModel
 from mtlser.runs.kept import kept_model, kept_models
-from mtlser.storage import write_json
+from mtlser.files import write_json
 from tiny_models import tiny_config
 
 

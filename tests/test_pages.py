@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtlser.config import ALPHAS
-from mtlser.runs.experiments import Settings
+from mtlser.runs.settings import Settings
 from mtlser_book import pages
 from tiny import tiny_plan, tiny_utterances
 

@@ -16,7 +16,7 @@ from mtlser.runs.identity import Content, make_run_id, old_run_id
 from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, read_records, read_run, read_shared, share
 from mtlser.runs.settings import Settings
-from mtlser.storage import write_json
+from mtlser.files import write_json
 from release_tree import write_turns
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances

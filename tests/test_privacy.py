@@ -10,7 +10,7 @@ import pytest
 
 from fake_records import fake_records
 from mtlser.corpus.iemocap import load_release
-from mtlser.runs.experiments import Settings
+from mtlser.runs.settings import Settings
 from mtlser_book import privacy, stage
 
 UTTERANCES = pd.DataFrame(

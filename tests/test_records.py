@@ -7,7 +7,7 @@ import pytest
 from mtlser.config import RunConfig
 from mtlser.runs import records
 from mtlser.runs.records import RecordError, Records
-from mtlser.storage import write_json, write_table
+from mtlser.files import write_json, write_table
 
 
 def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3):

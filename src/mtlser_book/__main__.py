@@ -88,7 +88,8 @@ def set_environment(options: argparse.Namespace, train: bool) -> None:
 def render(options: argparse.Namespace, train: bool) -> None:
     """Executes stale pages and builds the site. Raises Stop that lists every page that failed."""
     from mtlser.config import ConfigError
-    from mtlser.runs.experiments import Settings, table4
+    from mtlser.runs.plan import table4
+    from mtlser.runs.settings import Settings
     from mtlser_book.execute import NotebookError, library_digest
     from mtlser_book.pages import book_pages
     from mtlser_book.privacy import licensed_transcripts

@@ -16,7 +16,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from mtlser.storage import whole_file
+from mtlser.files import whole_file
 from mtlser_book import students, teaching
 
 SOURCE = "book/workshop/slides.md"

@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.report.sounds import PAGE_FILES
-from mtlser.storage import digest, named_digests, whole_file
+from mtlser.files import digest, named_digests, whole_file
 from mtlser_book import provenance
 from mtlser_book.kernels import PageKernels, forked_kernels
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from mtlser.config import ALPHAS
-from mtlser.runs.experiments import Plan, Settings, has_corpus, table4
-from mtlser.storage import digest, file_digest
+from mtlser.runs.plan import Plan, table4
+from mtlser.runs.settings import Settings
+from mtlser.files import digest, file_digest
 from mtlser_book import students
 from mtlser_book.execute import NotebookError, Page, declared_parameters, read_notebook
 

@@ -15,7 +15,7 @@ SHOWN_BY = ("scipy", "statsmodels", "matplotlib", "seaborn", "papermill", "jupyt
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute, draw and render a page."""
-    return records.versions() | {name: version(name) for name in SHOWN_BY}
+    return machine.versions() | {name: version(name) for name in SHOWN_BY}
 
 
 def page_record(key: str, seconds: float, source: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def page_record(key: str, seconds: float, source: str, parameters: dict[str, Any
         "key": key,
         "seconds": round(seconds, 1),
         "versions": versions(),
-        "hardware": records.hardware(),
-        "revision": records.revision(),
+        "hardware": machine.hardware(),
+        "revision": machine.revision(),
         "source": source,
         "parameters": parameters,
     }

@@ -8,9 +8,10 @@ from pathlib import Path
 from mtlser.report.display import NOT_RUN, interval_points, percent, points, provenance
 from mtlser.report.instrument import changed_records, rate_table, rate_verdict
 from mtlser.report.tables import table4_beside_paper
-from mtlser.runs.experiments import Settings, table4
+from mtlser.runs.plan import table4
+from mtlser.runs.settings import Settings
 from mtlser.runs.records import Records
-from mtlser.storage import whole_file
+from mtlser.files import whole_file
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 

@@ -26,7 +26,7 @@ from nbclient.exceptions import CellExecutionError
 from mtlser.processes import num_cores
 from mtlser.report.display import NOT_RUN, Html, show
 from mtlser.runs import records
-from mtlser.storage import digest, write_json
+from mtlser.files import digest, write_json
 from mtlser_book import bootstrap, checks, students
 from mtlser_book.execute import kernel_environment
 
@@ -49,10 +49,10 @@ def conditions() -> dict[str, Any]:
     """When, where and with what a rehearsal happens."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "hardware": records.hardware() | {"usable_cores": num_cores()},
+        "hardware": machine.hardware() | {"usable_cores": num_cores()},
         "python": ".".join(map(str, sys.version_info[:3])),
         "torch": version("torch"),
-        "revision": records.revision(),
+        "revision": machine.revision(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from mtlser.storage import digest, named_digests
+from mtlser.files import digest, named_digests
 from mtlser_book import api, deck, notices, teaching
 
 STATIC = Path(__file__).parent / "static"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mtlser.forkserver import is_running, start_process
 from mtlser.runs import records
-from mtlser.storage import digest, file_digest, write_json
+from mtlser.files import digest, file_digest, write_json
 from mtlser_book import provenance
 from mtlser_book.kernels import PRELOADED
 from mtlser_book.privacy import search_site
@@ -93,7 +93,7 @@ def build_site(root: Path, build: Path, *, quiet: bool = False, transcripts: pd.
         refuse_licensed(root, output / "_build" / "html", transcripts)
     record.unlink(missing_ok=True)
     swap(output / "_build" / "html", build / "html")
-    write_json(record, {"key": key, "revision": records.revision()})
+    write_json(record, {"key": key, "revision": machine.revision()})
     return True
 
 

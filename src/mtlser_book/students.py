@@ -34,7 +34,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from mtlser.storage import whole_file
+from mtlser.files import whole_file
 
 # Where the project is published, "owner/name" on GitHub. Set it once, then run: python -m mtlser_book students
 REPOSITORY = "OWNER/REPO"

@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtlser.storage import file_digest, whole_file, write_json
+from mtlser.files import file_digest, whole_file, write_json
 from mtlser_book import bootstrap, students
 
 PLACED = ".placed.json"  # in the folder: SHA-256 of each lab as it was put there

@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from mtlser.config import SAMPLE_RATE_HZ
-from mtlser.storage import whole_file
+from mtlser.files import whole_file
 
 # How many files of a long list an error names; the rest is counted.
 NUM_NAMED = 20

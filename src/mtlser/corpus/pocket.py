@@ -26,7 +26,7 @@ from mtlser.corpus.iemocap import ReleaseError
 from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER, count_files, is_complete
 from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
 from mtlser.corpus.release_counts import count_utterances
-from mtlser.storage import digest, file_digest, whole_folder, write_json
+from mtlser.files import digest, file_digest, whole_folder, write_json
 
 __all__ = ["bayes_accuracy", "is_complete", "plan_corpus", "write_release"]
 

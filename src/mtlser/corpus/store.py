@@ -22,7 +22,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, read_audio
-from mtlser.storage import digest, file_digest, whole_folder, write_table
+from mtlser.files import digest, file_digest, whole_folder, write_table
 
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
 

@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from mtlser.config import POCKET_BACKBONE
-from mtlser.storage import file_digest, whole_file
+from mtlser.files import file_digest, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor

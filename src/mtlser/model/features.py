@@ -20,7 +20,7 @@ from torch import Tensor
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.store import Progress, read_column, write_column
 from mtlser.model.multitask import MultitaskModel
-from mtlser.storage import digest, whole_folder
+from mtlser.files import digest, whole_folder
 
 
 @dataclass(frozen=True)

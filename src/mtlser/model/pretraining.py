@@ -26,7 +26,7 @@ from mtlser.corpus.pretraining_speech import SpeechConfig
 from mtlser.model.encoder import Encoder
 from mtlser.model.frames import FrameLayout
 from mtlser.model.pretraining_targets import Utterance
-from mtlser.storage import digest, whole_file
+from mtlser.files import digest, whole_file
 
 NUM_ENTRIES = 90  # of the curve
 

@@ -11,7 +11,8 @@ import pandas as pd
 from mtlser.config import POCKET_BACKBONE, PilotConfig
 from mtlser.report import statistics, tables
 from mtlser.report.display import percent, points, provenance
-from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, Settings, changed, table4
+from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
+from mtlser.runs.settings import Settings
 from mtlser.runs.instrument import frozen
 from mtlser.runs.pilot import RECORD, SETTING, judge
 from mtlser.runs.records import RecordError, Records

@@ -18,7 +18,7 @@ from mtlser.paper import BASELINE, BEST
 from mtlser.report import statistics
 from mtlser.report.display import provenance
 from mtlser.runs import metrics
-from mtlser.runs.experiments import table4
+from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, merge, read_shared
 from mtlser.runs.settings import Settings
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from mtlser.config import ConfigError
 from mtlser.runs import records
 from mtlser.runs.records import RecordError
-from mtlser.storage import digest, write_json
+from mtlser.files import digest, write_json
 
 FOLDER = "benchmarks"  # under a contributor's folder of the results
 RECORD_KEYS = ("benchmark", "device", "key", "threads", "repeats", "measured", "details", "versions", "hardware")
@@ -185,7 +185,7 @@ def record_path(folder: Path, name: str, device: str) -> Path:
 def record_key(benchmark: Benchmark, options: Options) -> str:
     """Changes with the code that is measured, the machine, the packages and the options: an old record is stale."""
     given = [benchmark.name, options.repeats, options.threads, options.device, options.small]
-    return digest(json.dumps([given, code_digest(), records.versions(), records.hardware()], sort_keys=True))[:16]
+    return digest(json.dumps([given, code_digest(), machine.versions(), machine.hardware()], sort_keys=True))[:16]
 
 
 def code_digest() -> str:
@@ -209,9 +209,9 @@ def make_record(benchmark: Benchmark, options: Options, key: str, found: Measure
         "details": found.details,
         "seconds": round(seconds, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": records.versions(),
-        "hardware": records.hardware() | instructions() | gpu(options),
-        "revision": records.revision(),
+        "versions": machine.versions(),
+        "hardware": machine.hardware() | instructions() | gpu(options),
+        "revision": machine.revision(),
     }
 
 
@@ -233,7 +233,7 @@ def gpu(options: Options) -> dict[str, str]:
 
 def num_threads(options: Options) -> int:
     """Threads of torch in what is measured."""
-    return options.threads or int(records.hardware()["cores"])
+    return options.threads or int(machine.hardware()["cores"])
 
 
 def summary(benchmark: Benchmark, device: str, found: Measured) -> str:

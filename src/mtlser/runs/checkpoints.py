@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mtlser.runs.records import RecordError
-from mtlser.storage import whole_file
+from mtlser.files import whole_file
 
 
 def save_checkpoint(path: Path, run_id: str, state: dict) -> None:

@@ -20,7 +20,7 @@ from mtlser.processes import library_environment
 from mtlser.runs.identity import Content, changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
-from mtlser.storage import digest
+from mtlser.files import digest
 
 
 class NoRelease(FileNotFoundError):

@@ -10,7 +10,7 @@ import pandas as pd
 from mtlser.config import RECIPE_VERSION, RunConfig
 from mtlser.corpus.folds import Fold
 from mtlser.corpus.text import transcript_text
-from mtlser.storage import digest
+from mtlser.files import digest
 
 # Named in the front of an id, or read from nowhere but there.
 _IN_FRONT = ("preset", "alpha", "fold", "seed")

@@ -24,7 +24,7 @@ from mtlser.config import (
     RunConfig,
 )
 from mtlser.model.backbone import backbone_digest
-from mtlser.storage import write_json
+from mtlser.files import write_json
 
 FROZEN = DATA_FOLDER / "pocket_instrument.json"
 # What experiments with one instrument vary.

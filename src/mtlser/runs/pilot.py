@@ -10,7 +10,7 @@ from dataclasses import replace
 from statistics import mean
 
 from mtlser.config import PRESETS, PilotConfig, Preset, RunConfig
-from mtlser.runs.experiments import Plan
+from mtlser.runs.plan import Plan
 from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
 

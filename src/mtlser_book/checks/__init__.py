@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mtlser.storage import write_json
+from mtlser.files import write_json
 
 RESULTS = "MTLSER_WORKSHOP_RESULTS"  # environment: folder of the summary files; default: results/ beside the notebook
 STUDENT = "MTLSER_STUDENT"  # environment: the student's name in them, optional

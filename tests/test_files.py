@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from mtlser.storage import digest, whole_file, whole_folder, write_json
+from mtlser.files import digest, whole_file, whole_folder, write_json
 
 
 def test_digest_keeps_parts_apart():
