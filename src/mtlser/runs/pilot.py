@@ -10,6 +10,7 @@ from dataclasses import replace
 from statistics import mean
 
 from mtlser.config import PRESETS, PilotConfig, Preset, RunConfig
+from mtlser.runs.corpora import corpus_of
 from mtlser.runs.plan import Plan
 from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
@@ -41,7 +42,8 @@ def pilot_plan(
     template = replace(preset.run, epochs=epochs_for(pilot, size, preset.run))
     if learning_rate is not None:
         template = replace(template, learning_rate=learning_rate, learning_rate_alpha_zero=learning_rate)
-    return Plan(preset, settings, tuple(alphas), tuple(pilot.folds), template)
+    corpus = corpus_of(preset, settings)
+    return Plan(preset, settings, tuple(alphas), tuple(pilot.folds), template, corpus)
 
 
 def epochs_for(pilot: PilotConfig, size: int, run: RunConfig) -> int:
