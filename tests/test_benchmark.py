@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from pkgutil import resolve_name
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from mtlser import __main__ as command
 from mtlser.config import ConfigError
 from mtlser.model import MultitaskModel
 from mtlser.runs import benchmark, benchmark_project, benchmark_step
-from mtlser.runs.benchmark import BENCHMARKS, Benchmark, Options, read_record, run_benchmarks
+from mtlser.runs.benchmark import Options, read_record, run_benchmarks
 from mtlser.runs.benchmark_step import ReleasedModel, base_architecture, make_noise
 from mtlser.runs.records import RecordError
 from mtlser.runs.training import make_optimizer
@@ -35,12 +36,17 @@ def fake(options: Options) -> benchmark.Measured:
     return {"cold_seconds": result}, {"turns": 7}
 
 
-FAKE = Benchmark("loader", "A title", f"{__name__}:fake")
+@pytest.fixture(autouse=True)
+def fakes(request, monkeypatch):
+    """Two benchmarks that return what the test says, where it asks for `tmp_path`; the second only when named."""
+    if "tmp_path" in request.fixturenames:
+        made = dict.fromkeys(("loader", "tests"), ("A title", f"{__name__}:fake"))
+        monkeypatch.setattr(benchmark, "BENCHMARKS", made)
 
 
 def test_a_record_holds_the_numbers_and_what_they_depend_on(tmp_path):
     RESULTS[:] = [3.14159265]
-    assert run_benchmarks([FAKE], tmp_path, SMALL) == []
+    assert run_benchmarks(["loader"], tmp_path, SMALL) == []
     record = read_record(tmp_path / "loader-cpu.json")
     assert record["measured"] == {"cold_seconds": 3.14159} and record["details"] == {"turns": 7}
     assert (record["threads"], record["repeats"], record["small"]) == (1, 1, True)
@@ -56,60 +62,59 @@ def test_a_record_is_replaced_when_asked_and_a_try_by_a_measurement(tmp_path):
     def value() -> float:
         return read_record(path)["measured"]["cold_seconds"]
 
-    run_benchmarks([FAKE], tmp_path, SMALL)
-    run_benchmarks([FAKE], tmp_path, SMALL)
+    run_benchmarks(["loader"], tmp_path, SMALL)
+    run_benchmarks(["loader"], tmp_path, SMALL)
     assert value() == 1.0 and "--again" in LINES[-1]
-    run_benchmarks([FAKE], tmp_path, real)
+    run_benchmarks(["loader"], tmp_path, real)
     assert value() == 2.0
-    run_benchmarks([FAKE], tmp_path, SMALL)
-    run_benchmarks([FAKE], tmp_path, real)
+    run_benchmarks(["loader"], tmp_path, SMALL)
+    run_benchmarks(["loader"], tmp_path, real)
     assert value() == 2.0 and str(path) in LINES[-1]
-    run_benchmarks([FAKE], tmp_path, real, again=True)
+    run_benchmarks(["loader"], tmp_path, real, again=True)
     assert value() == 3.0
     path.write_text("{")
     with pytest.raises(RecordError, match=r"loader-cpu\.json"):
-        run_benchmarks([FAKE], tmp_path, real)
-    run_benchmarks([FAKE], tmp_path, real, again=True)
+        run_benchmarks(["loader"], tmp_path, real)
+    run_benchmarks(["loader"], tmp_path, real, again=True)
     assert value() == 4.0
 
 
 def test_a_failure_leaves_the_others_and_its_old_record(tmp_path):
     RESULTS[:] = [1.0, RuntimeError("no room")]
-    run_benchmarks([FAKE], tmp_path, SMALL)
+    run_benchmarks(["loader"], tmp_path, SMALL)
     before = (tmp_path / "loader-cpu.json").read_bytes()
-    assert run_benchmarks([FAKE, replace(FAKE, name="tests")], tmp_path, SMALL, again=True) == ["loader", "tests"]
+    assert run_benchmarks(["loader", "tests"], tmp_path, SMALL, again=True) == ["loader", "tests"]
     assert (tmp_path / "loader-cpu.json").read_bytes() == before
     assert "loader: FAILED: RuntimeError: no room" in LINES
 
 
 def test_the_command_writes_records_and_fails_when_one_does(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MTLSER_RESULTS", str(tmp_path))
-    monkeypatch.setattr(benchmark, "BENCHMARKS", (FAKE, replace(FAKE, name="long", by_default=False)))
     RESULTS[:] = [1.0, RuntimeError("no room")]
     assert command.main(["bench", "loader", "--contributor", "someone", "--threads", "1"]) == 0
     assert list(tmp_path.rglob("*.json"))[0].relative_to(tmp_path).as_posix().startswith("someone/benchmarks/loader-")
     assert command.main(["bench", "loader", "--contributor", "someone", "--again"]) == 1
     assert "error: loader failed" in capsys.readouterr().err
     assert command.main(["bench", "--contributor", "someone"]) == 0
-    assert "python -m mtlser bench long" in capsys.readouterr().out
+    assert "python -m mtlser bench tests" in capsys.readouterr().out
     assert command.main(["bench", "nothing"]) == 1
-    assert "choose from loader, long" in capsys.readouterr().err
+    assert "choose from loader, tests" in capsys.readouterr().err
 
 
-def test_all_but_the_longest_run_by_default():
-    assert [one.name for one in benchmark.find_benchmarks([])] == ["training-step", "memory", "loader"]
-    assert [one.name for one in benchmark.find_benchmarks(["tests"])] == ["tests"]
-    with pytest.raises(ConfigError, match="no benchmark speed; choose from training-step"):
-        benchmark.find_benchmarks(["speed"])
+def test_all_but_the_longest_run_by_default(tmp_path):
+    RESULTS[:] = [1.0]
+    run_benchmarks([], tmp_path, SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["loader-cpu.json"]
+    run_benchmarks(["tests"], tmp_path, SMALL)
+    assert (tmp_path / "tests-cpu.json").exists()
+    with pytest.raises(ConfigError, match="no benchmark speed; choose from loader, tests"):
+        run_benchmarks(["speed"], tmp_path, SMALL)
 
 
 def test_every_benchmark_s_function_is_there():
-    assert {one.function.partition(":")[2] for one in BENCHMARKS} == {
-        "training_step", "memory", "loader", "reproduce", "tests",
-    }  # fmt: skip
-    for one in BENCHMARKS:
-        module = benchmark_step if "step" in one.function else benchmark_project
-        assert callable(getattr(module, one.function.partition(":")[2]))
+    assert list(benchmark.BENCHMARKS) == ["training-step", "memory", "loader", "reproduce", "tests"]
+    assert set(benchmark.ONLY_NAMED) == {"reproduce", "tests"}
+    assert all(callable(resolve_name(function)) for _, function in benchmark.BENCHMARKS.values())
 
 
 def test_ratios_are_taken_within_each_repeat():

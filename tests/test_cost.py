@@ -7,7 +7,7 @@ import pytest
 from fake_records import fake_records
 from mtlser.report import cost, display, figures
 from mtlser.report.cost import STEP_PARTS
-from mtlser.runs.benchmark import FOLDER, record_path
+from mtlser.runs.benchmark import FOLDER
 from mtlser.runs.records import RecordError, Records
 from mtlser.storage import write_json
 
@@ -179,13 +179,13 @@ def test_the_time_of_pocket_runs_is_the_sum_of_their_clocks():
 
 def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(tmp_path):
     for contributor, day, small in (("a", "2026-01-02", False), ("b", "2026-01-01", False), ("c", "2026-01-03", True)):
-        path = record_path(tmp_path / contributor / FOLDER, "loader", "cpu")
+        path = tmp_path / contributor / FOLDER / "loader-cpu.json"
         write_json(path, record("loader", {"cold_seconds": 3.0}, finished=day, small=small))
     assert set(cost.elsewhere(tmp_path)["by"]) == {"b"}  # c is a try on tiny shapes
     [found] = cost.read(tmp_path)
     assert (found["contributor"], found["finished"]) == ("a", "2026-01-02")
     assert cost.machines([found])["by"].tolist() == ["a"]
-    mine = record_path(tmp_path / cost.MAINTAINERS / FOLDER, "loader", "cpu")
+    mine = tmp_path / cost.MAINTAINERS / FOLDER / "loader-cpu.json"
     write_json(mine, record("loader", {"cold_seconds": 30.0}, finished="2025-01-01"))
     assert [record["contributor"] for record in cost.read(tmp_path)] == [cost.MAINTAINERS]
     others = cost.elsewhere(tmp_path).set_index("by")

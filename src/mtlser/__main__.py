@@ -193,7 +193,6 @@ def _bench(options: argparse.Namespace) -> int:
 
     from mtlser.runs import benchmark
 
-    chosen = benchmark.find_benchmarks(options.names)
     has_gpu = torch.cuda.is_available()
     given = benchmark.Options(
         repeats=options.repeats,
@@ -203,10 +202,9 @@ def _bench(options: argparse.Namespace) -> int:
         small=options.small,
     )
     folder = _settings().results / options.contributor / benchmark.FOLDER
-    failed = benchmark.run_benchmarks(chosen, folder, given, options.again)
-    for one in benchmark.BENCHMARKS:
-        if not options.names and not one.by_default:
-            print(f"{one.name}: takes minutes, so it is measured when it is named: python -m mtlser bench {one.name}")
+    failed = benchmark.run_benchmarks(options.names, folder, given, options.again)
+    for name in [] if options.names else benchmark.ONLY_NAMED:
+        print(f"{name}: takes minutes, so it is measured when it is named: python -m mtlser bench {name}")
     if failed:
         print(f"error: {', '.join(failed)} failed; their messages are above, and the others are kept", file=sys.stderr)
     return 1 if failed else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pkgutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,16 +30,6 @@ Measured = tuple[dict[str, float], dict]  # a number for each figure, and whatev
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """One measurement. `function` is "module:name" of a function from `Options` to `Measured`."""
-
-    name: str
-    title: str
-    function: str
-    by_default: bool = True  # False: minutes long, measured only when it is named
-
-
-@dataclass(frozen=True)
 class Options:
     """What a benchmark is given. `small` is a try of seconds on tiny shapes: its numbers mean nothing."""
 
@@ -52,65 +42,52 @@ class Options:
     say: Callable[[str], None] = partial(print, flush=True)
 
 
-BENCHMARKS = (
-    Benchmark("training-step", "Training step of wav2vec2-base", "mtlser.runs.benchmark_step:training_step"),
-    Benchmark("memory", "Memory of a step with the longest utterance", "mtlser.runs.benchmark_step:memory"),
-    Benchmark("loader", "Reading utterances from the store", "mtlser.runs.benchmark_project:loader"),
-    Benchmark("reproduce", "The pocket book from nothing", "mtlser.runs.benchmark_project:reproduce", by_default=False),
-    Benchmark("tests", "The test suite", "mtlser.runs.benchmark_project:tests", by_default=False),
-)
+BENCHMARKS = {  # title, and "module:name" of a function from `Options` to `Measured`
+    "training-step": ("Training step of wav2vec2-base", "mtlser.runs.benchmark_step:training_step"),
+    "memory": ("Memory of a step with the longest utterance", "mtlser.runs.benchmark_step:memory"),
+    "loader": ("Reading utterances from the store", "mtlser.runs.benchmark_project:loader"),
+    "reproduce": ("The pocket book from nothing", "mtlser.runs.benchmark_project:reproduce"),
+    "tests": ("The test suite", "mtlser.runs.benchmark_project:tests"),
+}
+ONLY_NAMED = ("reproduce", "tests")  # minutes long, measured only when they are named
 
 
-def find_benchmarks(names: Sequence[str]) -> list[Benchmark]:
-    """The benchmarks of those names, or all that run by default. Raises ConfigError that lists the names."""
-    known = {benchmark.name: benchmark for benchmark in BENCHMARKS}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ConfigError(f"no benchmark {', '.join(unknown)}; choose from {', '.join(known)}")
-    return [known[name] for name in names] or [one for one in BENCHMARKS if one.by_default]
+def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: bool = False) -> list[str]:
+    """Measures the benchmarks that have no record in the folder, or all `again`; returns the names that failed.
 
-
-def run_benchmarks(chosen: Iterable[Benchmark], folder: Path, options: Options, again: bool = False) -> list[str]:
-    """Measures what has no record in the folder, or all `again`; writes records and returns the names that failed.
-
-    A try on tiny shapes counts as no record. Raises RecordError for a damaged one, which `again` replaces.
+    Without names all but ONLY_NAMED. A try on tiny shapes counts as no record. Raises ConfigError that lists the names
+    for an unknown one, and RecordError for a damaged record, which `again` replaces.
     """
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        raise ConfigError(f"no benchmark {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}")
     failed = []
-    for benchmark in chosen:
-        path = record_path(folder, benchmark.name, options.device)
+    for name in names or [name for name in BENCHMARKS if name not in ONLY_NAMED]:
+        title, function = BENCHMARKS[name]
+        path = folder / f"{name}-{options.device}.json"
         old = read_record(path) if path.exists() and not again else None
         if old and (options.small or not old.get("small")):
-            options.say(
-                f"{benchmark.name}: {path} is of {old['finished']}, code {old['revision']}; --again replaces it"
-            )
+            options.say(f"{name}: {path} is of {old['finished']}, code {old['revision']}; --again replaces it")
             continue
-        options.say(f"{benchmark.name}: {benchmark.title}")
+        options.say(f"{name}: {title}")
         started = time.monotonic()
         try:
-            measured, details = pkgutil.resolve_name(benchmark.function)(options)
+            measured, details = pkgutil.resolve_name(function)(options)
         except Exception as error:  # the others are still measured, and the command fails at its end
-            options.say(f"{benchmark.name}: FAILED: {type(error).__name__}: {error}")
-            failed.append(benchmark.name)
+            options.say(f"{name}: FAILED: {type(error).__name__}: {error}")
+            failed.append(name)
             continue
         seconds = time.monotonic() - started
-        write_json(path, _record(benchmark, options, measured, details, seconds))
-        found = ", ".join(f"{name} {value:.3g}" for name, value in measured.items())
-        options.say(f"{benchmark.name}: {found} ({seconds:.0f} s)")
+        write_json(path, {"benchmark": name, "title": title} | _record(options, measured, details, seconds))
+        found = ", ".join(f"{figure} {value:.3g}" for figure, value in measured.items())
+        options.say(f"{name}: {found} ({seconds:.0f} s)")
     return failed
 
 
-def record_path(folder: Path, name: str, device: str) -> Path:
-    """Where the record of a benchmark is."""
-    return Path(folder) / f"{name}-{device}.json"
-
-
-def _record(benchmark: Benchmark, options: Options, measured: dict, details: dict, seconds: float) -> dict:
+def _record(options: Options, measured: dict, details: dict, seconds: float) -> dict:
     import torch  # here, since a page that shows records needs none
 
     gpu = {"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {}
     return {
-        "benchmark": benchmark.name,
-        "title": benchmark.title,
         "device": options.device,
         "threads": options.threads,
         "repeats": options.repeats,
