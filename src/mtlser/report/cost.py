@@ -90,7 +90,7 @@ def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
 
 
 def outcomes(records: Sequence[dict], device: str) -> dict[str, list[str]]:
-    """ "met", "missed", "not measured" → titles of the promises with a target on that device that are so."""
+    """Titles of the promises with a target on a device that are met, missed and not measured, by that word."""
     table = _compared(records, "left").query("device == @device and bound != ''")
     return {one: table["title"][table["outcome"] == one].tolist() for one in ("met", "missed", NOT_MEASURED)}
 

@@ -76,7 +76,7 @@ class ReleasedModel(nn.Module):
     """The released code's model, rebuilt from its description (the audit's differences 4, 5, 11 and 15).
 
     It pads without an attention mask, computes activations again for the backward pass, writes attention out as
-    matrices, and pools by the mean.
+    matrices, and pools by the mean. Difference 22, a loop over parameters in AdamW, is in `training_step`.
     """
 
     def __init__(self, architecture: Wav2Vec2Config) -> None:
@@ -92,11 +92,6 @@ class ReleasedModel(nn.Module):
         hidden = self.encoder(pad_sequence(waveforms, batch_first=True)).last_hidden_state  # (B, T, H)
         frame_lengths = torch.full((len(hidden),), hidden.shape[1])
         return self.emotion_head(hidden.mean(dim=1)), self.ctc_head(hidden), frame_lengths
-
-
-def released_step(model: ReleasedModel, optimizer: Optimizer, noise: Noise, dtype: torch.dtype = torch.float32) -> None:
-    """The released code's step: micro-batches of 2 in the order they come. In fp16 without scaling the gradients."""
-    take_step(noise, torch.arange(len(noise.labels)).split(2), model, optimizer, dtype)
 
 
 def own_step(
@@ -157,8 +152,13 @@ def training_step(options: Options) -> Measured:
     model = MultitaskModel(architecture).to(options.device).train()
     own = partial(own_step, model, make_optimizer(model, CONFIG))
     baseline = ReleasedModel(architecture).to(options.device).train()
-    rates = {"lr": CONFIG.learning_rate, "weight_decay": CONFIG.weight_decay}
-    released = partial(released_step, baseline, torch.optim.AdamW(baseline.parameters(), **rates, foreach=False))
+    parameters = {"lr": CONFIG.learning_rate, "weight_decay": CONFIG.weight_decay, "foreach": False}
+    released = partial(  # micro-batches of 2 in the order they come; in fp16 without the scaling of gradients
+        take_step,
+        parts=np.arange(CONFIG.batch_size).reshape(-1, 2),
+        forward=baseline,
+        optimizer=torch.optim.AdamW(baseline.parameters(), **parameters),
+    )
     variants = {"released": released}
     if options.device == "cuda":
         variants["released_fp16"] = partial(released, dtype=torch.float16)
