@@ -6,7 +6,8 @@ import pytest
 
 from fake_records import fake_records
 from mtlser.report import cost, display, figures
-from mtlser.runs.benchmark import FIGURES, FOLDER, STEP_PARTS, record_path
+from mtlser.report.cost import STEP_PARTS
+from mtlser.runs.benchmark import FOLDER
 from mtlser.runs.records import RecordError, Records
 from mtlser.files import write_json
 
@@ -47,9 +48,10 @@ def test_without_a_record_everything_is_not_measured():
         assert cost.rates([], device).empty and cost.utilisation([], device).empty
     assert cost.profile_table([]).empty and cost.machines([]).empty
     assert cost.profile_figure([]).text.endswith(": not measured")
-    assert cost.source([], "loader") == "Not measured"
+    assert cost.measured_on([], "loader") == "Not measured"
     assert set(cost.table4_costs([])["time"][1:]) == {"not measured"}
-    assert "0 are met" in cost.verdict([]).text
+    outcomes = cost.outcomes([], "cpu")
+    assert not outcomes["met"] and not outcomes["missed"] and len(outcomes["not measured"]) == 9
 
 
 def test_a_promise_is_met_or_missed_by_its_target():
@@ -68,8 +70,8 @@ def test_what_only_another_processor_has_is_no_promise_of_this_one():
     ratio = "training step in float32, against the same with torch's own convolutions"
     assert ratio in set(cost.promises([])["what"]) and ratio not in set(cost.promises([STEP])["what"])
     assert ratio in set(cost.promises([STEP | {"measured": STEP["measured"] | {"convolution_ratio": 1.2}}])["what"])
-    targets = {figure.title.replace("`", "") for figure in FIGURES if figure.device == "cpu" and figure.target}
-    assert targets <= set(cost.promises([STEP])["what"])
+    targets = cost.promised().query("device == 'cpu' and bound != ''")["title"].str.replace("`", "")
+    assert set(targets) <= set(cost.promises([STEP])["what"])
 
 
 def test_operations_that_are_saved_are_no_speed():
@@ -79,20 +81,30 @@ def test_operations_that_are_saved_are_no_speed():
     assert table.loc["float32", "training, GFLOP/s"] == "95"
 
 
-def test_the_verdict_names_what_was_missed_and_what_was_not_measured():
-    cpu, gpu = cost.verdict([STEP]).text.split("\n\n")
-    assert "**2 are met**. Missed: training step in bf16, against the released code's in float32; share of" in cpu
-    assert "Not measured: release of full size" in cpu
-    assert "**0 are met**. None is missed. Not measured: training step in bf16" in gpu
+def test_the_outcomes_name_what_was_met_missed_and_not_measured():
+    cpu, gpu = cost.outcomes([STEP], "cpu"), cost.outcomes([STEP], "cuda")
+    assert len(cpu["met"]) == 2 and "gradient of a packed batch of 8 against 8 batches of one" in cpu["met"]
+    assert cpu["missed"][0] == "training step in bf16, against the released code's in float32"
+    assert cpu["missed"][1].startswith("share of")
+    assert any(title.startswith("release of full size") for title in cpu["not measured"])
+    assert (gpu["met"], gpu["missed"]) == ([], []) and gpu["not measured"][0].startswith("training step in bf16")
 
 
-def test_a_ceiling_and_a_floor():
-    at_most = next(figure for figure in FIGURES if figure.benchmark == "loader")
-    assert at_most.met(20.0) and not at_most.met(20.1)
-    at_least = next(figure for figure in FIGURES if figure.name == "ratio_float32")
-    assert at_least.met(2.25) and not at_least.met(2.24)
-    with pytest.raises(ValueError, match="no target"):
-        next(figure for figure in FIGURES if figure.target is None).met(1.0)
+@pytest.mark.parametrize(("benchmark", "name", "met", "missed"), [
+    ("loader", "cold_seconds", 20.0, 20.1), ("training-step", "ratio_float32", 2.25, 2.24),
+])  # fmt: skip
+def test_a_ceiling_and_a_floor(benchmark, name, met, missed):
+    for value, outcome in ((met, "met"), (missed, "missed")):
+        table = cost.promises([record(benchmark, {name: value}, details={"samples": {}})])
+        assert table["outcome"].isin(["met", "missed"]).sum() == 1 and outcome in set(table["outcome"])
+    assert set(cost.promises([record("memory", {"peak_gib_bf16": 1.0})])["outcome"]) >= {"no target"}
+
+
+def test_every_promise_says_what_its_prediction_came_from():
+    table = cost.promised()
+    assert set(table["device"]) == {"cpu", "cuda"} and table["predicted"].notna().all() and (table["why"] != "").all()
+    assert not table.duplicated(["benchmark", "device", "name"]).any()
+    assert (table["target"].notna() == table["bound"].isin(["at least", "at most"])).all()
 
 
 def test_rates_and_utilisation_are_the_record_s():
@@ -115,11 +127,24 @@ def test_a_record_from_before_a_figure_was_measured_is_still_shown():
     assert promised["runs on all cores at once, a thread each"] == "not measured"
 
 
+def test_a_record_of_the_step_alone_is_shown():
+    """As today's benchmark writes it: without the machine's own product, operations and gradients."""
+    measured = {name: value for name, value in STEP["measured"].items() if name.startswith(("rate", "ratio", "table4"))}
+    new = record("training-step", measured, "cuda", details={"samples": STEP["details"]["samples"]})
+    del new["key"]
+    assert cost.rates([new], "cuda").equals(cost.rates([STEP]))
+    assert cost.utilisation([new], "cuda").empty and cost.operations([new], "cuda").empty
+    assert cost.promises([new], "cuda")["outcome"].tolist() == ["missed", "missed", "not measured", "not measured"]
+    assert (
+        cost.table4_costs([new]).set_index("machine").loc["one GPU, one run at a time", "time"] == "about 1,234 hours"
+    )
+
+
 def test_the_operations_of_a_step_add_up():
     table = cost.operations([STEP]).set_index("operation")
     assert table["this book's step, bf16"].tolist() == ["0.25 s", "1.00 s", "1.25 s"]
     assert table["the same in bf16, with padding"].to_dict()["whole step"] == "2.50 s"
-    assert cost.source([STEP], "training-step", takes="one step each").endswith("2 threads; one step each")
+    assert cost.measured_on([STEP], "training-step", takes="one step each").endswith("2 threads; one step each")
     assert cost.operations([]).empty and cost.operations([POCKET]).empty
 
 
@@ -154,13 +179,13 @@ def test_the_time_of_pocket_runs_is_the_sum_of_their_clocks():
 
 def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(tmp_path):
     for contributor, day, small in (("a", "2026-01-02", False), ("b", "2026-01-01", False), ("c", "2026-01-03", True)):
-        path = record_path(tmp_path / contributor / FOLDER, "loader", "cpu")
+        path = tmp_path / contributor / FOLDER / "loader-cpu.json"
         write_json(path, record("loader", {"cold_seconds": 3.0}, finished=day, small=small))
     assert set(cost.elsewhere(tmp_path)["by"]) == {"b"}  # c is a try on tiny shapes
     [found] = cost.read(tmp_path)
     assert (found["contributor"], found["finished"]) == ("a", "2026-01-02")
     assert cost.machines([found])["by"].tolist() == ["a"]
-    mine = record_path(tmp_path / cost.MAINTAINERS / FOLDER, "loader", "cpu")
+    mine = tmp_path / cost.MAINTAINERS / FOLDER / "loader-cpu.json"
     write_json(mine, record("loader", {"cold_seconds": 30.0}, finished="2025-01-01"))
     assert [record["contributor"] for record in cost.read(tmp_path)] == [cost.MAINTAINERS]
     others = cost.elsewhere(tmp_path).set_index("by")
@@ -171,7 +196,7 @@ def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(
     with pytest.raises(RecordError, match=r"loader-cpu\.json.*make bench"):
         cost.read(tmp_path)
     write_json(path, {"benchmark": "loader"})
-    with pytest.raises(RecordError, match="lacks device, key"):
+    with pytest.raises(RecordError, match="lacks title, device"):
         cost.read(tmp_path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS, ConfigError
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-from mtlser.processes import INTERRUPTED
+from mtlser.processes import INTERRUPTED, num_cores
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
 
@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--contributor", default=MAINTAINERS, help="name of the folder under the results folder")
     bench.add_argument("--repeats", type=int, default=3, help="of which the median is taken")
     bench.add_argument("--threads", type=int, help="of torch; one for each core by default")
-    bench.add_argument("--again", action="store_true", help="also what has a record of this code and machine")
+    bench.add_argument(
+        "--bf16", action="store_true", help="bf16 too, as on every GPU: for CPUs with instructions for it"
+    )
+    bench.add_argument("--again", action="store_true", help="also what has a record, which it replaces")
     bench.add_argument("--small", action="store_true", help="try it in seconds; the book leaves such records out")
     return parser
 
@@ -195,22 +198,22 @@ def _share(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    import torch
+
     from mtlser.runs import benchmark
-    from mtlser.runs.engines import num_gpus
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    chosen = benchmark.find_benchmarks(options.names)
+    has_gpu = torch.cuda.is_available()
     given = benchmark.Options(
-        repeats=options.repeats, threads=options.threads, device="cuda" if num_gpus() else "cpu", small=options.small,
-        say=say,
-    )  # fmt: skip
+        repeats=options.repeats,
+        threads=options.threads or num_cores(),
+        device="cuda" if has_gpu else "cpu",
+        precisions=("float32", "bf16") if has_gpu or options.bf16 else ("float32",),
+        small=options.small,
+    )
     folder = _settings().results / options.contributor / benchmark.FOLDER
-    failed = benchmark.run_benchmarks(chosen, folder, given, options.again)
-    for one in benchmark.BENCHMARKS:
-        if not options.names and not one.by_default:
-            say(f"{one.name}: takes minutes, so it is measured when it is named: python -m mtlser bench {one.name}")
+    failed = benchmark.run_benchmarks(options.names, folder, given, options.again)
+    for name in [] if options.names else benchmark.ONLY_NAMED:
+        print(f"{name}: takes minutes, so it is measured when it is named: python -m mtlser bench {name}")
     if failed:
         print(f"error: {', '.join(failed)} failed; their messages are above, and the others are kept", file=sys.stderr)
     return 1 if failed else 0

@@ -21,8 +21,8 @@ from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from mtlser.report.sounds import PAGE_FILES
 from mtlser.files import digest, named_digests, whole_file
+from mtlser.report.sounds import PAGE_FILES
 from mtlser_book import provenance
 from mtlser_book.kernels import PageKernels, forked_kernels
 

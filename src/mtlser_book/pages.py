@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from mtlser.config import ALPHAS
+from mtlser.files import digest, file_digest
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
-from mtlser.files import digest, file_digest
 from mtlser_book import students
 from mtlser_book.execute import NotebookError, Page, declared_parameters, read_notebook
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas as pd
 
 from mtlser.corpus.text import normalise
-from mtlser.runs.corpora import load_utterances
-from mtlser.runs.settings import Settings
-from mtlser.runs.records import TRANSCRIPT_COLUMNS, read_records
 from mtlser.files import file_digest
+from mtlser.runs.corpora import load_utterances
+from mtlser.runs.records import TRANSCRIPT_COLUMNS, read_records
+from mtlser.runs.settings import Settings
 
 SHORTEST = 4  # words; fewer are everybody's
 EVERYDAY = 6  # a transcript of fewer words is no finding where this book's own committed text says the same

@@ -6,8 +6,6 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from mtlser.runs import records
-
 # Beside what decides a run's result: packages that change what a page shows of it.
 SHOWN_BY = ("scipy", "statsmodels", "matplotlib", "seaborn", "papermill", "jupyter-book")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from mtlser.files import whole_file
 from mtlser.report.display import NOT_RUN, interval_points, percent, points, provenance
 from mtlser.report.instrument import changed_records, rate_table, rate_verdict
 from mtlser.report.tables import table4_beside_paper
 from mtlser.runs.plan import table4
-from mtlser.runs.settings import Settings
 from mtlser.runs.records import Records
-from mtlser.files import whole_file
+from mtlser.runs.settings import Settings
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 

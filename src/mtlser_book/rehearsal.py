@@ -23,10 +23,9 @@ import pandas as pd
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from mtlser.files import digest, write_json
 from mtlser.processes import num_cores
 from mtlser.report.display import NOT_RUN, Html, show
-from mtlser.runs import records
-from mtlser.files import digest, write_json
 from mtlser_book import bootstrap, checks, students
 from mtlser_book.execute import kernel_environment
 

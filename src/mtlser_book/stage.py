@@ -12,9 +12,8 @@ from tempfile import TemporaryFile
 
 import pandas as pd
 
-from mtlser.forkserver import is_running, start_process
-from mtlser.runs import records
 from mtlser.files import digest, file_digest, write_json
+from mtlser.forkserver import is_running, start_process
 from mtlser_book import provenance
 from mtlser_book.kernels import PRELOADED
 from mtlser_book.privacy import search_site

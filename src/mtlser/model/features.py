@@ -19,8 +19,8 @@ from torch import Tensor
 
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.store import Progress, read_column, write_column
-from mtlser.model.multitask import MultitaskModel
 from mtlser.files import digest, whole_folder
+from mtlser.model.multitask import MultitaskModel
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from torch.nn.functional import cross_entropy
 from transformers import Wav2Vec2Config
 
 from mtlser.corpus.pretraining_speech import SpeechConfig
+from mtlser.files import digest, whole_file
 from mtlser.model.encoder import Encoder
 from mtlser.model.frames import FrameLayout
 from mtlser.model.pretraining_targets import Utterance
-from mtlser.files import digest, whole_file
 
 NUM_ENTRIES = 90  # of the curve
 

@@ -1,7 +1,7 @@
-"""Benchmark records → what the chapter on cost shows: promises beside measurements, rates, profile, machines.
+"""Benchmark records → the tables of the chapter on cost: promises beside measurements, rates, profile, machines.
 
-A record is the dictionary that `runs.benchmark` wrote. Of several contributors' records of one benchmark on one kind of
-device, the newest is shown.
+A record is the dictionary that `runs.benchmark` wrote, also for benchmarks that are no more. Promises, with what was
+predicted before it was measured and from what, are rows of `data/promises.csv`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 
 from mtlser import paper
-from mtlser.config import MAINTAINERS, get_preset
+from mtlser.config import DATA_FOLDER, MAINTAINERS, get_preset
 from mtlser.report import figures
-from mtlser.report.display import NUM_FOLDS, Html, Markdown
-from mtlser.runs.benchmark import FIGURES, STEP_PARTS, Figure, read_benchmarks
+from mtlser.report.display import NUM_FOLDS, Html
+from mtlser.runs.benchmark import read_benchmarks
 from mtlser.runs.settings import Settings
 
 NOT_MEASURED = "not measured"
+STEP_PARTS = ("batch", "forward", "losses", "backward", "optimiser")  # of a training step of the pocket model
 
 VARIANTS = {
     "released": "released code's step, float32",
@@ -35,36 +36,82 @@ VARIANTS = {
 
 
 def read(results: Path | None = None) -> list[dict]:
-    """One record of each benchmark and device under the results folder, in the order of the benchmarks.
+    """One record of each benchmark and device under the results folder, in the order of the promises.
 
     The maintainers' where there is one, and else the newest.
     """
     found = read_benchmarks(results or Settings.from_environment().results)
     chosen = sorted(found, key=lambda record: (record["contributor"] == MAINTAINERS, record["finished"]))
     last = {(record["benchmark"], record["device"]): record for record in chosen}
-    order = list(dict.fromkeys((figure.benchmark, figure.device) for figure in FIGURES))
+    order = promised()[["benchmark", "device"]].drop_duplicates().itertuples(index=False, name=None)
     return [last[key] for key in order if key in last]
+
+
+def promised() -> pd.DataFrame:
+    """The promises: benchmark, device, name (in a record's `measured`), title, unit, bound, target, predicted, why.
+
+    `bound` is "at least" or "at most", and empty where there is no target.
+    """
+    return pd.read_csv(DATA_FOLDER / "promises.csv", keep_default_na=False, na_values={"target": "", "predicted": ""})
+
+
+def _compared(records: Sequence[dict], how: str) -> pd.DataFrame:
+    """The promises with what the records measured of them; `how`: "left" keeps those that none measured."""
+    rows = [
+        (record["benchmark"], record["device"], name, value, order, _machine(record["hardware"]),
+         record["contributor"], record["finished"][:10])
+        for order, record in enumerate(records)
+        for name, value in record["measured"].items()
+    ]  # fmt: skip
+    columns = ["benchmark", "device", "name", "value", "order", "machine", "by", "day"]
+    found = pd.DataFrame(rows, columns=columns).astype({"value": float})
+    table = promised().merge(found, how, on=columns[:3])
+    met = (table["value"] <= table["target"]).where(table["bound"] == "at most", table["value"] >= table["target"])
+    outcome = met.map({True: "met", False: "missed"}).mask(table["bound"] == "", "no target")
+    return table.assign(
+        what=table["title"].str.replace("`", ""),  # a table shows no Markdown
+        measured=[amount(value, unit) for value, unit in zip(table["value"], table["unit"], strict=True)],
+        outcome=outcome.mask(table["value"].isna(), NOT_MEASURED),
+    )
+
+
+def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
+    """Each promised figure of a device: columns what, predicted, target, measured, outcome, prediction_from.
+
+    Left out is what has no target and is missing from a record that there is: another kind of processor has it.
+    """
+    table = _compared(records, "left").query("device == @device")
+    there = [record["benchmark"] for record in records if record["device"] == device]
+    table = table[table["value"].notna() | table["target"].notna() | ~table["benchmark"].isin(there)]
+    target = [f"{row.bound} {amount(row.target, row.unit)}" if row.bound else "–" for row in table.itertuples()]
+    predicted = [amount(value, unit) for value, unit in zip(table["predicted"], table["unit"], strict=True)]
+    table = table.assign(target=target, predicted=predicted).rename(columns={"why": "prediction_from"})
+    return table[["what", "predicted", "target", "measured", "outcome", "prediction_from"]]
+
+
+def outcomes(records: Sequence[dict], device: str) -> dict[str, list[str]]:
+    """Titles of the promises with a target on a device that are met, missed and not measured, by that word."""
+    table = _compared(records, "left").query("device == @device and bound != ''")
+    return {one: table["title"][table["outcome"] == one].tolist() for one in ("met", "missed", NOT_MEASURED)}
 
 
 def elsewhere(results: Path | None = None) -> pd.DataFrame:
     """Promised figures in the records that `read` leaves out: what, measured, outcome, machine, by, day."""
     shown = read(results)
-    rows = [
-        {
-            "what": figure.title.replace("`", ""),
-            "measured": number(record["measured"][figure.name], figure.unit),
-            "outcome": _outcome(figure, record["measured"][figure.name]),
-            "machine": _machine(record["hardware"]),
-            "by": record["contributor"],
-            "day": record["finished"][:10],
-        }
-        for record in read_benchmarks(results or Settings.from_environment().results)
-        for figure in FIGURES
-        if record not in shown
-        and (figure.benchmark, figure.device) == (record["benchmark"], record["device"])
-        and figure.name in record["measured"]
-    ]
-    return pd.DataFrame(rows, columns=["what", "measured", "outcome", "machine", "by", "day"])
+    others = [one for one in read_benchmarks(results or Settings.from_environment().results) if one not in shown]
+    table = _compared(others, "inner").sort_values("order", kind="stable")
+    return table[["what", "measured", "outcome", "machine", "by", "day"]]
+
+
+def amount(value: float, unit: str) -> str:
+    """A value with three digits and its unit: 2.2567, "times" → "2.26 times"; a share as a percentage; NaN: unknown."""
+    if pd.isna(value):
+        return NOT_MEASURED
+    if unit == "share":
+        return f"{100 * value:.0f}%"
+    if unit == "relative":
+        return f"{value:.1e}"
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def _machine(hardware: dict) -> str:
@@ -76,66 +123,7 @@ def _record(records: Sequence[dict], benchmark: str, device: str = "cpu") -> dic
     return next((r for r in records if (r["benchmark"], r["device"]) == (benchmark, device)), None)
 
 
-def _value(records: Sequence[dict], figure: Figure) -> float | None:
-    record = _record(records, figure.benchmark, figure.device)
-    return None if record is None else record["measured"].get(figure.name)
-
-
-def number(value: float, unit: str) -> str:
-    """A value with three digits and its unit: 2.2567, "times" → "2.26 times"; a share as a percentage."""
-    if unit == "share":
-        return f"{100 * value:.0f}%"
-    text = f"{value:.1e}" if unit == "relative" else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return text if unit == "relative" else f"{text} {unit}"
-
-
-def _outcome(figure: Figure, value: float | None) -> str:
-    if value is None:
-        return NOT_MEASURED
-    if figure.target is None:
-        return "no target"
-    return "met" if figure.met(value) else "missed"
-
-
-def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
-    """Each promised figure of a device: columns what, predicted, target, measured, outcome, from.
-
-    Left out is what has no target and is missing from a record that there is: another kind of processor has it.
-    """
-    rows = []
-    for figure in FIGURES:
-        value = _value(records, figure)
-        is_promised = value is not None or figure.target is not None or not _record(records, figure.benchmark, device)
-        if figure.device == device and is_promised:
-            sign = "at most" if figure.at_most else "at least"
-            rows.append({
-                "what": figure.title.replace("`", ""),  # a table shows no Markdown
-                "predicted": "–" if figure.predicted is None else number(figure.predicted, figure.unit),
-                "target": "–" if figure.target is None else f"{sign} {number(figure.target, figure.unit)}",
-                "measured": NOT_MEASURED if value is None else number(value, figure.unit),
-                "outcome": _outcome(figure, value),
-                "prediction_from": figure.why or "–",
-            })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def verdict(records: Sequence[dict]) -> Markdown:
-    """How many targets are met, which are missed, and what was not measured, in a sentence each."""
-    lines = []
-    for device, name in (("cpu", "a CPU"), ("cuda", "a GPU")):
-        outcomes = {f.title: _outcome(f, _value(records, f)) for f in FIGURES if f.device == device and f.target}
-        kinds = {kind: [title for title, outcome in outcomes.items() if outcome == kind]
-                 for kind in ("met", "missed", NOT_MEASURED)}  # fmt: skip
-        line = f"Of {len(outcomes)} targets on {name}, **{len(kinds['met'])} are met**."
-        lines.append(line + "".join(_named(kind, kinds[kind]) for kind in ("missed", NOT_MEASURED)))
-    return Markdown("\n\n".join(lines))
-
-
-def _named(kind: str, titles: list[str]) -> str:
-    return f" {kind.capitalize()}: {'; '.join(titles)}." if titles else f" None is {kind}."
-
-
-def source(records: Sequence[dict], benchmark: str, device: str = "cpu", takes: str = "") -> str:
+def measured_on(records: Sequence[dict], benchmark: str, device: str = "cpu", takes: str = "") -> str:
     """The machine and the repeats (or `takes`) of a benchmark's record, as a caption ends; "Not measured" without."""
     record = _record(records, benchmark, device)
     if record is None:
@@ -165,66 +153,49 @@ def rates(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
 
 
 def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
-    """Operations of a step against the machine's own matrix product: one row for each precision; none unmeasured."""
+    """Operations of a step against the machine's own matrix product, in the precisions that a record has them of."""
     record = _record(records, "training-step", device)
-    if record is None:
-        return pd.DataFrame()
-    found = record["measured"]
-    rows = [
-        {
+    found = record["measured"] if record else {}
+    rows = []
+    for name in [name for name in ("float32", "bf16") if f"utilisation_{name}" in found]:
+        computed = found.get(f"gflop_computed_{name}", found["gflop_per_audio_second"])  # less where some were saved
+        own_product = found.get(f"torch_product_gflops_{name}")  # newer than some records
+        rows.append({
             "precision": name,
-            "GFLOP per audio-second": f"{_computed(found, name):.1f}",
-            "torch's product, GFLOP/s": _whole(found.get(f"torch_product_gflops_{name}")),  # newer than some records
+            "GFLOP per audio-second": f"{computed:.1f}",
+            "torch's product, GFLOP/s": "–" if own_product is None else f"{own_product:.0f}",
             "fastest product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
-            "training, GFLOP/s": f"{_computed(found, name) * found[f'rate_{name}']:.0f}",
-            "share of the fastest": f"{100 * found[f'utilisation_{name}']:.0f}%",
-        }
-        for name in ("float32", "bf16")
-        if f"rate_{name}" in found  # no bf16 where the device has no instructions for it
-    ]
+            "training, GFLOP/s": f"{computed * found[f'rate_{name}']:.0f}",
+            "share of the fastest": f"{found[f'utilisation_{name}']:.0%}",
+        })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _computed(found: dict, precision: str) -> float:
-    """GFLOP for an audio-second that the step computes; older records computed all that are counted."""
-    return found.get(f"gflop_computed_{precision}", found["gflop_per_audio_second"])
 
 
 def operations(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
     """Seconds of one step by kind of operation: a row for each kind, a column for each variant; none unmeasured."""
     record = _record(records, "training-step", device)
-    spent = record["details"].get("operations", {}) if record else {}
-    columns = {VARIANTS[name.removeprefix("ours_")]: kinds for name, kinds in spent.items()}
-    table = pd.DataFrame(columns)
+    table = pd.DataFrame(record["details"].get("operations", {}) if record else {})
     if table.empty:
         return table
+    table = table.rename(columns=lambda name: VARIANTS[name.removeprefix("ours_")])
     table.loc["whole step"] = table.sum()
-    return table.map(lambda seconds: f"{seconds:.2f} s").rename_axis("operation").reset_index()
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}"
+    return table.map("{:.2f} s".format).rename_axis("operation").reset_index()
 
 
 def profile(records: Sequence[dict]) -> pd.DataFrame:
     """Milliseconds of the parts of a pocket step: columns part, before, after; no rows where it was not measured."""
     record = _record(records, "pocket-step")
-    if record is None:
-        return pd.DataFrame(columns=["part", "before", "after"])
-    found = record["measured"]
-    rows = [(part, found[f"{part}_ms_before"], found[f"{part}_ms_after"]) for part in (*STEP_PARTS, "step")]
+    found = record["measured"] if record else {}
+    rows = [(part, found[f"{part}_ms_before"], found[f"{part}_ms_after"]) for part in (*STEP_PARTS, "step") if found]
     return pd.DataFrame(rows, columns=["part", "before", "after"])
 
 
 def profile_table(records: Sequence[dict]) -> pd.DataFrame:
     """`profile` as the book shows it, with the share of each part in a step as it is now."""
     table = profile(records)
-    if table.empty:
-        return table
-    whole = table.set_index("part")["after"]["step"]
-    shares = [f"{100 * after / whole:.0f}%" for after in table["after"]]
-    shown = {name: [f"{value:.1f} ms" for value in table[name]] for name in ("before", "after")}
-    return pd.DataFrame({"part": table["part"].replace("step", "whole step"), **shown, "share after": shares})
+    shares = table["after"] / table["after"].max()  # the whole is the largest
+    shown = table[["before", "after"]].map("{:.1f} ms".format).assign(**{"share after": shares.map("{:.0%}".format)})
+    return table[["part"]].replace("step", "whole step").join(shown)
 
 
 def profile_figure(records: Sequence[dict]) -> Html:
@@ -234,64 +205,50 @@ def profile_figure(records: Sequence[dict]) -> Html:
     if table.empty:
         return Html(f'<p class="mtlser-caption">{title}: {NOT_MEASURED}</p>', f"{title}: {NOT_MEASURED}")
     bars = "Two bars, before and after, made of the parts of a step; the one after is shorter."
-    return figures.show(figures.step_profile, table, title, alt=bars, source=source(records, "pocket-step"))
+    return figures.show(figures.step_profile, table, title, alt=bars, source=measured_on(records, "pocket-step"))
 
 
 def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
-    """What Table 4 in full takes: published practice, what was measured here as a projection, and the target."""
+    """What Table 4 in full takes: published practice, and what was measured here as a projection."""
     preset = get_preset("iemocap")
-    num_runs = len(preset.alphas) * NUM_FOLDS[preset.run.protocol] * len(preset.seeds)
-    share = 1 - 1 / NUM_FOLDS[preset.run.protocol]
-    audio = num_runs * preset.run.epochs * paper.IEMOCAP_HOURS * 3600 * share
+    num_folds = NUM_FOLDS[preset.run.protocol]
+    num_epochs = preset.run.epochs * len(preset.alphas) * (num_folds - 1) * len(preset.seeds)  # of the whole corpus
     speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-    rows = [
-        ("one V100, published practice", f"about {audio / speed / 3600:.0f} hours",
-         f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone")
-    ]  # fmt: skip
-    machines = (
+    quoted = f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone"
+    rows = [("one V100, published practice", f"about {num_epochs * paper.IEMOCAP_HOURS / speed:.0f} hours", quoted)]
+    for benchmark, device, name in (
         ("training-step", "cpu", "this CPU, one run at a time"),
         ("several-runs", "cpu", "this CPU, a run on each core"),
         ("training-step", "cuda", "one GPU, one run at a time"),
         ("several-runs", "cuda", "one H100, several runs at a time"),
-    )
-    for benchmark, device, name in machines:
+    ):
         record = _record(records, benchmark, device)
-        hours = record["measured"].get("table4_hours") if record else None
-        known = NOT_MEASURED if hours is None else f"about {hours:,.0f} hours"
-        how = "–" if hours is None else "projected from the measured step and evaluation; not run to its end"
-        rows.append((name, known, how))
+        if record and "table4_hours" in record["measured"]:
+            how = "projected from the measured step and evaluation; not run to its end"
+            rows.append((name, f"about {record['measured']['table4_hours']:,.0f} hours", how))
+        else:
+            rows.append((name, NOT_MEASURED, "–"))
     return pd.DataFrame(rows, columns=["machine", "time", "from"])
 
 
 def pocket_time(records: Any) -> pd.DataFrame:
     """What the finished pocket runs took, by their own clocks: columns what, amount. No rows without a run."""
-    done = records.only(status="done").runs
-    if done.empty:
-        return pd.DataFrame(columns=["what", "amount"])
-    seconds = done["seconds"].astype(float)
+    seconds = records.only(status="done").runs["seconds"].astype(float)
     rows = [
-        ("finished runs", f"{len(done)}"),
+        ("finished runs", f"{len(seconds)}"),
         ("one run, median", f"{seconds.median():.0f} s"),
         ("longest run", f"{seconds.max():.0f} s"),
         ("all, one after the other", f"{seconds.sum() / 60:.1f} minutes"),
         ("all, two at a time", f"{seconds.sum() / 120:.1f} minutes, computed; the target of `make reproduce` is 20"),
     ]
-    return pd.DataFrame(rows, columns=["what", "amount"])
+    return pd.DataFrame(rows if len(seconds) else [], columns=["what", "amount"])
 
 
 def machines(records: Sequence[dict]) -> pd.DataFrame:
     """What measured each benchmark: machine, threads, repeats, packages, code and day."""
     rows = [
-        {
-            "benchmark": record["title"],
-            "machine": _machine(record["hardware"]),
-            "threads": str(record["threads"]),
-            "repeats": str(record["repeats"]),
-            "torch": record["versions"]["torch"],
-            "code": record["revision"],
-            "day": record["finished"][:10],
-            "by": record["contributor"],
-        }
-        for record in records
-    ]
-    return pd.DataFrame(rows)
+        (one["title"], _machine(one["hardware"]), one["threads"], one["repeats"], one["versions"]["torch"],
+         one["revision"], one["finished"][:10], one["contributor"])
+        for one in records
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["benchmark", "machine", "threads", "repeats", "torch", "code", "day", "by"])

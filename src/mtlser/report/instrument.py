@@ -11,11 +11,11 @@ import pandas as pd
 from mtlser.config import POCKET_BACKBONE, PilotConfig
 from mtlser.report import statistics, tables
 from mtlser.report.display import percent, points, provenance
-from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
-from mtlser.runs.settings import Settings
 from mtlser.runs.instrument import frozen
 from mtlser.runs.pilot import RECORD, SETTING, judge
+from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
+from mtlser.runs.settings import Settings
 
 AS_IT_IS = "as in Table 4"
 

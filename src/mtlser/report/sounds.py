@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 
 from mtlser.config import SAMPLE_RATE_HZ
-from mtlser.report.display import Html, provenance
 from mtlser.files import whole_file
+from mtlser.report.display import Html, provenance
 
 # Where a page's files go, set for its kernel by whoever executes the book; the site has that folder beside the page.
 PAGE_FILES = "MTLSER_PAGE_FILES"

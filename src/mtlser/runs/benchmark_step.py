@@ -1,282 +1,232 @@
-"""Benchmark of training: our step against the released code's."""
+"""Benchmarks of training a model of wav2vec2-base's shape: our step beside the released code's, and its memory.
+
+They are meant for a GPU and run on a CPU too. Utterances are noise of IEMOCAP's lengths and weights are random, neither
+of which moves the time of a step. SpecAugment's masks, which take none to speak of, are left out of both steps, and
+both have the loss of Eq. 3 as ours normalises it.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import statistics
-import sys
-from collections import defaultdict
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import nn
-from transformers.utils.logging import disable_progress_bar
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.optim import Optimizer
+from torch.utils.benchmark import Compare, Timer
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from mtlser import paper
-from mtlser.config import get_preset
-from mtlser.corpus.dataset import SpeechDataset
-from mtlser.corpus.text import encode
-from mtlser.forkserver import Process
-from mtlser.model import products
-from mtlser.model.backbone import init_random_backbone
-from mtlser.runs.benchmark import Measured, Options, median_ratios, num_threads
-from mtlser.runs.benchmark_children import answer, children, tell
-from mtlser.runs.benchmark_inputs import (
-    SEED,
-    base_architecture,
-    iemocap_lengths,
-    make_trainer,
-    noise_dataset,
-    own_config,
-    own_precisions,
-    prepare,
-    replace_lengths,
-    timed,
-)
-from mtlser.runs.released_step import ReleasedStep
-from mtlser.runs.training import _Trainer
+from mtlser.config import DATA_FOLDER, EMOTIONS, SAMPLE_RATE_HZ, get_preset
+from mtlser.model.losses import multitask_loss
+from mtlser.model.multitask import MultitaskModel
+from mtlser.runs.batches import micro_batches
+from mtlser.runs.benchmark import Measured, Options
+from mtlser.runs.training import make_optimizer
 
-OPERATIONS = {  # of torch, by kind
-    "products and convolutions": ("mm", "addmm", "addmm_", "bmm", "baddbmm", "_fft_r2c", "_fft_c2r", "_fft_c2c",
-                                  "mkldnn_convolution", "convolution_backward", "_slow_conv2d_forward",
-                                  "cudnn_convolution"),
-    "activations, softmax and norms": ("gelu", "gelu_backward", "_softmax", "_softmax_backward_data",
-                                       "native_layer_norm", "native_layer_norm_backward", "native_group_norm",
-                                       "native_group_norm_backward"),
-    "random numbers": ("bernoulli_", "random_", "ge", "native_dropout"),
-    "copies and conversions": ("copy_", "cat", "fill_", "zero_"),
-    "optimiser": ("_fused_adamw_", "linalg_vector_norm"),
-}  # fmt: skip
+SEED = 5
+CONFIG = get_preset("iemocap").run
+LENGTHS = json.loads((DATA_FOLDER / "iemocap_durations.json").read_text(encoding="utf-8"))["seconds"]
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-MATRIX_SIZES = {"cpu": 2048, "cuda": 8192}  # of the product that the machine's own rate is measured with
+CHARACTERS_PER_SECOND = 13  # of a transcript, about that of read English
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}  # fmt: skip
+
+
+class Noise(NamedTuple):
+    """Utterances of an effective batch: waveforms (S,) each, labels (B,), characters (B, L) and their numbers (B,)."""
+
+    waveforms: list[Tensor]
+    labels: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+
+def make_noise(seconds: np.ndarray, device: str) -> Noise:
+    """Utterances of noise of those lengths on the device, each with an emotion and random letters."""
+    waveforms = [torch.randn(int(length * SAMPLE_RATE_HZ), device=device) for length in seconds]
+    target_lengths = torch.tensor(seconds * CHARACTERS_PER_SECOND).long().clamp(min=1)
+    targets = torch.randint(5, 32, (len(seconds), int(target_lengths.max())), device=device)
+    return Noise(waveforms, torch.arange(len(seconds), device=device) % len(EMOTIONS), targets, target_lengths)
+
+
+def iemocap_lengths(num_utterances: int) -> np.ndarray:
+    """Seconds drawn like IEMOCAP's: a lognormal with the audit's median and mean, within its extremes."""
+    spread = np.sqrt(2 * np.log(LENGTHS["mean"] / LENGTHS["median"]))
+    drawn = LENGTHS["median"] * np.exp(spread * np.random.default_rng(SEED).standard_normal(num_utterances))
+    return drawn.clip(LENGTHS["shortest"], LENGTHS["longest"])
+
+
+def base_architecture(small: bool = False) -> Wav2Vec2Config:
+    """wav2vec2-base: transformers' defaults, with the dropouts of facebook/wav2vec2-base's config.json."""
+    dropouts = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "feat_proj_dropout": 0.1, "activation_dropout": 0.0}
+    return Wav2Vec2Config(**dropouts, final_dropout=0.0, layerdrop=0.0, mask_time_prob=0.0, **(TINY if small else {}))
+
+
+class ReleasedModel(nn.Module):
+    """The released code's model, rebuilt from its description (the audit's differences 4, 5, 11 and 15).
+
+    It pads without an attention mask, computes activations again for the backward pass, writes attention out as
+    matrices, and pools by the mean. Difference 22, a loop over parameters in AdamW, is in `training_step`.
+    """
+
+    def __init__(self, architecture: Wav2Vec2Config) -> None:
+        super().__init__()
+        self.encoder = Wav2Vec2Model(architecture)
+        self.encoder.set_attn_implementation("eager")
+        self.encoder.activation_checkpointing_enable()
+        self.emotion_head = nn.Linear(architecture.hidden_size, len(EMOTIONS))
+        self.ctc_head = nn.Linear(architecture.hidden_size, architecture.vocab_size)
+
+    def forward(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Waveforms (S,) each -> emotion logits (B, E), CTC logits (B, T, V), frames (B,), with those of padding."""
+        hidden = self.encoder(pad_sequence(waveforms, batch_first=True)).last_hidden_state  # (B, T, H)
+        frame_lengths = torch.full((len(hidden),), hidden.shape[1])
+        return self.emotion_head(hidden.mean(dim=1)), self.ctc_head(hidden), frame_lengths
+
+
+def own_step(
+    model: MultitaskModel, optimizer: Optimizer, noise: Noise, dtype: torch.dtype = torch.float32, packed: bool = True
+) -> None:
+    """Our step, from the public parts that runs train with: packed or padded."""
+    seconds = [len(waveform) / SAMPLE_RATE_HZ for waveform in noise.waveforms]
+    parts = micro_batches(np.arange(len(seconds)), seconds, CONFIG.micro_batch_seconds, packed=packed)
+    take_step(noise, parts, partial(own_forward, model, packed), optimizer, dtype)
+
+
+def own_forward(model: MultitaskModel, packed: bool, waveforms: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """As `ReleasedModel.forward`, of our model, which sees no padding."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    if packed:
+        return model.forward_packed(torch.cat(waveforms), lengths)
+    return model(pad_sequence(waveforms, batch_first=True), lengths)
+
+
+def take_step(
+    noise: Noise, parts: Iterable, forward: Callable, optimizer: Optimizer, dtype: torch.dtype = torch.float32
+) -> None:
+    """One optimiser step on an effective batch that is cut into parts, each the rows of some utterances.
+
+    `forward`: see `ReleasedModel.forward`. `dtype`: of the products, by autocast around all parts, so that the weights
+    are rounded once a step.
+    """
+    device = noise.labels.device.type
+    optimizer.zero_grad()
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        for rows in parts:
+            emotion_logits, ctc_logits, frame_lengths = forward([noise.waveforms[row] for row in rows])
+            loss = multitask_loss(
+                emotion_logits.float(), ctc_logits.float(), frame_lengths, noise.labels[rows], noise.targets[rows],
+                noise.target_lengths[rows], CONFIG.alpha, num_utterances=len(noise.labels),
+            )  # fmt: skip
+            with torch.autocast(device, enabled=False):
+                loss.total.backward()
+    parameters, foreach = optimizer.param_groups[0]["params"], optimizer.defaults["foreach"]
+    nn.utils.clip_grad_norm_(parameters, CONFIG.max_gradient_norm, foreach=foreach)
+    optimizer.step()
+
+
+@torch.no_grad()
+def evaluate(model: MultitaskModel, noise: Noise, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The likeliest characters at each frame: (B, T)."""
+    model.eval()
+    with torch.autocast(noise.labels.device.type, dtype, enabled=dtype != torch.float32):
+        _, ctc_logits, _ = own_forward(model, True, noise.waveforms)
+    model.train()
+    return ctc_logits.argmax(-1).cpu()
 
 
 def training_step(options: Options) -> Measured:
     """Audio-seconds a second of whole optimiser steps on the same batches, variant after variant in every repeat."""
-    prepare(options)
-    size = get_preset("iemocap").run.batch_size
-    seconds = iemocap_lengths(size * options.repeats) / (4 if options.small else 1)
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        dataset = noise_dataset(seconds, folder)
-        backbone = str(init_random_backbone(folder / "backbone", base_architecture(options.small), SEED))
-        samples, rates = defaultdict(list), defaultdict(list)
-        with released_processes(seconds, backbone, options) as released:
-            variants = released | own_variants(dataset, backbone, folder)
-            batches = np.arange(len(seconds)).reshape(-1, size)
-            for variant, step in variants.items():  # the state of a long run: memory of its largest batch is there
-                options.say(f"  {variant}: every batch once before the clock starts")
-                for batch in batches:
-                    step(batch)
-            for repeat, batch in enumerate(batches):
-                for variant, step in variants.items():
-                    name = variant.removeprefix("ours_")
-                    yardstick = partial(matrix_rates, DTYPES[name], options) if name in DTYPES else dict
-                    before, spent, after = yardstick(), step(batch), yardstick()
-                    samples[variant].append(seconds[batch].sum() / spent)
-                    for way in before:  # a machine that others share is not as fast at every moment
-                        rates[name, way].append(max(before[way], after[way]))
-                    rate = f"{variant} {samples[variant][-1]:.3g} audio-seconds a second"
-                    options.say(f"  {repeat + 1} of {options.repeats}: {rate}")
-        own = {name: step for name, step in variants.items() if name not in (*released, "evaluation")}
-        spent = {name: operation_seconds(partial(step, np.arange(size))) for name, step in own.items()}
-        flops, saved = flops_per_audio_second(dataset, backbone, folder, int(np.argsort(seconds)[size // 2]))
-        difference = gradient_difference(dataset, backbone, folder, np.arange(size))
-    found = _step_measured(samples, rates, flops, saved, difference, options, float(seconds.sum()))
-    found.details["operations"] = spent
-    return found
-
-
-def _step_measured(samples, machine, flops, saved, difference, options, seconds) -> Measured:
-    rates = {name: statistics.median(values) for name, values in samples.items()}
-    base = "released_fp16" if options.device == "cuda" else "released"
-    steps = {name: values for name, values in samples.items() if name != "evaluation"}
-    found = {f"rate_{name.removeprefix('ours_')}": value for name, value in rates.items()}
-    found |= {f"ratio_{name.removeprefix('ours_')}": v for name, v in median_ratios(steps, base).items()}
-    own = [name for name in DTYPES if f"ours_{name}" in samples]
-    for name in own:
-        fastest = [max(ways) for ways in zip(machine[name, "torch"], machine[name, "linear"], strict=True)]
-        found[f"product_gflops_{name}"] = statistics.median(fastest) / 1e9
-        found[f"torch_product_gflops_{name}"] = statistics.median(machine[name, "torch"]) / 1e9
-        computed = flops - saved if name == "float32" else flops  # what is saved is no speed
-        found[f"gflop_computed_{name}"] = computed / 1e9
-        shares = [step * computed / product for step, product in zip(samples[f"ours_{name}"], fastest, strict=True)]
-        found[f"utilisation_{name}"] = statistics.median(shares)
-    best = own[-1]
-    gains = {
-        "packed_ratio": (f"ours_{best}", f"padded_{best}"),
-        "product_ratio": ("ours_float32", "product_float32"),
-        "convolution_ratio": ("ours_float32", "convolution_float32"),
-    }
-    for name, (after, before) in gains.items():
-        if before in samples:
-            found[name] = median_ratios({after: samples[after], before: samples[before]}, before)[after]
-    found |= {"gflop_per_audio_second": flops / 1e9, "gradient_difference": difference}
-    found["table4_hours"] = table4_seconds(rates[f"ours_{best}"], rates["evaluation"]) / 3600
+    lengths = iemocap_lengths(CONFIG.batch_size * options.repeats) / (4 if options.small else 1)
+    architecture, best = base_architecture(options.small), options.precisions[-1]
+    model = MultitaskModel(architecture).to(options.device).train()
+    own = partial(own_step, model, make_optimizer(model, CONFIG))
+    baseline = ReleasedModel(architecture).to(options.device).train()
+    parameters = {"lr": CONFIG.learning_rate, "weight_decay": CONFIG.weight_decay, "foreach": False}
+    released = partial(  # micro-batches of 2 in the order they come; in fp16 without the scaling of gradients
+        take_step,
+        parts=np.arange(CONFIG.batch_size).reshape(-1, 2),
+        forward=baseline,
+        optimizer=torch.optim.AdamW(baseline.parameters(), **parameters),
+    )
+    variants = {"released": released}
+    if options.device == "cuda":
+        variants["released_fp16"] = partial(released, dtype=torch.float16)
+    base = list(variants)[-1]
+    variants |= {f"ours_{precision}": partial(own, dtype=DTYPES[precision]) for precision in options.precisions}
+    variants[f"padded_{best}"] = partial(own, dtype=DTYPES[best], packed=False)
+    variants["evaluation"] = partial(evaluate, model, dtype=DTYPES[best])
+    timings, rates = [], pd.DataFrame(columns=list(variants), dtype=float)
+    for number, seconds in enumerate(np.split(lengths, options.repeats)):
+        noise = make_noise(seconds, options.device)
+        for variant, step in variants.items():
+            names = {"label": "training step", "sub_label": variant, "description": f"batch {number + 1}"}
+            given = {"step": step, "noise": noise}
+            timer = Timer("step(noise)", globals=given, num_threads=options.threads, **names)
+            timings.append(timer.blocked_autorange())  # once untimed, then for a fifth of a second, at least once
+            rates.loc[number, variant] = seconds.sum() / timings[-1].median
+        options.say(str(Compare(timings)))
     details = {
-        "samples": {name: [round(float(value), 4) for value in values] for name, values in samples.items()},
-        "audio_seconds": round(seconds, 1),
-        "utterances": get_preset("iemocap").run.batch_size * options.repeats,
+        "samples": rates.round(4).to_dict("list"),
+        "audio_seconds": round(float(lengths.sum()), 1),
+        "utterances": len(lengths),
         "precision": best,  # of padding, of evaluation and of Table 4's time
-        "tf32": bool(torch.backends.cuda.matmul.allow_tf32) if options.device == "cuda" else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if options.device == "cuda" else None,
     }
-    return Measured(found, details)
+    return step_figures(rates, base, best), details
 
 
-def operation_seconds(step: Callable[[], object]) -> dict[str, float]:
-    """Seconds of a step by kind of operation (OPERATIONS), of the thread that starts them; all else is "other"."""
-    from torch.profiler import ProfilerActivity, profile
-
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler announces itself
-    step()  # the variant before it left other memory behind
-    with profile(activities=[ProfilerActivity.CPU]) as found:
-        step()
-    spent = dict.fromkeys((*OPERATIONS, "other"), 0.0)
-    for event in found.key_averages():
-        kind = next((kind for kind, names in OPERATIONS.items() if event.key.removeprefix("aten::") in names), "other")
-        spent[kind] += event.self_cpu_time_total / 1e6
-    return {kind: round(seconds, 4) for kind, seconds in spent.items()}
+def step_figures(rates: pd.DataFrame, base: str, best: str) -> dict[str, float]:
+    """Medians over batches (rows) of each variant's rate, and of its ratio to `base` on the same batch."""
+    rates = rates.rename(columns=lambda name: name.removeprefix("ours_"))
+    ratios = rates.drop(columns=[base, "evaluation"]).div(rates[base], axis=0)
+    found = rates.median().add_prefix("rate_").to_dict() | ratios.median().add_prefix("ratio_").to_dict()
+    found["packed_ratio"] = (rates[best] / rates[f"padded_{best}"]).median()
+    found["table4_hours"] = table4_seconds(found[f"rate_{best}"], found["rate_evaluation"]) / 3600
+    return found
 
 
 def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
     """Seconds of Table 4 on IEMOCAP, one run after the other: nine folds trained and one evaluated in each epoch."""
     preset = get_preset("iemocap")
-    num_folds = len(paper.SPEAKER_TEST_SIZES)
     corpus = paper.IEMOCAP_HOURS * 3600 * len(preset.alphas) * preset.run.epochs * len(preset.seeds)
-    return corpus * (num_folds - 1) / training_rate + corpus / evaluation_rate
+    return corpus * (len(paper.SPEAKER_TEST_SIZES) - 1) / training_rate + corpus / evaluation_rate
 
 
-def own_variants(dataset: SpeechDataset, backbone: str, folder: Path) -> dict[str, Callable[[np.ndarray], float]]:
-    """Our steps on the utterances of those rows, and their evaluation; each returns its seconds.
-
-    On a CPU also what two choices saved: the step with padding, and float32 with torch's own matrix products or its own
-    convolutions, whichever this processor does not take. Padding and evaluation are measured in the last of
-    `own_precisions`.
-    """
-    trainers = {name: make_trainer(own_config(name), dataset, backbone, folder) for name in own_precisions()}
-    for trainer in trainers.values():
-        trainer.model.train()
-    best = list(trainers)[-1]
-    fastest = trainers[best]
-
-    def step(trainer: _Trainer, rows: np.ndarray) -> float:
-        return timed(lambda: trainer._step(rows, 1))
-
-    def evaluate(rows: np.ndarray) -> float:
-        fastest.inputs = replace(fastest.inputs, test=rows)
-        seconds = timed(fastest.evaluate)
-        fastest.model.train()
-        return seconds
-
-    def step_with(owner: object, name: str, value: object, trainer: _Trainer, rows: np.ndarray) -> float:
-        """A step while a choice of ours is undone."""
-        ours = getattr(owner, name)
-        setattr(owner, name, value)
-        try:
-            return step(trainer, rows)
-        finally:
-            setattr(owner, name, ours)
-
-    variants = {f"ours_{name}": partial(step, trainer) for name, trainer in trainers.items()}
-    if fastest.device.type == "cpu":
-        float32 = trainers["float32"]
-        if products.convolves():
-            variants["product_float32"] = partial(step_with, products, "linear", nn.Module.__call__, float32)
-        else:
-            variants["convolution_float32"] = partial(step_with, products, "multiplies", lambda hidden: False, float32)
-        variants[f"padded_{best}"] = partial(step_with, fastest, "packed", False, fastest)
-    return variants | {"evaluation": evaluate}
+def memory(options: Options) -> Measured:
+    """Peak memory of a process that takes two steps with IEMOCAP's longest utterance among seven of mean length."""
+    seconds = np.array([LENGTHS["longest"]] + [LENGTHS["mean"]] * (CONFIG.batch_size - 1))
+    seconds = seconds / (4 if options.small else 1)
+    found = {}
+    for precision in options.precisions:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:  # a new one: a peak only grows
+            given = (seconds, precision, options.threads, options.device, options.small)
+            found[f"peak_gib_{precision}"] = process.submit(peak_of_two_steps, *given).result() / 2**30
+    return found, {"longest_seconds": float(seconds[0]), "batch": len(seconds)}
 
 
-@contextmanager
-def released_processes(seconds: np.ndarray, backbone: str, options: Options):
-    """The released code's step in a new process, with the system's memory settings and not a worker's.
+def peak_of_two_steps(seconds: np.ndarray, precision: str, threads: int, device: str, small: bool) -> int:
+    """Bytes that this process, or its GPU where that is the device, held at most in two steps on such utterances."""
+    torch.set_num_threads(threads)
+    model = MultitaskModel(base_architecture(small)).to(device).train()
+    optimizer = make_optimizer(model, CONFIG)
+    for _ in range(2):
+        own_step(model, optimizer, make_noise(seconds, device), DTYPES[precision])
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")  # on Linux, where `getrusage` counts the parent's memory too
+    if status.exists():
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1])
+    import resource  # here, since Windows has none
 
-    Yields variant → function of rows that returns the seconds of a step. On a GPU there is a second variant in fp16.
-    """
-    names = ("released", "released_fp16") if options.device == "cuda" else ("released",)
-    given = {"threads": num_threads(options), "seconds": seconds.tolist(), "backbone": backbone}
-
-    def ask(process: Process, rows: np.ndarray) -> float:
-        tell(process, rows.tolist())
-        return answer(process)
-
-    each = [given | {"fp16": name == "released_fp16"} for name in names]
-    with children("mtlser.runs.benchmark_step:released_child", each, fork=options.small) as processes:
-        yield {name: partial(ask, process) for name, process in zip(names, processes, strict=True)}
-
-
-def released_child() -> None:
-    """Rows in, seconds of the released code's step out, a line each, until the input ends."""
-    given = json.loads(sys.stdin.readline())
-    disable_progress_bar()
-    torch.set_num_threads(given["threads"])
-    dataset = noise_dataset(given["seconds"], Path())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    released = ReleasedStep(given["backbone"], get_preset("iemocap").run, device, given["fp16"])
-    for line in sys.stdin:
-        rows = json.loads(line)
-        waveforms = [torch.from_numpy(dataset.waveform(row)) for row in rows]
-        labels = torch.tensor(dataset.table["label"].to_numpy()[rows])
-        targets = [torch.tensor(encode(dataset.table["text"].iat[row])) for row in rows]
-        print(timed(lambda w=waveforms, x=labels, y=targets: released.step(w, x, y)), flush=True)
-
-
-def matrix_rates(dtype: torch.dtype, options: Options) -> dict[str, float]:
-    """Operations a second of a large product, two for each multiplication and addition: torch's own and `linear`'s.
-
-    The best of five each. Nothing that multiplies matrices can be faster than the faster of them.
-    """
-    size = MATRIX_SIZES[options.device] // (4 if options.small else 1)
-    layer = nn.Linear(size, size, bias=False, device=options.device, dtype=dtype)
-    hidden = torch.randn(size, size, device=options.device).to(dtype)
-    with torch.no_grad():
-        best = {
-            "torch": min(timed(lambda: hidden @ layer.weight) for _ in range(5)),
-            "linear": min(timed(lambda: products.linear(layer, hidden)) for _ in range(5)),
-        }
-    return {way: 2 * size**3 / seconds for way, seconds in best.items()}
-
-
-def flops_per_audio_second(dataset: SpeechDataset, backbone: str, folder: Path, row: int) -> tuple[float, float]:
-    """Operations that training an utterance takes, by second: three times those counted in its forward pass.
-
-    And those of them that our step in float32 on this machine does without, since it transforms the positional
-    convolution; the few that the transforms take are not counted.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    trainer = make_trainer(own_config("float32"), dataset, backbone, folder)
-    trainer.packed = False
-    batch = trainer._batch(np.array([row]))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trainer.model(batch.inputs, batch.input_lengths)
-    modules = {name.rpartition(".")[2]: sum(found.values()) for name, found in counter.get_flop_counts().items()}
-    flops, saved = counter.get_total_flops(), modules["pos_conv_embed"] if products.multiplies(batch.inputs) else 0
-    return 3 * flops / dataset.seconds(row), 3 * saved / dataset.seconds(row)
-
-
-def gradient_difference(dataset: SpeechDataset, backbone: str, folder: Path, rows: np.ndarray) -> float:
-    """Relative distance of two gradients in float32, without dropout: a packed batch, and its utterances one by one.
-
-    One by one they go through the padded path, with nothing to pad: transformers' modules in torch's own products.
-    """
-    config = replace(own_config("float32"), dropout=0.0, layerdrop=0.0, max_gradient_norm=1e9)
-    gradients = []
-    shorter = replace_lengths(dataset, 0.5)
-    for is_packed, limit in ((True, 1e9), (False, 1e-3)):
-        trainer = make_trainer(replace(config, micro_batch_seconds=limit), shorter, backbone, folder)
-        trainer.optimizer.step = lambda: None
-        trainer.model.train()
-        trainer.packed = is_packed
-        trainer._step(rows, 1)
-        grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
-        gradients.append(torch.cat([grad.flatten() for grad in grads]))
-    return ((gradients[0] - gradients[1]).norm() / gradients[1].norm()).item()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtlser.runs.records import RecordError
 from mtlser.files import whole_file
+from mtlser.runs.records import RecordError
 
 
 def save_checkpoint(path: Path, run_id: str, state: dict) -> None:

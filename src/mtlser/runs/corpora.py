@@ -16,11 +16,11 @@ from mtlser.corpus.iemocap import ReleaseError, fingerprint, load_release
 from mtlser.corpus.manifest import RELEASE_FOLDER, is_complete
 from mtlser.corpus.release_counts import FINGERPRINT, iemocap_counts
 from mtlser.corpus.store import SpeechStore, store_audio
+from mtlser.files import digest
 from mtlser.processes import library_environment
 from mtlser.runs.identity import Content, changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
-from mtlser.files import digest
 
 
 class NoRelease(FileNotFoundError):

@@ -23,8 +23,8 @@ from mtlser.config import (
     Preset,
     RunConfig,
 )
-from mtlser.model.backbone import backbone_digest
 from mtlser.files import write_json
+from mtlser.model.backbone import backbone_digest
 
 FROZEN = DATA_FOLDER / "pocket_instrument.json"
 # What experiments with one instrument vary.

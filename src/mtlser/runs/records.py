@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from mtlser.config import MAINTAINERS, RunConfig
-from mtlser.machine import hardware, versions
 from mtlser.files import whole_folder, write_json, write_table
+from mtlser.machine import hardware, versions
 
 STATUSES = ("running", "done", "failed", "diverged")
 ENDED = ("done", "diverged")  # not to be trained again: a diverged run would diverge again

@@ -20,13 +20,13 @@ import torch
 from mtlser import machine
 from mtlser.config import RECIPE_VERSION, RunConfig
 from mtlser.corpus.dataset import SpeechDataset
+from mtlser.files import write_json, write_table
 from mtlser.model.multitask import MultitaskModel
 from mtlser.runs import records
 from mtlser.runs.batches import epoch_batches, random_generator
 from mtlser.runs.checkpoints import load_checkpoint, save_checkpoint
 from mtlser.runs.evaluation import is_collapsed, predict, probe_gradients, summarise
 from mtlser.runs.feed import Feed
-from mtlser.files import write_json, write_table
 
 CHECKPOINT_SECONDS = 60.0  # at most this much work is lost to a kill, plus an epoch
 

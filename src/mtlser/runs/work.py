@@ -23,11 +23,11 @@ from filelock import FileLock, Timeout
 
 from mtlser.config import RunConfig
 from mtlser.corpus.text import transcript_text
+from mtlser.files import write_json
 from mtlser.processes import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.plan import SYSTEM, Plan, PlannedRun
-from mtlser.files import write_json
 
 ATTEMPT = "attempt"  # in a run's folder: the last order whose worker tried it
 
