@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from mtlser import machine
 from mtlser.config import ConfigError
 from mtlser.files import write_json
 from mtlser.runs.records import RecordError
