@@ -291,7 +291,7 @@ DEPARTURES: tuple[Departure, ...] = (
         "2 × 4 = 8, padded, no attention mask: zeros reach group norm, attention, CTC lengths and the mean pool; at "
         "batch 2 the zeros are 26% of all frames",
         "8 utterances, padding-exact: an utterance's output does not depend on its batch",
-        "mtlser.model.encoder:PaddingExactGroupNorm", "encoder_padding=released",
+        "mtlser.model.encoder:Encoder", "encoder_padding=released",
     ),
     Departure(
         "convolutions", 12, "Convolutional encoder", "θ is optimised jointly (section 4.2)",

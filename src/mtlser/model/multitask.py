@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS
@@ -69,7 +68,7 @@ class MultitaskModel(nn.Module):
         saves a GPU synchronisations. Source: section 3.1.
         Raises ValueError for an utterance that is too short for one frame.
         """
-        return self.forward_features(*self.convolve(waveforms, waveform_lengths), mask_time)
+        return self._heads(*self.wav2vec2(waveforms, waveform_lengths, mask_time))
 
     def convolve(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The convolutional encoder: waveforms (B, S), lengths (B,) -> features (B, T, C), frame lengths (B,)."""
@@ -78,29 +77,19 @@ class MultitaskModel(nn.Module):
     def forward_features(
         self, features: Tensor, frame_lengths: Tensor, mask_time: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """All after the convolutions: features (B, T, C), lengths (B,), mask (B, T) -> the same three as `forward`.
+        """All after the convolutions: features (B, T, C), lengths (B,), mask (B, T) -> the same three as `forward`."""
+        return self._heads(self.wav2vec2.forward_features(features, frame_lengths, mask_time), frame_lengths)
+
+    def _heads(self, hidden: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden (B, T, H), lengths (B,) -> the three of `forward`.
 
         The two heads and the pooling run in float32 also under autocast: a sum over frames gives logits in the
         hundreds, where bfloat16 has steps of one half.
         """
-        hidden = self.wav2vec2.forward_features(features, frame_lengths, mask_time)  # (B, T, H)
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = self.dropout(hidden.to(self.ctc_head.weight.dtype))
             emotion_logits = self.emotion_head(self.pool(hidden, frame_lengths))  # (B, E)
             return emotion_logits, self.ctc_head(hidden), frame_lengths
-
-    def forward_packed(
-        self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `forward` for waveforms one after the other, (ΣS,): the same three, and no work for padding."""
-        hidden, frame_lengths = self.wav2vec2.forward_packed(waveforms, waveform_lengths, mask_time)  # (ΣT, H)
-        with torch.autocast(hidden.device.type, enabled=False):
-            parts = self.dropout(hidden.to(self.ctc_head.weight.dtype)).split(frame_lengths.tolist())
-            pooled = torch.stack([part.sum(dim=0) for part in parts])  # (B, H)
-            if self.config.pooling == "mean":
-                pooled = pooled / frame_lengths.to(pooled.device)[:, None]
-            ctc_logits = pad_sequence([self.ctc_head(part) for part in parts], batch_first=True)  # (B, T, V)
-            return self.emotion_head(pooled), ctc_logits, frame_lengths
 
     def pool(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
         """Over time: hidden (B, T, H), lengths (B,) -> (B, H).
