@@ -132,13 +132,11 @@ class MultitaskModel(nn.Module):
         layerdrop: float | None = None,
         pretrained: bool = True,
         seed: int,
-        cache_folder: Path | None = None,
     ) -> MultitaskModel:
         """A pretrained backbone with fresh heads, which depend on `seed` alone; all else too if not `pretrained`.
 
         `path_or_hub_name`: "pocket-backbone", a folder with config.json and weights, or a name on the hub with its
         `revision`. `dropout` sets every dropout, `layerdrop` LayerDrop; None keeps the backbone's own.
-        `cache_folder` keeps a safetensors copy of a pickled `.bin`.
         Raises BackboneError, which names missing or unexpected keys, or what to fetch and where to put it.
         """
         backbone = find_backbone(path_or_hub_name, revision)
@@ -154,7 +152,7 @@ class MultitaskModel(nn.Module):
                 torch.manual_seed(seed)
                 return cls(config)
         model = cls._without_weights(config)
-        _load(model.wav2vec2, read_weights(backbone, cache_folder), str(backbone.weights))
+        _load(model.wav2vec2, read_weights(backbone), str(backbone.weights))
         for head in (model.emotion_head, model.ctc_head):
             head.to_empty(device="cpu")
         model.initialise_heads(torch.Generator().manual_seed(seed))
@@ -184,18 +182,9 @@ class MultitaskModel(nn.Module):
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Assigns weights by name, in float32. Raises BackboneError that names what is missing, unexpected or misshapen."""
-    expected = module.state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "unexpected": sorted(weights.keys() - expected.keys()),
-        "of another shape": sorted(
-            f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in weights and weights[name].shape != tensor.shape
-        ),
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise BackboneError(f"{source} does not fit its config.json. {found}")
     # Copies: a memory-mapped file has its own alignment, and sums then differ in the last bit from a resumed run's.
-    module.load_state_dict({name: tensor.float().clone() for name, tensor in weights.items()}, assign=True)
+    copies = {name: tensor.float().clone() for name, tensor in weights.items()}
+    try:
+        module.load_state_dict(copies, assign=True)
+    except RuntimeError as error:
+        raise BackboneError(f"{source} does not fit its config.json. {error}") from error
