@@ -283,7 +283,8 @@ DEPARTURES: tuple[Departure, ...] = (
         "mtlser.config:RunConfig.peak_learning_rate", "pocket preset",
     ),
     Departure(
-        "warm-up", 10, "Warm-up", "ratio 0.1 (Table 1)", "not set in the training script", "ratio 0.1",
+        "warm-up", 10, "Warm-up", "ratio 0.1 (Table 1)", "not set in the training script",
+        "ratio 0.1; of n warm-up steps the first has 1/n of the rate, in transformers 0 (and n is rounded up there)",
         "mtlser.runs.training:learning_rate_factor", "setting warmup_ratio",
     ),
     Departure(
@@ -352,7 +353,8 @@ DEPARTURES: tuple[Departure, ...] = (
     Departure(
         "optimiser", 22, "Optimiser", "AdamW, learning rate, betas, epsilon, warm-up (Table 1)",
         "inherits from transformers 4.4.2: gradients clipped to norm 1.0, weight decay 0, linear decay to zero",
-        "The same as released", "mtlser.runs.training:make_optimizer", "settings max_gradient_norm and weight_decay",
+        "The same as released, but for the warm-up's first step", "mtlser.runs.training:make_optimizer",
+        "settings max_gradient_norm and weight_decay",
     ),
     Departure(
         "baselines", 23, "Table 3", "“same settings as ours” (section 4.3)",
