@@ -50,14 +50,12 @@ def test_either_naming_loads_the_same_model(tmp_path, old_names, prefix):
         assert torch.equal(tensor, expected[f"wav2vec2.{name}"])
 
 
-def test_a_pickled_backbone_loads_and_is_kept_as_safetensors(tmp_path):
+def test_a_pickled_backbone_loads(tmp_path):
     torch.save(pretraining_checkpoint(old_names=True), tmp_path / "pytorch_model.bin")
     tiny_config().save_pretrained(tmp_path)
-    first = from_backbone(tmp_path, cache_folder=tmp_path / "cache")
-    [kept] = (tmp_path / "cache").iterdir()
-    assert kept.name == f"{backbone_digest(tmp_path)}.safetensors"
-    for again in (from_backbone(tmp_path, cache_folder=tmp_path / "cache"), from_backbone(tmp_path)):
-        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    model, expected = from_backbone(tmp_path), pretraining_checkpoint()
+    for name, tensor in model.wav2vec2.state_dict().items():
+        assert torch.equal(tensor, expected[f"wav2vec2.{name}"])
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
@@ -76,9 +74,9 @@ def test_half_precision_weights_become_float32(backbone):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("masked_spec_embed"), "missing: masked_spec_embed"),
-        (lambda w: w.update({"classifier.weight": torch.zeros(2)}), "unexpected: classifier.weight"),
-        (lambda w: w.update({"masked_spec_embed": torch.zeros(3)}), r"masked_spec_embed \(3,\) instead of \(16,\)"),
+        (lambda w: w.pop("masked_spec_embed"), r"Missing key.*\"masked_spec_embed\""),
+        (lambda w: w.update({"classifier.weight": torch.zeros(2)}), r"Unexpected key.*\"classifier\.weight\""),
+        (lambda w: w.update({"masked_spec_embed": torch.zeros(3)}), r"mismatch for masked_spec_embed: .*\[3\].*\[16\]"),
     ],
 )
 def test_wrong_keys_are_named(backbone, change, message):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlser.corpus.dataset import build_dataset
-from mtlser.runs.batches import epoch_batches, join, make_batch, micro_batches, random_generator
+from mtlser.runs.batches import epoch_batches, make_batch, micro_batches, random_generator
 from tiny import tiny_utterances
 
 
@@ -18,15 +18,10 @@ def speech(tmp_path):
     return build_dataset(tiny_utterances(tmp_path / "wav"), tmp_path / "cache")
 
 
-def waveforms(speech, indices):
-    return [torch.from_numpy(speech.waveform(index)) for index in indices]
-
-
 def test_a_batch_is_padded_with_zeros(speech):
     silent = speech.table["text"].tolist().index("")
     chosen = [silent, silent + 1, silent + 2]
     batch = make_batch(speech, chosen)
-    assert batch.kind == "padded"
     for row, index in enumerate(chosen):
         length = int(batch.input_lengths[row])
         np.testing.assert_array_equal(batch.inputs[row, :length].numpy(), speech.waveform(index))
@@ -36,14 +31,16 @@ def test_a_batch_is_padded_with_zeros(speech):
 
 
 def test_padding_that_counts_as_signal_is_as_long_as_asked(speech):
-    batch = join(speech, [3, 0], waveforms(speech, [3, 0]), "padded", padded_to=20_000)
+    batch = make_batch(speech, [3, 0], padded_to=20_000)
     assert batch.inputs.shape == (2, 20_000) and batch.input_lengths.tolist() == [20_000, 20_000]
+    np.testing.assert_array_equal(batch.inputs[1, : len(speech.waveform(0))].numpy(), speech.waveform(0))
 
 
-def test_a_packed_batch_is_the_utterances_one_after_the_other(speech):
-    batch = join(speech, [3, 0, 5], waveforms(speech, [3, 0, 5]), "packed")
-    for part, index in zip(batch.inputs.split(batch.input_lengths.tolist()), (3, 0, 5), strict=True):
-        np.testing.assert_array_equal(part.numpy(), speech.waveform(index))
+def test_inputs_that_were_computed_before_are_taken_as_they_are(speech):
+    frames = {index: torch.rand(index, 7) for index in (3, 5)}
+    batch = make_batch(speech, [5, 3], frames)
+    assert batch.inputs.shape == (2, 5, 7) and batch.input_lengths.tolist() == [5, 3]
+    assert torch.equal(batch.inputs[1, :3], frames[3]) and not batch.inputs[1, 3:].any()
 
 
 def test_on_a_device_the_lengths_of_a_batch_stay_where_they_are_read(speech):
@@ -54,9 +51,9 @@ def test_on_a_device_the_lengths_of_a_batch_stay_where_they_are_read(speech):
     assert moved.input_lengths.device.type == moved.target_lengths.device.type == "cpu"
 
 
-def test_packed_parts_count_no_padding():
+def test_parts_of_a_model_that_pads_nothing_count_no_padding():
     seconds = [3.0, 8.0, 3.5, 39.0, 4.0, 4.5]
-    packed = [part.tolist() for part in micro_batches(np.arange(6), seconds, 40.0, 0.0, packed=True)]
+    packed = [part.tolist() for part in micro_batches(np.arange(6), seconds, 40.0, 0.0, pads=False)]
     assert packed == [[0, 2, 4, 5, 1], [3]]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from transformers import Wav2Vec2Model
 
-from mtlser.model.encoder import Encoder, PaddingExactGroupNorm, time_mask
+from mtlser.model.encoder import Encoder, time_mask
 from tiny_models import FAMILIES, padded, tiny_config, waveforms, with_random_norms
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
@@ -91,25 +91,17 @@ def test_released_padding_changes_an_utterance_in_a_batch(family):
     assert (with_padding[row, :length] - without[row, :length]).abs().max() > 1e-2
 
 
-def test_group_norm_of_one_group_and_of_channel_groups_is_that_of_each_utterance_alone():
-    torch.manual_seed(0)
-    hidden, lengths = torch.randn(3, 6, 20, dtype=torch.float64), [20, 7, 2]
-    for num_groups in (1, 3, 6):
-        norm = PaddingExactGroupNorm(num_groups, 6).double()
-        torch.nn.init.normal_(norm.weight)
-        torch.nn.init.normal_(norm.bias)
-        normalised = norm(hidden, lengths)
-        for row, length in enumerate(lengths):
-            alone = F.group_norm(hidden[row : row + 1, :, :length], num_groups, norm.weight, norm.bias)
-            torch.testing.assert_close(normalised[row : row + 1, :, :length], alone, rtol=0, atol=1e-12)
-            assert (normalised[row, :, length:] == 0).all()
-
-
-def test_group_norm_by_hand():
-    hidden = torch.tensor([[[1.0, 3.0, 100.0]], [[2.0, 4.0, 6.0]]])
-    # Means 2 and 4, variances 1 and 8/3.
-    expected = torch.tensor([[[-1.0, 1.0, 0.0]], [[-(1.5**0.5), 0.0, 1.5**0.5]]])
-    torch.testing.assert_close(PaddingExactGroupNorm(1, 1, eps=0.0)(hidden, [2, 3]), expected)
+def test_the_norm_of_the_first_convolution_is_over_each_utterance_s_own_samples():
+    encoder = random_encoder("group")
+    loud = [part * scale for part, scale in zip(waveforms(), (1, 9, 100, 1, 1, 1, 1, 1), strict=True)]
+    features, lengths = encoder.convolve(*padded(loud))
+    layer = encoder.feature_extractor.conv_layers[0]
+    for row, part in enumerate(loud):
+        hidden = F.group_norm(layer.conv(part[None, None]), 8, layer.layer_norm.weight, layer.layer_norm.bias)
+        hidden = layer.activation(hidden)
+        for other in encoder.feature_extractor.conv_layers[1:]:
+            hidden = other(hidden)
+        torch.testing.assert_close(features[row, : lengths[row]], hidden[0].T, rtol=0, atol=1e-12)
 
 
 @every_family

@@ -30,8 +30,8 @@ def test_features_are_the_model_s_and_are_kept(speech, backbone, monkeypatch):
         waveforms = torch.from_numpy(speech.waveform(index))[None]
         with torch.no_grad():
             expected, [length] = model.convolve(waveforms, torch.tensor([waveforms.shape[1]]))
-        assert features.frames(index).shape == (length, 8)
-        torch.testing.assert_close(features.frames(index), expected[0], rtol=0, atol=0)
+        assert features[index].shape == (length, 8)
+        torch.testing.assert_close(features[index], expected[0], rtol=0, atol=0)
     monkeypatch.setattr(module, "_compute", lambda *_: pytest.fail("computed again"))
     assert convolution_features(model, speech).folder == features.folder
 
@@ -39,8 +39,8 @@ def test_features_are_the_model_s_and_are_kept(speech, backbone, monkeypatch):
 def test_frames_are_mapped_and_not_copied(speech, backbone):
     features = convolution_features(MultitaskModel.from_backbone(backbone, seed=0), speech)
     values = features._column[3].values
-    assert features.frames(3).data_ptr() == values.buffers()[1].address + 4 * values.offset
-    features.frames(0) + features.frames(0)  # no warning of memory that may not be written
+    assert features[3].data_ptr() == values.buffers()[1].address + 4 * values.offset
+    features[0] + features[0]  # no warning of memory that may not be written
 
 
 def test_other_weights_or_audio_are_other_features(tmp_path, speech, backbone):
@@ -65,4 +65,4 @@ def test_a_damaged_file_is_named(speech, backbone):
     [arrow] = (folder / "frames").glob("*.arrow")
     arrow.write_bytes(arrow.read_bytes()[:1000])
     with pytest.raises(StoreError, match=rf"{folder.name} is damaged.*delete it"):
-        convolution_features(model, speech).frames(0)
+        convolution_features(model, speech)[0]

@@ -1,4 +1,4 @@
-"""Utterances one after the other against the same in a padded batch and against stock transformers."""
+"""Utterances laid one after the other against the same padded and against stock transformers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,6 @@ def random_model(family: str = "group", dtype: torch.dtype = torch.float64, **ch
     return with_random_norms(MultitaskModel(tiny_config(family, **changes)), dtype)
 
 
-def together(parts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Waveforms -> (ΣS,), lengths (B,)."""
-    return torch.cat(parts), torch.tensor([len(part) for part in parts])
-
-
 def masks(model: MultitaskModel) -> torch.Tensor:
     generators = [np.random.default_rng(row) for row in range(len(LENGTHS))]
     return time_mask(model.frame_lengths(torch.tensor(LENGTHS)), 0.4, 4, 1, generators)
@@ -39,9 +34,10 @@ def test_packed_utterances_give_the_outputs_and_gradients_of_a_padded_batch(fami
     model, parts = random_model(family, dtype, pooling=pooling).train(), waveforms(dtype=dtype)
     mask = masks(model) if masked else None
     found = []
-    for forward, inputs in ((model, padded(parts)), (model.forward_packed, together(parts))):
+    inputs = padded(parts)
+    for forward in (lambda: model.forward_features(*model.convolve(*inputs), mask), lambda: model(*inputs, mask)):
         model.zero_grad()
-        emotions, characters, lengths = forward(*inputs, mask)
+        emotions, characters, lengths = forward()
         valid = torch.arange(characters.shape[1]) < lengths[:, None]
         characters = characters[valid]
         (emotions.square().sum() + characters.square().sum()).backward()
@@ -64,10 +60,10 @@ def test_packed_hidden_states_are_those_of_stock_transformers(family, dtype):
     encoder, parts = random_model(family, dtype).wav2vec2, waveforms(dtype=dtype)
     stock = Wav2Vec2Model(encoder.config).to(dtype).eval()
     stock.load_state_dict(encoder.state_dict())
-    hidden, lengths = encoder.forward_packed(*together(parts))
-    for part, own in zip(parts, hidden.split(lengths.tolist()), strict=True):
+    hidden, lengths = encoder(*padded(parts))
+    for part, own, length in zip(parts, hidden, lengths, strict=True):
         expected = stock(part[None]).last_hidden_state[0]
-        torch.testing.assert_close(own, expected, rtol=0, atol=TOLERANCES[dtype])
+        torch.testing.assert_close(own[:length], expected, rtol=0, atol=TOLERANCES[dtype])
 
 
 @every_family
@@ -80,7 +76,7 @@ def test_attention_takes_each_utterance_as_four_dimensions_as_fused_kernels_do(f
         return original(query, key, value, **settings)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    _, _, frame_lengths = model.forward_packed(*together(parts))
+    _, _, frame_lengths = model(*padded(parts))
     assert shapes == [(1, 2, length, 8) for length in frame_lengths.tolist()] * 2  # two heads, two layers
     query = torch.randn(shapes[0])
     assert torch._fused_sdp_choice(query, query, query) == int(torch.nn.attention.SDPBackend.FLASH_ATTENTION.value)
@@ -88,12 +84,11 @@ def test_attention_takes_each_utterance_as_four_dimensions_as_fused_kernels_do(f
 
 @every_family
 def test_one_pass_of_the_convolutions_over_all_utterances_equals_one_for_each(family):
-    encoder, inputs = random_model(family).wav2vec2, together(waveforms())
-    once = encoder.convolve_packed(*inputs)
-    apart = [encoder.convolve(*padded([part]))[0][0] for part in waveforms()]
-    torch.testing.assert_close(once, torch.cat(apart), rtol=0, atol=1e-12)
-    lengths = encoder.frame_lengths(inputs[1])
-    assert len(once) == int(lengths.sum()) and once.std() > 0
+    encoder = random_model(family).wav2vec2
+    once, lengths = encoder.convolve(*padded(waveforms()))
+    for part, frames, length in zip(waveforms(), once, lengths, strict=True):
+        torch.testing.assert_close(frames[:length], encoder.convolve(*padded([part]))[0][0], rtol=0, atol=1e-12)
+        assert not frames[length:].any() and frames[:length].std() > 0
 
 
 @pytest.mark.parametrize("kernel", [6, 5, 1])
@@ -101,7 +96,7 @@ def test_the_positional_convolution_sees_zeros_beyond_both_ends(kernel):
     model = random_model(num_conv_pos_embeddings=kernel)
     embedding = model.wav2vec2.encoder.pos_conv_embed
     hidden, lengths = torch.randn(1, 19, 16, dtype=torch.float64), [1, 10, 3, 5]
-    found = model.wav2vec2._packed_positions(hidden, lengths)
+    found = model.wav2vec2._positions(hidden, lengths)
     alone = torch.cat([embedding(part) for part in hidden.split(lengths, dim=1)], dim=1)
     torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
 
@@ -109,42 +104,34 @@ def test_the_positional_convolution_sees_zeros_beyond_both_ends(kernel):
 @every_family
 def test_every_dropout_and_layerdrop_of_the_configuration_counts_in_training(family):
     for name in ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "layerdrop"):
-        model, inputs = random_model(family, **{name: 0.5}), together(waveforms())
-        still = model.forward_packed(*inputs)[0]
-        assert torch.equal(model.forward_packed(*inputs)[0], still)
+        model, inputs = random_model(family, **{name: 0.5}), padded(waveforms())
+        still = model(*inputs)[0]
+        assert torch.equal(model(*inputs)[0], still)
         model.train()
         torch.manual_seed(2)
-        first, *others = (model.forward_packed(*inputs)[0] for _ in range(9))
+        first, *others = (model(*inputs)[0] for _ in range(9))
         assert not all(torch.allclose(first, other) for other in others), name
         torch.manual_seed(2)
-        assert torch.equal(model.forward_packed(*inputs)[0], first)
+        assert torch.equal(model(*inputs)[0], first)
 
 
 @every_family
 def test_in_bf16_packed_utterances_are_close_and_train_finite(family):
     model, inputs = (
         random_model(family, torch.float32, attention_dropout=0.1).eval(),
-        together(waveforms(dtype=torch.float32)),
+        padded(waveforms(dtype=torch.float32)),
     )
-    exact = model.wav2vec2.forward_packed(*inputs)[0]
+    exact = model.wav2vec2(*inputs)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        rough = model.wav2vec2.forward_packed(*inputs)[0]
+        rough = model.wav2vec2(*inputs)[0]
         assert (rough.float() - exact).abs().mean() < 0.05
-        outputs = model.train().forward_packed(*inputs)
+        outputs = model.train()(*inputs)
     (outputs[0].sum() + outputs[1].sum()).backward()
     assert outputs[0].dtype == outputs[1].dtype == torch.float32
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-def test_what_cannot_be_packed_is_refused():
-    with pytest.raises(ValueError, match="released"):
-        random_model(encoder_padding="released").forward_packed(*together(waveforms()))
-    for lengths in ([640, 39], [640, 641]):
-        with pytest.raises(ValueError, match=str(lengths[1])):
-            random_model().forward_packed(torch.zeros(1280, dtype=torch.float64), torch.tensor(lengths))
-
-
 def test_adapters_of_attention_count():
-    model = random_model("layer", adapter_attn_dim=4)
-    parts = waveforms()
-    torch.testing.assert_close(model.forward_packed(*together(parts))[0], model(*padded(parts))[0], rtol=0, atol=1e-9)
+    model, inputs = random_model("layer", adapter_attn_dim=4), padded(waveforms())
+    expected = model.forward_features(*model.convolve(*inputs))[0]
+    torch.testing.assert_close(model(*inputs)[0], expected, rtol=0, atol=1e-9)

@@ -63,7 +63,7 @@ def store_audio(utterances: pd.DataFrame, cache_folder: Path, progress: Progress
     Raises AudioFilesError that lists every file that can't be used; then, or when killed, nothing is left that a later
     call would use.
     """
-    files = [" ".join(map(str, _state(*row))) for row in zip(utterances["utterance"], utterances["wav"], strict=True)]
+    files = map(_state, utterances["utterance"], utterances["wav"])
     folder = Path(cache_folder) / f"audio-{digest(*files)[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -81,9 +81,7 @@ def open_store(folder: Path) -> SpeechStore:
     try:
         store = SpeechStore(folder, pd.read_parquet(folder / "table.parquet"))
         found = [audio_digest(store.samples(index)) for index in range(len(store.table))]
-    except StoreError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, KeyError, IndexError, pa.ArrowInvalid) as error:
         raise damaged(folder, error) from error
     if found != store.table["audio_sha256"].tolist():
         raise damaged(folder, "its samples are not those that were stored")
@@ -127,13 +125,13 @@ def _datasets():
     return datasets
 
 
-def _state(utterance: str, wav: str | Path) -> tuple:
+def _state(utterance: str, wav: str | Path) -> str:
     path = Path(wav).resolve()
     try:
         found = os.stat(path)
     except OSError:
-        return utterance, path, "missing"
-    return utterance, path, found.st_size, found.st_mtime_ns
+        return f"{utterance} {path} missing"
+    return f"{utterance} {path} {found.st_size} {found.st_mtime_ns}"
 
 
 def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path], progress: Progress | None) -> None:
@@ -141,15 +139,16 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
 
     def decoded() -> Iterator[np.ndarray]:
         problems = []
-        for done, (name, found) in enumerate(zip(names, _decode_each(paths), strict=True), start=1):
-            if isinstance(found, AudioError):
-                problems.append(found)
-            elif not problems:  # from the first problem on, files are read only to name those that can't be
-                samples, of_file = found
-                rows.append((name, len(samples), audio_digest(samples), of_file))
-                yield samples
-            if progress:
-                progress(done, len(paths))
+        with ThreadPoolExecutor(NUM_THREADS) as pool:  # reading is often waiting for a network's disk
+            for name, found in zip(names, pool.map(_decode, paths), strict=True):
+                if isinstance(found, AudioError):
+                    problems.append(found)
+                elif not problems:  # from the first problem on, files are read only to name those that can't be
+                    samples, of_file = found
+                    rows.append((name, len(samples), audio_digest(samples), of_file))
+                    yield samples
+                if progress:
+                    progress(len(rows) + len(problems), len(paths))
         if problems:
             raise AudioFilesError(problems, len(paths))
 
@@ -159,13 +158,8 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
         write_table(partial / "table.parquet", table)
 
 
-def _decode_each(paths: Sequence[str | Path]) -> Iterator[tuple[np.ndarray, str] | AudioError]:
-    """int16 samples and file digest of each, in order, by several threads: reading often waits for a network's disk."""
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        yield from pool.map(_decode, paths)
-
-
 def _decode(path: str | Path) -> tuple[np.ndarray, str] | AudioError:
+    """int16 samples (S,), and the digest of the file."""
     try:
         samples = np.round(read_audio(path) * 32768.0).clip(-32768, 32767).astype(np.int16)
     except AudioError as error:

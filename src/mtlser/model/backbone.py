@@ -110,27 +110,17 @@ def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) ->
     return published.num_bytes if published else find_backbone(path_or_hub_name, revision).weights.stat().st_size
 
 
-def read_weights(backbone: Backbone, cache_folder: Path | None = None) -> dict[str, Tensor]:
+def read_weights(backbone: Backbone) -> dict[str, Tensor]:
     """Weights by the names of `transformers.Wav2Vec2Model`; heads of pretraining are left out.
 
-    A pickled `.bin` is read with `weights_only=True`, and kept as safetensors in `cache_folder` if given.
+    A pickled `.bin` is read with `weights_only=True`.
     Raises BackboneError if a published file has other content than it was published with.
     """
     if backbone.published and file_digest(backbone.weights) != backbone.published.sha256:
         raise BackboneError(f"{backbone.weights} is damaged: its sha256 is not {backbone.published.sha256}; delete it")
-    weights = _read_file(backbone.weights, cache_folder)
+    read = read_safetensors if backbone.weights.suffix == ".safetensors" else _read_pickle
+    weights = read(backbone.weights)
     return {_rename(key): tensor for key, tensor in weights.items() if not key.startswith(PRETRAINING_HEADS)}
-
-
-def _read_file(path: Path, cache_folder: Path | None) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    if cache_folder is None:
-        return _read_pickle(path)
-    cached = Path(cache_folder) / f"{file_digest(path)}.safetensors"
-    if not cached.exists():
-        _write_safetensors(cached, _read_pickle(path))
-    return read_safetensors(cached)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

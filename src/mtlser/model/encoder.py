@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from mtlser.model.attention import PER_UTTERANCE
@@ -20,35 +21,15 @@ from mtlser.model.attention import PER_UTTERANCE
 ENCODER_PADDINGS = ("exact", "released")
 
 
-class PaddingExactGroupNorm(nn.GroupNorm):
-    """Group norm over each utterance's own samples.
-
-    Source: transformers' Wav2Vec2GroupNormConvLayer, which normalises over time with the padding included, so that an
-    utterance's output depends on the length of the longest in its batch (transformers issues 10117 and 21534). Departs
-    from it in padded batches only (departure "padding"): statistics come from valid positions, and padded positions
-    become zero. One call per utterance took a quarter of the time of masked sums over the batch on a CPU.
-    """
-
-    def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        """(B, C, T) and valid extents -> (B, C, T). Without `lengths` nothing is padding: plain group norm."""
-        if lengths is None or min(lengths) == hidden.shape[-1]:
-            return super().forward(hidden)
-        normalised = [
-            F.group_norm(x[None, :, :n], self.num_groups, self.weight, self.bias, self.eps)
-            for x, n in zip(hidden, lengths, strict=True)
-        ]
-        return torch.cat([F.pad(x, (0, hidden.shape[-1] - x.shape[-1])) for x in normalised])
-
-
 class Encoder(Wav2Vec2Model):
     """`transformers.Wav2Vec2Model`, made padding-exact; its parameters keep their names.
 
-    Source: section 3.1, f_theta. For one utterance the output equals the stock model's. `config.encoder_padding`
-    "exact" (default) hides padding from group norm, positional convolution and attention; "released" does what the
-    released code does: padding is treated as signal everywhere (departure "padding").
-
-    The forward pass is ours because the stock encoder zeroes padding by boolean indexing, which took 220 of the
-    254 ms of a training step on a CPU.
+    Source: section 3.1, f_theta. For one utterance the output equals the stock model's. transformers'
+    Wav2Vec2GroupNormConvLayer normalises over time with the padding included, so that an utterance's output depends on
+    the length of the longest in its batch (transformers issues 10117 and 21534). `config.encoder_padding` "exact"
+    (default) hides padding from group norm, positional convolution and attention: utterances are laid one after the
+    other, and nothing is computed for padding. "released" does what the released code does: padding is treated as
+    signal everywhere (departure "padding").
     """
 
     def __init__(self, config: Wav2Vec2Config) -> None:
@@ -60,20 +41,29 @@ class Encoder(Wav2Vec2Model):
         config._attn_implementation = PER_UTTERANCE
         super().__init__(config)
         self.padding_exact = padding == "exact"
-        if config.feat_extract_norm == "group":
-            norm = self.feature_extractor.conv_layers[0].layer_norm
-            exact = PaddingExactGroupNorm(norm.num_groups, norm.num_channels, norm.eps)
-            exact.weight, exact.bias = norm.weight, norm.bias
-            self.feature_extractor.conv_layers[0].layer_norm = exact
         if not hasattr(self, "masked_spec_embed"):  # the stock model omits it where its own SpecAugment is off
             self.masked_spec_embed = nn.Parameter(torch.rand(config.hidden_size))
 
     def forward(
         self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, S), lengths (B,) in samples, mask (B, T) -> hidden (B, T, H), frame lengths (B,)."""
-        features, frame_lengths = self.convolve(waveforms, waveform_lengths)
-        return self.forward_features(features, frame_lengths, mask_time), frame_lengths
+        """Waveforms (B, S), lengths (B,) in samples, mask (B, T) -> hidden (B, T, H), frame lengths (B,).
+
+        Frames that `mask_time` marks are replaced by the learned `masked_spec_embed`. Values at padded frames carry no
+        meaning. LayerDrop, in training, draws from torch's CPU generator, as in the stock model.
+        Raises ValueError for an utterance that is too short for one frame, or longer than its waveform.
+        """
+        if not self.padding_exact:
+            features, frame_lengths = self.convolve(waveforms, waveform_lengths)
+            return self.forward_features(features, frame_lengths, mask_time), frame_lengths
+        features = self._convolve_each(waveforms, waveform_lengths)
+        lengths = [len(frames) for frames in features]
+        hidden, _ = self.feature_projection(torch.cat(features)[None])  # (1, ΣT, H)
+        if mask_time is not None:
+            mask = torch.cat([row[:length] for row, length in zip(mask_time, lengths, strict=True)])
+            hidden = torch.where(mask[:, None], self.masked_spec_embed.to(hidden.dtype), hidden)
+        hidden = self._transform(hidden, self._positions(hidden, lengths), lengths=lengths)[0]  # (ΣT, H)
+        return pad_sequence(hidden.split(lengths), batch_first=True), torch.tensor(lengths)
 
     def frame_lengths(self, waveform_lengths: Tensor) -> Tensor:
         """Frames of each utterance: (B,) samples -> (B,) frames. "released" counts the padding of the longest in."""
@@ -85,37 +75,53 @@ class Encoder(Wav2Vec2Model):
 
         Raises ValueError for an utterance that is too short for one frame, or longer than its waveform.
         """
-        frame_lengths, num_samples = self.frame_lengths(waveform_lengths), waveforms.shape[1]
-        if int(waveform_lengths.max()) > num_samples or int(frame_lengths.min()) < 1:
-            found = waveform_lengths.tolist()
-            raise ValueError(f"waveform_lengths {found}: each must be enough for one frame and at most {num_samples}")
-        hidden = self._convolve_first(waveforms, waveform_lengths)
-        for layer in self.feature_extractor.conv_layers[1:]:
+        features = pad_sequence(self._convolve_each(waveforms, waveform_lengths), batch_first=True)
+        lengths = self.frame_lengths(waveform_lengths)
+        return features, lengths if self.padding_exact else torch.full_like(lengths, features.shape[1])
+
+    def _convolve_each(self, waveforms: Tensor, waveform_lengths: Tensor) -> list[Tensor]:
+        """The convolutional encoder: waveforms (B, S), lengths (B,) -> features (T, C) of each utterance."""
+        lengths, num_samples = waveform_lengths.tolist(), waveforms.shape[1]
+        if max(lengths) > num_samples or int(self.frame_lengths(waveform_lengths).min()) < 1:
+            raise ValueError(f"waveform_lengths {lengths}: each must be enough for one frame and at most {num_samples}")
+        if not self.padding_exact or min(lengths) == num_samples:  # nothing is padding, or it counts as signal
+            hidden = waveforms[:, None]  # (B, 1, S)
+            for layer in self.feature_extractor.conv_layers:
+                hidden = layer(hidden)
+            return list(hidden.transpose(1, 2))
+        return self._convolve_packed([row[:length] for row, length in zip(waveforms, lengths, strict=True)])
+
+    def _convolve_packed(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """One pass over utterances one after the other: waveforms (S,) -> features (T, C) of each.
+
+        Every utterance starts at a whole number of frames; frames across a boundary are left out.
+        """
+        hop = math.prod(self.config.conv_stride)
+        starts = [-(-len(part) // hop) for part in parts]  # frames from one utterance's first to the next one's
+        whole = torch.cat([F.pad(part, (0, -len(part) % hop)) for part in parts])
+        first, *others = self.feature_extractor.conv_layers
+        if self.config.feat_extract_norm == "group":  # alone it looks along time: each utterance has its share of it
+            hidden = first.conv(whole[None, None])[0]  # (C, T')
+            kernel, stride = self.config.conv_kernel[0], self.config.conv_stride[0]
+            shares = [start * hop // stride for start in starts]
+            shares[-1] -= sum(shares) - hidden.shape[1]
+            normalised = []
+            for share, part in zip(hidden.split(shares, dim=1), parts, strict=True):
+                own = (len(part) - kernel) // stride + 1
+                normalised += [first.layer_norm(share[None, :, :own])[0], torch.zeros_like(share[:, own:])]
+            hidden = first.activation(torch.cat(normalised, dim=1)[None])
+        else:
+            hidden = first(whole[None, None])
+        for layer in others:
             hidden = layer(hidden)
-        features = hidden.transpose(1, 2)  # (B, T, C)
-        if not self.padding_exact:
-            frame_lengths = torch.full_like(frame_lengths, features.shape[1])
-        return features, frame_lengths
-
-    def _convolve_first(self, waveforms: Tensor, waveform_lengths: Tensor) -> Tensor:
-        """The first layer: waveforms (B, S), lengths (B,) -> (B, C, T')."""
-        first, hidden = self.feature_extractor.conv_layers[0], waveforms[:, None]  # (B, 1, S)
-        if self.config.feat_extract_norm != "group":
-            return first(hidden)
-        return first.activation(first.layer_norm(first.conv(hidden), self._first_lengths(waveform_lengths)))
-
-    def _first_lengths(self, waveform_lengths: Tensor) -> list[int] | None:
-        """Valid outputs of the first convolution, whose norm alone looks along time."""
-        if not self.padding_exact:
-            return None
-        kernel, stride = self.config.conv_kernel[0], self.config.conv_stride[0]
-        return ((waveform_lengths - kernel) // stride + 1).tolist()
+        begins = np.cumsum([0, *starts[:-1]])
+        lengths = (int(self._get_feat_extract_output_lengths(len(part))) for part in parts)
+        return [hidden[0].T[begin : begin + length] for begin, length in zip(begins, lengths, strict=True)]
 
     def forward_features(self, features: Tensor, frame_lengths: Tensor, mask_time: Tensor | None = None) -> Tensor:
-        """Projection and transformer: features (B, T, C), lengths (B,), mask (B, T) -> hidden (B, T, H).
+        """All after the convolutions, padded: features (B, T, C), lengths (B,), mask (B, T) -> hidden (B, T, H).
 
-        Frames that `mask_time` marks are replaced by the learned `masked_spec_embed`. Values at padded frames carry no
-        meaning. LayerDrop, in training, draws from torch's CPU generator, as in the stock model.
+        As in `forward`, but padding is computed and then hidden: features are short and alike in length.
         """
         hidden, _ = self.feature_projection(features)  # (B, T, H)
         if mask_time is not None:
@@ -127,56 +133,7 @@ class Encoder(Wav2Vec2Model):
             attention_mask = valid[:, None, None, :].expand(-1, -1, hidden.shape[1], -1)  # (B, 1, T, T)
         return self._transform(hidden, self.encoder.pos_conv_embed(hidden), attention_mask=attention_mask)
 
-    def forward_packed(
-        self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """As `forward` for utterances one after the other: (ΣS,), lengths (B,), mask (B, T) -> (ΣT, H), frames (B,).
-
-        Nothing is padding, so nothing is computed for it. Raises ValueError for an utterance that is too short for one
-        frame, for lengths that don't add up, and where `encoder_padding` is "released", which needs padding.
-        """
-        if not self.padding_exact:
-            raise ValueError('encoder_padding="released" reads the padding of a batch, and packed utterances have none')
-        frame_lengths = self.frame_lengths(waveform_lengths)
-        lengths = frame_lengths.tolist()
-        hidden, _ = self.feature_projection(self.convolve_packed(waveforms, waveform_lengths)[None])  # (1, ΣT, H)
-        if mask_time is not None:
-            mask = torch.cat([row[:length] for row, length in zip(mask_time, lengths, strict=True)])
-            hidden = torch.where(mask[:, None], self.masked_spec_embed.to(hidden.dtype), hidden)
-        return self._transform(hidden, self._packed_positions(hidden, lengths), lengths=lengths)[0], frame_lengths
-
-    def convolve_packed(self, waveforms: Tensor, waveform_lengths: Tensor) -> Tensor:
-        """The convolutional encoder of utterances one after the other, in one pass: (ΣS,), (B,) -> features (ΣT, C).
-
-        Every utterance starts at a whole number of frames; frames across a boundary are left out.
-        """
-        lengths = waveform_lengths.tolist()
-        if int(self.frame_lengths(waveform_lengths).min()) < 1 or sum(lengths) != len(waveforms):
-            raise ValueError(
-                f"waveform_lengths {lengths}: each must be enough for one frame, all together {len(waveforms)}"
-            )
-        hop = math.prod(self.config.conv_stride)
-        starts = [-(-length // hop) for length in lengths]  # frames from one utterance's first to the next one's
-        parts = waveforms.split(lengths)
-        whole = torch.cat([F.pad(part, (0, -len(part) % hop)) for part in parts])
-        first, *others = self.feature_extractor.conv_layers
-        if self.config.feat_extract_norm == "group":
-            hidden = first.conv(whole[None, None])[0]  # (C, T'), of which each utterance has its share
-            shares = [start * hop // self.config.conv_stride[0] for start in starts]
-            shares[-1] -= sum(shares) - hidden.shape[1]
-            normalised = []
-            for share, own in zip(hidden.split(shares, dim=1), self._first_lengths(waveform_lengths), strict=True):
-                normalised += [first.layer_norm(share[None, :, :own])[0], torch.zeros_like(share[:, own:])]
-            hidden = first.activation(torch.cat(normalised, dim=1)[None])
-        else:
-            hidden = first(whole[None, None])
-        for layer in others:
-            hidden = layer(hidden)
-        first_frames = np.cumsum([0, *starts[:-1]])
-        frames = zip(first_frames, self.frame_lengths(waveform_lengths).tolist(), strict=True)
-        return torch.cat([hidden[0].T[start : start + length] for start, length in frames])
-
-    def _packed_positions(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    def _positions(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
         """The positional convolution of each utterance: (1, ΣT, H) -> (1, ΣT, H).
 
         It runs once over all of them, with as many zeros between neighbours as it would see after an end.

@@ -25,7 +25,7 @@ from mtlser.model.multitask import MultitaskModel
 
 @dataclass(frozen=True)
 class Features:
-    """The features of each utterance of a corpus, in a folder."""
+    """The features of a corpus in a folder: `features[i]` are those of utterance i."""
 
     folder: Path
     num_channels: int
@@ -34,7 +34,7 @@ class Features:
     def _column(self) -> pa.ChunkedArray:
         return read_column(self.folder / "frames")
 
-    def frames(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor:
         """float32 (T, C) of one utterance, in the mapped file's memory: not to be written to.
 
         Raises StoreError for a damaged folder.

@@ -20,11 +20,6 @@ def _ctc(inputs: Mapping[str, Tensor]) -> Tensor:
     return ctc(*(inputs[name] for name in ("ctc_logits", "frame_lengths", "targets", "target_lengths")))[0]  # (B,)
 
 
-def released_loss(inputs: Mapping[str, Tensor], alpha: float) -> Tensor:
-    """As the released code reduces: cross-entropy is the batch's mean, CTC its sum (departure "ctc-scale")."""
-    return cross_entropy(inputs["emotion_logits"], inputs["labels"]).mean() + alpha * _ctc(inputs).sum()
-
-
 @torch.no_grad()
 def per_utterance(inputs: Mapping[str, Tensor]) -> pd.DataFrame:
     """Both losses of each utterance, in nats: columns frames, characters, ce, ctc, ctc_per_character."""

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS
@@ -69,7 +68,7 @@ class MultitaskModel(nn.Module):
         saves a GPU synchronisations. Source: section 3.1.
         Raises ValueError for an utterance that is too short for one frame.
         """
-        return self.forward_features(*self.convolve(waveforms, waveform_lengths), mask_time)
+        return self._heads(*self.wav2vec2(waveforms, waveform_lengths, mask_time))
 
     def convolve(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The convolutional encoder: waveforms (B, S), lengths (B,) -> features (B, T, C), frame lengths (B,)."""
@@ -78,29 +77,19 @@ class MultitaskModel(nn.Module):
     def forward_features(
         self, features: Tensor, frame_lengths: Tensor, mask_time: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """All after the convolutions: features (B, T, C), lengths (B,), mask (B, T) -> the same three as `forward`.
+        """All after the convolutions: features (B, T, C), lengths (B,), mask (B, T) -> the same three as `forward`."""
+        return self._heads(self.wav2vec2.forward_features(features, frame_lengths, mask_time), frame_lengths)
+
+    def _heads(self, hidden: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden (B, T, H), lengths (B,) -> the three of `forward`.
 
         The two heads and the pooling run in float32 also under autocast: a sum over frames gives logits in the
         hundreds, where bfloat16 has steps of one half.
         """
-        hidden = self.wav2vec2.forward_features(features, frame_lengths, mask_time)  # (B, T, H)
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = self.dropout(hidden.to(self.ctc_head.weight.dtype))
             emotion_logits = self.emotion_head(self.pool(hidden, frame_lengths))  # (B, E)
             return emotion_logits, self.ctc_head(hidden), frame_lengths
-
-    def forward_packed(
-        self, waveforms: Tensor, waveform_lengths: Tensor, mask_time: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `forward` for waveforms one after the other, (ΣS,): the same three, and no work for padding."""
-        hidden, frame_lengths = self.wav2vec2.forward_packed(waveforms, waveform_lengths, mask_time)  # (ΣT, H)
-        with torch.autocast(hidden.device.type, enabled=False):
-            parts = self.dropout(hidden.to(self.ctc_head.weight.dtype)).split(frame_lengths.tolist())
-            pooled = torch.stack([part.sum(dim=0) for part in parts])  # (B, H)
-            if self.config.pooling == "mean":
-                pooled = pooled / frame_lengths.to(pooled.device)[:, None]
-            ctc_logits = pad_sequence([self.ctc_head(part) for part in parts], batch_first=True)  # (B, T, V)
-            return self.emotion_head(pooled), ctc_logits, frame_lengths
 
     def pool(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
         """Over time: hidden (B, T, H), lengths (B,) -> (B, H).
@@ -143,13 +132,11 @@ class MultitaskModel(nn.Module):
         layerdrop: float | None = None,
         pretrained: bool = True,
         seed: int,
-        cache_folder: Path | None = None,
     ) -> MultitaskModel:
         """A pretrained backbone with fresh heads, which depend on `seed` alone; all else too if not `pretrained`.
 
         `path_or_hub_name`: "pocket-backbone", a folder with config.json and weights, or a name on the hub with its
         `revision`. `dropout` sets every dropout, `layerdrop` LayerDrop; None keeps the backbone's own.
-        `cache_folder` keeps a safetensors copy of a pickled `.bin`.
         Raises BackboneError, which names missing or unexpected keys, or what to fetch and where to put it.
         """
         backbone = find_backbone(path_or_hub_name, revision)
@@ -165,7 +152,7 @@ class MultitaskModel(nn.Module):
                 torch.manual_seed(seed)
                 return cls(config)
         model = cls._without_weights(config)
-        _load(model.wav2vec2, read_weights(backbone, cache_folder), str(backbone.weights))
+        _load(model.wav2vec2, read_weights(backbone), str(backbone.weights))
         for head in (model.emotion_head, model.ctc_head):
             head.to_empty(device="cpu")
         model.initialise_heads(torch.Generator().manual_seed(seed))
@@ -195,18 +182,9 @@ class MultitaskModel(nn.Module):
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Assigns weights by name, in float32. Raises BackboneError that names what is missing, unexpected or misshapen."""
-    expected = module.state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "unexpected": sorted(weights.keys() - expected.keys()),
-        "of another shape": sorted(
-            f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in weights and weights[name].shape != tensor.shape
-        ),
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise BackboneError(f"{source} does not fit its config.json. {found}")
     # Copies: a memory-mapped file has its own alignment, and sums then differ in the last bit from a resumed run's.
-    module.load_state_dict({name: tensor.float().clone() for name, tensor in weights.items()}, assign=True)
+    copies = {name: tensor.float().clone() for name, tensor in weights.items()}
+    try:
+        module.load_state_dict(copies, assign=True)
+    except RuntimeError as error:
+        raise BackboneError(f"{source} does not fit its config.json. {error}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,16 +19,10 @@ from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
 from mtlser.model.features import Features
 
-Kind = Literal["padded", "packed", "features"]
-
 
 @dataclass(frozen=True)
 class Batch:
-    """Some utterances. `kind` says what `inputs` are, and so which forward pass of the model takes them:
-
-    "padded": waveforms (B, S), `model.forward`; "packed": waveforms one after the other (ΣS,), `model.forward_packed`;
-    "features": padded outputs of frozen convolutions (B, T, C), `model.forward_features`.
-    """
+    """Some utterances. `inputs` are padded waveforms (B, S) or outputs of frozen convolutions (B, T, C)."""
 
     indices: np.ndarray
     inputs: Tensor
@@ -37,29 +30,26 @@ class Batch:
     labels: Tensor  # (B,), index into EMOTIONS
     targets: Tensor  # (B, L), character ids, padded with 0
     target_lengths: Tensor  # (B,)
-    kind: Kind = "padded"
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device. Lengths stay: who reads them on the CPU need not wait for a GPU."""
         return replace(self, **{name: getattr(self, name).to(device) for name in ("inputs", "labels", "targets")})
 
 
-def make_batch(dataset: SpeechDataset, indices: Sequence[int], features: Features | None = None) -> Batch:
-    """The batch of those rows: their waveforms, padded with zeros, or their cached features where given."""
-    if features is None:
-        return join(dataset, indices, [torch.from_numpy(dataset.waveform(i)) for i in indices], "padded")
-    return join(dataset, indices, [features.frames(i) for i in indices], "features")
-
-
-def join(
-    dataset: SpeechDataset, indices: Sequence[int], inputs: Sequence[Tensor], kind: Kind, padded_to: int | None = None
+def make_batch(
+    dataset: SpeechDataset,
+    indices: Sequence[int],
+    inputs: Features | Sequence[Tensor] | None = None,
+    padded_to: int | None = None,
 ) -> Batch:
-    """The batch of those rows from their inputs, each (S,) or (T, C) as `kind` says.
+    """The batch of those rows, padded with zeros.
 
-    With `padded_to` samples, waveforms are padded to that many, and the padding counts as signal ("released" padding).
+    `inputs` has the model's input of every row: cached features (T, C), or waveforms (S,) in a device's memory; without
+    it waveforms are the dataset's. With `padded_to` samples, waveforms are padded to that many, and the padding counts
+    as signal ("released" padding).
     """
-    lengths = torch.tensor([len(x) for x in inputs])
-    joined = torch.cat(list(inputs)) if kind == "packed" else pad_sequence(list(inputs), batch_first=True)
+    given = [torch.from_numpy(dataset.waveform(i)) if inputs is None else inputs[i] for i in indices]
+    joined, lengths = pad_sequence(given, batch_first=True), torch.tensor([len(x) for x in given])
     if padded_to is not None:
         joined, lengths = F.pad(joined, (0, padded_to - joined.shape[1])), torch.full_like(lengths, padded_to)
     targets = [torch.tensor(encode(dataset.table["text"].iat[i]), dtype=torch.long) for i in indices]
@@ -70,7 +60,6 @@ def join(
         labels=torch.tensor(dataset.table["label"].to_numpy()[np.asarray(indices)]),
         targets=pad_sequence(targets, batch_first=True),
         target_lengths=torch.tensor([len(t) for t in targets]),
-        kind=kind,
     )
 
 
@@ -113,19 +102,19 @@ def micro_batches(
     seconds: Sequence[float],
     max_seconds: float,
     max_padding_seconds: float = np.inf,
-    packed: bool = False,
+    pads: bool = True,
 ) -> list[np.ndarray]:
     """Splits a batch so that no part holds more than `max_seconds` of audio or `max_padding_seconds` of padding.
 
-    The padding counts as audio; `packed` parts have none. An utterance that is longer stands alone. Utterances of like
-    length share a part. The loss is normalised by the whole batch, so the split changes no gradient.
+    The padding counts as audio, unless the model `pads` nothing. An utterance that is longer stands alone. Utterances
+    of like length share a part. The loss is normalised by the whole batch, so the split changes no gradient.
     """
     order = np.argsort(np.asarray(seconds), kind="stable")
     parts: list[list[int]] = [[]]
     speech = 0.0  # seconds of the last part without padding
     for position in order:
         speech += seconds[position]
-        held = speech if packed else seconds[position] * (len(parts[-1]) + 1)
+        held = seconds[position] * (len(parts[-1]) + 1) if pads else speech
         if parts[-1] and (held > max_seconds or held - speech > max_padding_seconds):
             parts.append([])
             speech = seconds[position]

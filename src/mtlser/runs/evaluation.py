@@ -28,9 +28,8 @@ def predict(feed: Feed, test: np.ndarray) -> pd.DataFrame:
     batch: batches are then cut from the rows in their order, as large as in training.
     """
     feed.model.eval()
-    released = feed.config.encoder_padding == "released"
     rows = {}
-    for batch in cut(test, feed.config.batch_size) if released else [test]:
+    for batch in cut(test, feed.config.batch_size) if feed.released else [test]:
         for part in feed.parts(batch, EVALUATION_SECONDS):
             emotion_logits, ctc_logits, frame_lengths = feed.outputs(part)
             best = ctc_logits.argmax(-1).cpu().numpy()  # (B, T)

@@ -1,4 +1,4 @@
-"""What a run's model is fed: parts of a batch that fit into memory, each through the forward pass that is its own.
+"""What a run's model is fed: parts of a batch that fit into memory.
 
 Shapes follow the legend in `mtlser.model.multitask`.
 """
@@ -17,42 +17,39 @@ from mtlser.model.encoder import time_mask
 from mtlser.model.features import Features, convolution_features
 from mtlser.model.losses import MultitaskLoss, multitask_loss
 from mtlser.model.multitask import MultitaskModel
-from mtlser.runs.batches import Batch, Kind, join, micro_batches, random_generator
+from mtlser.runs.batches import Batch, make_batch, micro_batches, random_generator
 
 
 class Feed:
     """The model of a run with its corpus, on a device.
 
-    Frozen convolutions are computed once for the corpus, and batches are padded features, which are short and alike in
-    length. Without them batches are waveforms, packed. With `encoder_padding` "released" they are padded waveforms,
-    frozen or not: each is padded to the longest of its whole batch, so that no result depends on how memory cuts it.
+    Outputs of frozen convolutions are computed once for the corpus, and batches are made of them. Otherwise, and with
+    `encoder_padding` "released", whose convolutions depend on the batch, batches are waveforms. With "released" each is
+    padded to the longest of its whole batch, so that no result depends on how memory cuts the batch.
     """
 
     def __init__(self, model: MultitaskModel, dataset: SpeechDataset, config: RunConfig, device: torch.device) -> None:
         self.model, self.dataset, self.config, self.device = model, dataset, config, device
-        self.features: Features | None = None
-        self.kind: Kind = "padded" if config.encoder_padding == "released" else "packed"
+        self.released = config.encoder_padding == "released"
+        self.caches = config.freeze_convolutions and not self.released
         if config.freeze_convolutions:
             model.freeze_convolutions()
-            if config.encoder_padding == "exact":
-                self.kind, self.features = "features", convolution_features(model, dataset)
+        self.inputs: Features | tuple[Tensor, ...] | None = (
+            convolution_features(model, dataset) if self.caches else None
+        )
         model.to(device)
-        self.held = waveforms_on(device, dataset) if device.type == "cuda" and self.features is None else None
+        if device.type == "cuda" and not self.caches:
+            self.inputs = waveforms_on(device, dataset)
 
     def parts(self, indices: np.ndarray, max_seconds: float, max_padding_seconds: float = np.inf) -> Iterator[Batch]:
         """The batch of those rows, in parts of at most `max_seconds` of audio (`micro_batches`), on the device."""
-        num_samples = self.dataset.table["num_samples"].to_numpy()
         seconds, longest = [self.dataset.seconds(i) for i in indices], None
-        if self.config.encoder_padding == "released":
-            longest = int(num_samples[indices].max())
+        if self.released:
+            longest = int(self.dataset.table["num_samples"].iloc[indices].max())
             seconds = [max(seconds)] * len(seconds)
-        for part in micro_batches(indices, seconds, max_seconds, max_padding_seconds, self.kind == "packed"):
-            yield join(self.dataset, part, [self._input(i) for i in part], self.kind, longest).to(self.device)
-
-    def _input(self, index: int) -> Tensor:
-        if self.features is not None:
-            return self.features.frames(index)
-        return torch.from_numpy(self.dataset.waveform(index)) if self.held is None else self.held[index]
+        pads = self.released or self.caches
+        for part in micro_batches(indices, seconds, max_seconds, max_padding_seconds, pads):
+            yield make_batch(self.dataset, part, self.inputs, longest).to(self.device)
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
         """The run's precision for everything that is computed inside."""
@@ -60,10 +57,9 @@ class Feed:
 
     def outputs(self, batch: Batch, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The model's emotion logits (B, E), character logits (B, T, V) and frame lengths (B,)."""
-        model = self.model
-        ways = {"padded": model, "packed": model.forward_packed, "features": model.forward_features}
+        forward = self.model.forward_features if self.caches else self.model
         with self.autocast():
-            return ways[batch.kind](batch.inputs, batch.input_lengths, mask)
+            return forward(batch.inputs, batch.input_lengths, mask)
 
     def loss(self, batch: Batch, mask: Tensor | None, alpha: float, num_utterances: int) -> MultitaskLoss:
         """The part's share of the loss of an effective batch of `num_utterances`."""
@@ -78,7 +74,7 @@ class Feed:
         config = self.config
         if config.mask_time_probability == 0:
             return None
-        lengths = batch.input_lengths if batch.kind == "features" else self.model.frame_lengths(batch.input_lengths)
+        lengths = batch.input_lengths if self.caches else self.model.frame_lengths(batch.input_lengths)
         names = self.dataset.table["utterance"].iloc[batch.indices]
         generators = [random_generator(config.seed, config.fold, "mask", epoch, name) for name in names]
         mask = time_mask(

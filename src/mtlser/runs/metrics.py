@@ -15,7 +15,7 @@ import pandas as pd
 
 from mtlser.config import EMOTIONS
 
-_POSITION = {emotion: position for position, emotion in enumerate(EMOTIONS)}
+_POSITION = {given: position for position, emotion in enumerate(EMOTIONS) for given in (emotion, position)}
 
 
 def _positions(labels: Sequence[str | int], predictions: Sequence[str | int]) -> tuple[np.ndarray, np.ndarray]:
@@ -25,11 +25,9 @@ def _positions(labels: Sequence[str | int], predictions: Sequence[str | int]) ->
     """
     if len(labels) != len(predictions) or len(labels) == 0:
         raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions: need the same number, at least 1")
-    unknown = {emotion for emotion in (*labels, *predictions) if emotion not in (*_POSITION, *_POSITION.values())}
-    if unknown:
+    if unknown := {emotion for emotion in (*labels, *predictions) if emotion not in _POSITION}:
         raise ValueError(f"not one of {', '.join(EMOTIONS)} or 0 to 3: {sorted(map(str, unknown))}")
-    labels, predictions = ([_POSITION.get(e, e) for e in emotions] for emotions in (labels, predictions))
-    return np.array(labels, dtype=int), np.array(predictions, dtype=int)
+    return np.array([_POSITION[e] for e in labels]), np.array([_POSITION[e] for e in predictions])
 
 
 def confusion(labels: Sequence[str | int], predictions: Sequence[str | int]) -> np.ndarray:
@@ -39,7 +37,7 @@ def confusion(labels: Sequence[str | int], predictions: Sequence[str | int]) -> 
     """
     from sklearn.metrics import confusion_matrix
 
-    return confusion_matrix(*_positions(labels, predictions), labels=list(_POSITION.values()))
+    return confusion_matrix(*_positions(labels, predictions), labels=range(len(EMOTIONS)))
 
 
 def weighted_accuracy(

@@ -6,7 +6,6 @@ step of AdamW along a linear warm-up and decay. The last epoch is the result; th
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -154,9 +153,7 @@ class Trainer:
         self.num_infeasible = 0
 
         seed = int(random_generator(config.seed, config.fold, "model").integers(2**31))  # never alpha
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # of dropout and LayerDrop, the only numbers drawn from a global generator
         self.model = MultitaskModel.from_backbone(
             inputs.backbone,
             revision=inputs.backbone_revision,
