@@ -125,7 +125,7 @@ def test_a_site_that_fails_the_search_is_not_published(project, monkeypatch):
     write(project / "_toc.yml", "")
     (project / "build" / "html" / "index.html").write_text("previous")
 
-    def build(root, staged, output, quiet):
+    def build(root, staged, output):
         write(output / "_build" / "html" / "index.html", "The ferry left without its oldest lantern")
 
     monkeypatch.setattr(stage, "run_jupyter_book", build)

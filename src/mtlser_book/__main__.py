@@ -89,10 +89,9 @@ def render(options: argparse.Namespace, train: bool) -> None:
     """Executes stale pages and builds the site. Raises Stop that lists every page that failed."""
     from mtlser.config import ConfigError
     from mtlser.runs.experiments import Settings, table4
-    from mtlser_book.execute import NotebookError, library_digest
+    from mtlser_book.execute import NotebookError, execute_pages, library_digest
     from mtlser_book.pages import book_pages
     from mtlser_book.privacy import licensed_transcripts
-    from mtlser_book.schedule import execute_pages
     from mtlser_book.stage import BuildError, build_site
 
     set_environment(options, train)

@@ -69,7 +69,7 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> tuple[nbforma
     """The notebook, run from top to bottom in `folder`, and the seconds it took. Raises CellExecutionError."""
     started = time.perf_counter()
     environment = {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}
-    with kernel_environment(folder / "kernel", environment, fork=False):  # a student waits for the imports too
+    with kernel_environment(folder / "kernel", environment):
         client = NotebookClient(
             notebook, timeout=LIMIT_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
         )
