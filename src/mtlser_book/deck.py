@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.storage import whole_file
-from mtlser_book import students, teaching
+from mtlser_book import Stop, students, teaching
 
 SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
@@ -25,7 +25,7 @@ PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
 NOTES = "\nNotes:\n"
 
 
-class DeckError(ValueError):
+class DeckError(Stop, ValueError):
     """The source is no deck; the message names the slide."""
 
 
@@ -77,7 +77,7 @@ def existing(slides: list[Slide], root: Path) -> list[Slide]:
 
 
 def expanded(slide: Slide, root: Path) -> Slide:
-    """The slide with each mark replaced. Raises LookupError for a mark that names nothing."""
+    """The slide with each mark replaced. Raises MarkError for a mark that names nothing."""
     texts = {name: teaching.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
     return replace(slide, **texts)
 
@@ -108,7 +108,7 @@ def mathematics(tex: str, block: bool) -> str:
 
 
 def deck(text: str, root: Path) -> str:
-    """The whole page. Raises DeckError, and LookupError for a mark that names nothing."""
+    """The whole page. Raises DeckError, and MarkError for a mark that names nothing."""
     slides = [expanded(slide, root) for slide in existing(read_slides(text), root)]
     parser = markdown()
     sections = [section(slide, position, len(slides), parser) for position, slide in enumerate(slides, 1)]
@@ -137,7 +137,7 @@ def section(slide: Slide, position: int, of: int, parser: MarkdownIt) -> str:
 
 
 def write_deck(root: Path, target: Path) -> None:
-    """Writes the page of the project's slides. Raises DeckError or LookupError."""
+    """Writes the page of the project's slides. Raises DeckError or MarkError."""
     page = deck((root / SOURCE).read_text(encoding="utf-8"), root)
     with whole_file(target) as partial:
         partial.write_text(page, encoding="utf-8")

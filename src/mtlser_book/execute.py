@@ -29,12 +29,12 @@ from papermill.exceptions import PapermillExecutionError
 from mtlser.processes import num_cores
 from mtlser.report.sounds import PAGE_FILES
 from mtlser.storage import digest, named_digests, whole_file
-from mtlser_book import provenance
+from mtlser_book import Stop, provenance
 
 MOST_AT_ONCE = 4  # pages; a kernel can take half a GiB, and more would wait for the longest page alone
 
 
-class NotebookError(Exception):
+class NotebookError(Stop):
     """A notebook cannot be executed or a cell of it failed; the message names notebook, cell and exception."""
 
 

@@ -35,7 +35,7 @@ def toc_names(root: Path) -> list[str]:
 def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
     """The executed pages: one per alpha first, since they train what the others read, then `_toc.yml`'s notebooks.
 
-    Raises NotebookError where a lab's source lacks something.
+    Raises LabError where a lab's source lacks something.
     """
     named = toc_names(root)
     plan = table4(preset, settings)
@@ -54,11 +54,8 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
 
 
 def lab_pages(root: Path, lab: students.Lab) -> list[Page]:
-    """A lab's two pages: the student view, which is not executed, and the solution. Raises NotebookError."""
-    try:
-        students.read_lab(root, lab)
-    except students.LabError as error:
-        raise NotebookError(str(error)) from None
+    """A lab's two pages: the student view, which is not executed, and the solution. Raises LabError."""
+    students.read_lab(root, lab)
     checks = Path(__file__).parent / "checks"
     texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)

@@ -27,7 +27,7 @@ from mtlser.processes import num_cores
 from mtlser.report.display import NOT_RUN, Html, show
 from mtlser.runs import records
 from mtlser.storage import digest, write_json
-from mtlser_book import bootstrap, checks, students
+from mtlser_book import Stop, bootstrap, checks, students
 from mtlser_book.execute import kernel_environment
 
 RECORD = "book/results/maintainers/workshop/rehearsal.json"
@@ -35,7 +35,7 @@ LIMIT_SECONDS = 300  # a solution takes at most five minutes on two cores
 OPENED = 2  # the lab that is opened after an installation without an index
 
 
-class RehearsalError(Exception):
+class RehearsalError(Stop):
     """Something that a workshop needs does not work; the message says what."""
 
 

@@ -13,14 +13,14 @@ import pandas as pd
 
 from mtlser.runs import records
 from mtlser.storage import digest, file_digest, write_json
-from mtlser_book import provenance
+from mtlser_book import Stop, provenance
 from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
 
 
-class BuildError(Exception):
+class BuildError(Stop):
     """The site did not build; what Sphinx said is above, and the previous site is untouched."""
 
 

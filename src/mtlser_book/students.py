@@ -35,6 +35,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from mtlser.storage import whole_file
+from mtlser_book import Stop
 
 # Where the project is published, "owner/name" on GitHub. Set it once, then run: python -m mtlser_book students
 REPOSITORY = "OWNER/REPO"
@@ -52,7 +53,7 @@ MINUTES = re.compile(r"^## (.+) \((\d+)( more)? minutes?\)$")
 OPTION = re.compile(r"^- \[([ x])\] (.+)$")
 
 
-class LabError(ValueError):
+class LabError(Stop, ValueError):
     """A source is not a lab; the message names the file, and each cell with what it lacks."""
 
 

@@ -13,11 +13,15 @@ from pathlib import Path
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import bootstrap, readme, rehearsal, students
+from mtlser_book import Stop, bootstrap, readme, rehearsal, students
 
 PAGES = ("book/workshop/teachers-guide",)
 MARK = re.compile(r"<!-- (.+?) -->")
 SLIDES_MINUTES = 5  # to introduce a lab
+
+
+class MarkError(Stop, LookupError):
+    """A mark names nothing; the message says what there is."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,18 @@ LONGEST = {"half a day": 240, "five labs": 285, "90 minutes, evaluation": 90, "9
 
 
 def expand(text: str, root: Path) -> str:
-    """The page with each mark replaced. Raises LookupError for a mark that names nothing."""
+    """The page with each mark replaced. Raises MarkError for a mark that names nothing."""
     return MARK.sub(lambda mark: fact(mark[1], root), text)
 
 
 def fact(mark: str, root: Path) -> str:
-    """What a mark names, as Markdown. Raises LookupError that lists the marks there are."""
+    """What a mark names, as Markdown. Raises MarkError that lists the marks there are."""
     name, _, detail = mark.partition(": ")
     about_lab = re.fullmatch(r"lab (\d+)", name)
     if about_lab:
         return lab_fact(int(about_lab[1]), detail, root)
     if name not in MARKS:
-        raise LookupError(f"<!-- {mark} -->: unknown; there are {', '.join(MARKS)} and lab <number>")
+        raise MarkError(f"<!-- {mark} -->: unknown; there are {', '.join(MARKS)} and lab <number>")
     return MARKS[name](root, detail) if detail else MARKS[name](root)
 
 
@@ -94,10 +98,10 @@ def about_labs(root: Path) -> dict[int, About]:
 
 
 def lab_fact(number: int, detail: str, root: Path) -> str:
-    """The title, minutes or goals of a lab. Raises LookupError for another lab or detail."""
+    """The title, minutes or goals of a lab. Raises MarkError for another lab or detail."""
     found = about_labs(root).get(number)
     if found is None or detail not in ("title", "minutes", "goals"):
-        raise LookupError(f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals")
+        raise MarkError(f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals")
     return str(getattr(found, detail))
 
 
@@ -135,10 +139,10 @@ def clock_time(minutes: int) -> str:
 
 
 def paper_accuracy(root: Path, alpha: str) -> str:
-    """The accuracy that Table 4 prints for an alpha. Raises LookupError for another alpha."""
+    """The accuracy that Table 4 prints for an alpha. Raises MarkError for another alpha."""
     rows = table4().set_index("alpha")["accuracy"]
     if float(alpha) not in rows.index:
-        raise LookupError(f"paper accuracy: {alpha}: Table 4 has no such alpha")
+        raise MarkError(f"paper accuracy: {alpha}: Table 4 has no such alpha")
     return percent(rows[float(alpha)])
 
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mtlser.storage import file_digest, whole_file, write_json
-from mtlser_book import bootstrap, students
+from mtlser_book import Stop, bootstrap, students
 
 PLACED = ".placed.json"  # in the folder: SHA-256 of each lab as it was put there
 FOLDER = "workshop"  # of the artifacts: ignored by git, kept by `make clean`
@@ -21,7 +21,7 @@ WHEELHOUSE = "wheelhouse"  # of the artifacts
 QUIET = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
 
 
-class WorkshopError(Exception):
+class WorkshopError(Stop):
     """The labs cannot be opened; the message says what to type."""
 
 

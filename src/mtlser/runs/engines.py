@@ -1,8 +1,7 @@
 """Where missing runs execute: this machine, or an existing engine.
 
 On this machine each worker is a Python process with one run at a time: one for each GPU, else one for each core with
-one thread (two single-thread processes beat one of two threads). Where a fork is safe, a worker is forked from one
-that has imported what training needs (`mtlser.forkserver`). Worker and parent speak JSON lines over the worker's
+one thread (two single-thread processes beat one of two threads). Worker and parent speak JSON lines over the worker's
 standard input and output; when the parent dies the input ends, and the worker with it.
 """
 
@@ -12,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,7 +24,6 @@ from subprocess import PIPE
 from tempfile import TemporaryDirectory
 
 from mtlser.config import ConfigError
-from mtlser.forkserver import Process, end_process, start_process
 from mtlser.model.backbone import find_backbone
 from mtlser.processes import num_cores
 from mtlser.runs.experiments import Plan, PlannedRun
@@ -32,7 +31,7 @@ from mtlser.runs.progress import Progress
 from mtlser.runs.tasks import execute, make_task
 from mtlser.runs.turns import worker_number
 
-PRELOADED = "mtlser.runs.training"  # what a worker imports
+WORKER = "from mtlser.runs.engines import work; work()"
 
 
 def run_missing(plan: Plan, missing: Sequence[PlannedRun]) -> dict[str, str]:
@@ -100,7 +99,7 @@ class _Crew:
     gpus: int
     turn: Path
     failures: dict[str, str] = field(default_factory=dict)
-    _workers: dict[Path, Process] = field(default_factory=dict)  # by log
+    _workers: dict[Path, subprocess.Popen] = field(default_factory=dict)  # by log
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def serve(self) -> None:
@@ -114,7 +113,7 @@ class _Crew:
 
     def _feed(self, log: Path, gpu: int | None) -> None:
         """A worker that died is replaced for the next task."""
-        worker: Process | None = None
+        worker: subprocess.Popen | None = None
         while not self._stopped.is_set():
             try:
                 task = self.waiting.get_nowait()
@@ -151,21 +150,31 @@ class _Crew:
                 worker.kill()
 
 
-def _start_worker(log: Path, gpu: int | None) -> Process:
+def _start_worker(log: Path, gpu: int | None) -> subprocess.Popen:
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
     }
     if gpu is not None:
         shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = shown[gpu] if gpu < len(shown) and shown[0] else str(gpu)
     with log.open("ab") as stream:
-        options = {"environment": environment, "fork": gpu is None, "stdin": PIPE, "stdout": PIPE, "stderr": stream}
-        return start_process(f"{__name__}:work", preload=PRELOADED, **options)
+        options = {"env": environment, "stdin": PIPE, "stdout": PIPE, "stderr": stream, "encoding": "utf-8"}
+        return subprocess.Popen([sys.executable, "-c", WORKER], **options)
 
 
-def _ask(worker: Process, task: dict, progress: Progress) -> tuple[str, str | None]:
+def end_process(worker: subprocess.Popen) -> int:
+    """Closes what a worker reads, waits until it ends, and returns its exit code."""
+    with suppress(BrokenPipeError):
+        worker.stdin.close()
+    code = worker.wait()
+    worker.stdout.close()
+    return code
+
+
+def _ask(worker: subprocess.Popen, task: dict, progress: Progress) -> tuple[str, str | None]:
     """Sends one task and follows it to its end: (status, error or None)."""
     with suppress(BrokenPipeError):
         worker.stdin.write(json.dumps(task) + "\n")
