@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlser_book import deck, students, teaching
+from mtlser_book import deck, labs, teaching
 from mtlser_book.deck import DeckError
 from test_prose import NUMBER, SMALL, prose
 
@@ -67,8 +67,8 @@ def test_a_slide_that_lacks_something_is_named(change, says):
 def test_a_lab_that_does_not_exist_is_left_out(tmp_path):
     slides = deck.read_slides(SMALL_DECK)
     assert [slide.name for slide in deck.existing(slides, tmp_path)] == ["opening", "opening-2"]
-    (tmp_path / students.SOURCES).mkdir(parents=True)
-    (tmp_path / students.SOURCES / "lab-2-ctc.ipynb").touch()
+    (tmp_path / labs.SOURCES).mkdir(parents=True)
+    (tmp_path / labs.SOURCES / "lab-2-ctc.ipynb").touch()
     assert deck.existing(slides, tmp_path) == slides
 
 
@@ -80,7 +80,7 @@ def test_mathematics_needs_no_script():
 
 
 def test_an_unknown_mark_is_an_error(tmp_path):
-    with pytest.raises(LookupError, match="unknown; there are labs"):
+    with pytest.raises(LookupError, match="unknown; there are api"):
         deck.deck(SMALL_DECK.replace("Hello", "<!-- accuracy -->"), tmp_path)
 
 

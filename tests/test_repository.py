@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import mtlser
 from mtlser.config import ALPHAS, PRESETS
-from mtlser_book import deck, readme, students
+from mtlser_book import deck, labs, readme
 from mtlser_book.pages import TEMPLATE, alpha_target, toc_names
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def test_every_page_is_in_the_table_of_contents():
     pages = {n.rsplit(".", 1)[0] for n in TEXTS if n.startswith("book/") and n.endswith((".ipynb", ".md"))}
     pages = {name for name in pages if "/results/" not in name and f"{name}.md" != deck.SOURCE}
     made = {alpha_target(alpha).removesuffix(".ipynb") for alpha in ALPHAS}
-    made |= {lab.solution.removesuffix(".ipynb") for lab in students.labs(ROOT)}
+    made |= {lab.solution.removesuffix(".ipynb") for lab in labs.find_labs(ROOT)}
     assert pages | made == set(toc_names(ROOT))
     assert TEMPLATE in TEXTS
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mtlser_book import students, teaching
+from mtlser_book import labs, marks, teaching
 from mtlser_book.pages import toc_names
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "book" / "workshop" / "teachers-guide.md").read_text(encoding="utf-8")
-LABS = {lab.number: lab for lab in students.labs(ROOT)}
+LABS = {lab.number: lab for lab in labs.find_labs(ROOT)}
 
 
 def minutes_of(number: int, quiz: bool) -> int:
@@ -56,32 +56,11 @@ def test_a_lab_that_does_not_exist_is_left_out(monkeypatch):
     assert labs == [f"Slides, then lab 2: {only[2].title}"]
 
 
-@pytest.mark.parametrize(
-    ("mark", "says"),
-    [
-        ("lab 77: title", "lab 77"),
-        ("lab 2: colour", "neither title, minutes nor goals"),
-        ("paper accuracy: 0.3", "no such alpha"),
-        ("anything", "unknown; there are"),
-    ],
-)
-def test_a_mark_that_names_nothing_is_an_error(mark, says):
-    with pytest.raises(LookupError, match=says):
-        teaching.expand(f"Text <!-- {mark} --> text", ROOT)
-
-
-def test_marks_name_what_is_computed():
-    assert teaching.expand("<!-- paper accuracy: 0.1 -->!", ROOT) == "78.15%!"
-    assert teaching.expand("<!-- lab 2: title -->", ROOT) == "CTC by hand"
-    assert "| happy | high | positive |" in teaching.expand("<!-- cues -->", ROOT)
-    assert "synthetic" in teaching.expand("<!-- results -->", ROOT)
-
-
 def test_the_guide_expands_and_is_listed_before_the_labs():
-    text = teaching.expand(GUIDE, ROOT)
+    text = marks.expand(GUIDE, ROOT)
     assert "<!--" not in text and "<table" in text
     names = toc_names(ROOT)
-    assert names.index(teaching.PAGES[0]) == names.index("book/workshop/index") + 1
+    assert names.index("book/workshop/teachers-guide") == names.index("book/workshop/index") + 1
 
 
 def section(title: str) -> str:

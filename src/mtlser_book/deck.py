@@ -2,7 +2,7 @@
 
 In `book/workshop/slides.md` a line `---` ends a slide, and a line `Notes:` begins what the speaker says. A slide's
 heading is `## …`; `# …` is the title of a part. A part whose title names a lab, `# Lab 3: …`, is left out where there
-is no such lab. Marks are those of `teaching`; `$…$` is mathematics.
+is no such lab. Marks are those of `marks`; `$…$` is mathematics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.storage import whole_file
-from mtlser_book import Stop, students, teaching
+from mtlser_book import Stop, labs, marks
 
 SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
@@ -67,7 +67,7 @@ def part_name(title: str) -> str:
 
 def existing(slides: list[Slide], root: Path) -> list[Slide]:
     """The slides without those of labs that do not exist."""
-    numbers = {lab.number for lab in students.labs(root)}
+    numbers = {lab.number for lab in labs.find_labs(root)}
 
     def missing(slide: Slide) -> bool:
         match = re.match(r"lab-(\d+)", slide.name)
@@ -78,7 +78,7 @@ def existing(slides: list[Slide], root: Path) -> list[Slide]:
 
 def expanded(slide: Slide, root: Path) -> Slide:
     """The slide with each mark replaced. Raises MarkError for a mark that names nothing."""
-    texts = {name: teaching.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
+    texts = {name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
     return replace(slide, **texts)
 
 

@@ -15,7 +15,7 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 from mtlser.config import ALPHAS
 from mtlser.runs.experiments import Plan, Settings, has_corpus, table4
 from mtlser.storage import digest, file_digest
-from mtlser_book import students
+from mtlser_book import labs, students
 from mtlser_book.execute import NotebookError, Page, read_notebook
 
 TEMPLATE = "book/training/template.ipynb"
@@ -43,7 +43,7 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
     everything = records_digest(plan, "*")
     for name in named:
         source = f"{name}.ipynb"
-        lab = students.lab_at(root, source)
+        lab = labs.lab_at(root, source)
         if lab:
             pages += lab_pages(root, lab)
         elif (root / source).exists() and source != TEMPLATE:
@@ -53,9 +53,9 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
     return pages
 
 
-def lab_pages(root: Path, lab: students.Lab) -> list[Page]:
+def lab_pages(root: Path, lab: labs.Lab) -> list[Page]:
     """A lab's two pages: the student view, which is not executed, and the solution. Raises LabError."""
-    students.read_lab(root, lab)
+    labs.read_lab(root, lab)
     checks = Path(__file__).parent / "checks"
     texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
