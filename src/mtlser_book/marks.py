@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import Stop, api, bootstrap, notices, readme, rehearsal, teaching
+from mtlser_book import Stop, api, bootstrap, labs, notices, readme, rehearsal
 
 PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
@@ -42,6 +43,39 @@ def fact(mark: str, root: Path) -> str:
         raise MarkError(f"<!-- {mark} -->: {error}") from None
 
 
+@dataclass(frozen=True)
+class About:
+    """A lab as its source describes it."""
+
+    title: str  # "CTC by hand"
+    goals: str  # Markdown
+    minutes: int  # without the stretch
+
+
+def about_labs(root: Path) -> dict[int, About]:
+    """The labs there are, by number. Raises LabError where a source lacks something."""
+    found = {}
+    for lab in labs.find_labs(root):
+        notebook = labs.read_lab(root, lab)
+        title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
+        found[lab.number] = About(title, notebook.cells[1].source, labs.total_minutes(notebook))
+    return found
+
+
+def lab_fact(root: Path, number: int, detail: str) -> str:
+    """The title, minutes or goals of a lab. Raises LookupError for another lab or detail."""
+    found = about_labs(root).get(number)
+    if found is None or detail not in ("title", "minutes", "goals"):
+        raise LookupError(f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals")
+    return str(getattr(found, detail))
+
+
+def labs_table(root: Path) -> str:
+    """A table of the labs with their minutes."""
+    rows = [f"| {number}: {about.title} | {about.minutes} |" for number, about in about_labs(root).items()]
+    return "\n".join(["| lab | minutes |", "|---|---|", *rows])
+
+
 def paper_accuracy(root: Path, alpha: str) -> str:
     """The accuracy that Table 4 prints for an alpha. Raises LookupError for another alpha."""
     rows = table4().set_index("alpha")["accuracy"]
@@ -67,9 +101,8 @@ MARKS: dict[str, Callable[..., str]] = {
     "api": lambda root, module: api.module_reference(module),
     "citation": lambda root: notices.citation(root / "CITATION.cff"),
     "licences": lambda root: notices.licences(root / "requirements.txt"),
-    "lab": teaching.lab_fact,
-    "labs": teaching.labs_table,
-    "schedule": teaching.schedule,
+    "lab": lab_fact,
+    "labs": labs_table,
     "paper accuracy": paper_accuracy,
     "results": results,
     "rates": lambda root: readme.committed_note(root),

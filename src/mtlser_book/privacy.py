@@ -7,7 +7,6 @@ Of a long one any LONG words in a row are enough. Reports name the utterance and
 from __future__ import annotations
 
 import html
-import json
 import re
 from base64 import b64decode
 from collections import defaultdict
@@ -76,28 +75,9 @@ def _matches(path: Path, wanted: dict[Words, set[tuple[Words, str]]]) -> set[tup
 def readings(path: Path) -> Iterator[Words]:
     """The words of a file: as they stand, without its tags, and those of pictures that are embedded in it."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    pictures = embedded_svg(text)
-    if path.suffix == ".ipynb":
-        text = "\n".join(_strings(text))
-    for each in [*pictures, re.sub(r"base64,[A-Za-z0-9+/=\s]+", " ", text)]:
+    for each in [*embedded_svg(text), re.sub(r"base64,[A-Za-z0-9+/=\s]+", " ", text)]:
         yield words_of(each)
         yield words_of(re.sub(r"<[^>]*>", " ", each))
-
-
-def _strings(notebook: str) -> Iterator[str]:
-    """The sources and outputs of a notebook, whose lines Jupyter keeps in lists; the text itself if it is none."""
-    try:
-        waiting = [json.loads(notebook)]
-    except ValueError:
-        waiting = [notebook]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-            value = "".join(value)
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, (list, dict)):
-            waiting += value.values() if isinstance(value, dict) else value
 
 
 def words_of(text: str) -> Words:
