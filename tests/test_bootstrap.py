@@ -158,13 +158,15 @@ def test_a_supported_python_on_the_path_is_found(tmp_path, monkeypatch):
 
 def test_a_missing_venv_module_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupError, match=r"sudo apt install python3\.12-venv"):
-        bootstrap.choose_python(fake_python(tmp_path, "python3", venv=False))
+    fake_python(tmp_path, "python3.12", venv=False)
+    for name, supported, package in (("python3", False, "python3.12"), ("python", True, "python{}.{}")):
+        with pytest.raises(SetupError, match=f"sudo apt install {package.format(*sys.version_info)}-venv"):
+            bootstrap.choose_python(fake_python(tmp_path, name, supported=supported, venv=False))
 
 
 def test_an_unsupported_python_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupError, match=r"is another, and[\s\S]*make setup PYTHON="):
+    with pytest.raises(SetupError, match=r"no other was found[\s\S]*make setup PYTHON="):
         bootstrap.choose_python(fake_python(tmp_path, "python3", supported=False))
 
 

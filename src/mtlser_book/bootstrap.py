@@ -85,12 +85,14 @@ def choose_python(current: str) -> str:
         if runs(python, "import venv, ensurepip"):
             return python
     if found:
+        name = "python{}.{}".format(*sys.version_info) if found[0] == current else Path(found[0]).name
         raise SetupError(
-            f"{found[0]} lacks the modules `venv` and `ensurepip`, a separate package of Debian and Ubuntu. Type, with "
-            "the version of that Python,\n\n    sudo apt install python3.12-venv && make setup"
+            f"{found[0]} lacks the modules `venv` and `ensurepip`, a separate package of Debian and Ubuntu. Type\n\n"
+            f"    sudo apt install {name}-venv && make setup"
         )
     raise SetupError(
-        f"Python 3.11, 3.12 or 3.13 is needed; {current} is another, and none was found on PATH. Install one:\n\n"
+        f"Python 3.11, 3.12 or 3.13 is needed; {current} is {platform.python_version()} and no other was found on "
+        "PATH. Install one:\n\n"
         "    sudo apt install python3.12 python3.12-venv     (Debian, Ubuntu, WSL2; or 3.11, 3.13)\n"
         "    brew install python@3.12                        (macOS)\n"
         "    uv python install 3.12                          (any, without root; see docs.astral.sh/uv)\n\n"
@@ -206,15 +208,17 @@ def set_up_workshop(root: Path, venv: Path) -> bool:
 @contextmanager
 def one_at_a_time(root: Path):
     """Holds a lock on the project folder, so that two calls of make do not install at once; not on Windows."""
-    descriptor = None if WINDOWS else os.open(str(root), os.O_RDONLY)
-    try:
-        if descriptor is not None:
-            import fcntl
+    if WINDOWS:
+        yield
+        return
+    import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    descriptor = os.open(str(root), os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor) if descriptor is not None else None
+        os.close(descriptor)
 
 
 def main(words: list) -> int:
