@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", OMP_NUM_THREADS="1")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -12,57 +11,20 @@ if "PYTHONPATH" in os.environ:  # a relative folder would be another one where a
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 import release_tree  # noqa: E402
 import smoke  # noqa: E402
-from mtlser import forkserver  # noqa: E402
 
 # The same examples on every machine; no deadline, since two cores may be busy with something else.
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("book")
 
-MAKES_SMOKE_BOOK = "tests/test_book.py"
-SITE = "tests/browser/test_site.py"
-PAGE_TEST = re.compile(rf"{SITE}::\w+\[(?P<page>.+?)(-(phone|wide)-(light|dark))?\]")
-
-
-def group(nodeid: str) -> str:
-    """What stays together in one process: the tests of one page in the browser, and of each other file."""
-    page = PAGE_TEST.fullmatch(nodeid)
-    return page["page"] if page else nodeid.split("::")[0]
-
-
-class ByGroup(LoadScopeScheduling):
-    """For `make test`, which runs two processes."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return group(nodeid)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """`make test`'s processes share one fork server, or each would wait for its own."""
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and forkserver.can_fork():
-        from mtlser_book import kernels  # late: one test alone needs no Jupyter
-
-        os.environ[forkserver.ADDRESS] = forkserver.server_address(kernels.PRELOADED)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByGroup:
-    """pytest-xdist's own groups by mark do nothing with this version of pytest."""
-    return ByGroup(config, log)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process makes the smoke book first, which takes the longest; the others that read it come last, for both."""
-    readers = {item.nodeid.split("::")[0] for item in items if "smoke_book" in item.fixturenames}
-    groups = list(dict.fromkeys(group(item.nodeid) for item in items))
+    """The smoke book, which takes the longest, is made first; the others that read it come last."""
 
-    def turn(item: pytest.Item) -> tuple[int, bool, int]:
-        file = item.nodeid.split("::")[0]
-        when = 0 if file == MAKES_SMOKE_BOOK else 2 if file in readers else 1
-        return when, file == SITE, groups.index(group(item.nodeid))  # the site's many short groups fill both to the end
+    def turn(item: pytest.Item) -> int:
+        return 0 if item.path.name == "test_book.py" else 2 if "smoke_book" in item.fixturenames else 1
 
     items.sort(key=turn)
 

@@ -10,17 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mtlser.forkserver import ADDRESS
-
 ROOT = Path(__file__).parents[1]
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without what `make test` was given, with the library on the path.
-
-    The fork server of `make test` is kept.
-    """
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MTLSER_") or name == ADDRESS}
+    """This process's environment without what `make test` was given, with the library on the path."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MTLSER_")}
     return own | {"PYTHONPATH": str(ROOT / "src"), **variables}
 
 

@@ -9,15 +9,15 @@ import pytest
 
 from mtlser import paper
 from mtlser.report.departures import api_anchor, source_line
-from mtlser_book import api
+from mtlser_book import api, marks
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
-PAGE = api.expand(TEXT)
+PAGE = marks.expand(TEXT, ROOT)
 
 
 def test_every_mark_is_expanded():
-    assert "<!--" not in PAGE and PAGE.count("\n### mtlser") == len(api.MARK.findall(TEXT)) > 20
+    assert "<!--" not in PAGE and PAGE.count("\n### mtlser") == len(marks.MARK.findall(TEXT)) > 20
 
 
 @pytest.mark.parametrize("departure", paper.DEPARTURES, ids=lambda departure: departure.name)

@@ -15,13 +15,13 @@ import torch
 
 from mtlser import __main__ as command
 from mtlser.config import ConfigError
+from mtlser.files import write_json
 from mtlser.model import MultitaskModel
 from mtlser.runs import benchmark, benchmark_project, benchmark_step
 from mtlser.runs.benchmark import Options, read_record, run_benchmarks
 from mtlser.runs.benchmark_step import ReleasedModel, base_architecture, make_noise
 from mtlser.runs.records import RecordError
 from mtlser.runs.training import make_optimizer
-from mtlser.files import write_json
 from smoke import ROOT
 
 LINES: list[str] = []

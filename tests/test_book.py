@@ -12,11 +12,11 @@ import pytest
 
 from mtlser.config import ALPHAS, get_preset
 from mtlser_book import __main__ as commands
-from mtlser_book import checks, rehearsal, students
+from mtlser_book import checks, labs, rehearsal
 from mtlser_book.pages import TEMPLATE, alpha_target, toc_names
 from smoke import ROOT
 
-LABS = students.labs(ROOT)
+LABS = labs.find_labs(ROOT)
 EXECUTED = [alpha_target(alpha) for alpha in ALPHAS] + [
     f"{name}.ipynb"
     for name in toc_names(ROOT)
@@ -48,7 +48,7 @@ def test_a_lab_is_shown_as_it_is_and_its_solution_as_it_ran(smoke_book, lab):
     ]
     assert "your code here" in pages[0] and "✔ passed" not in pages[0]
     assert "your code here" not in pages[1] and "✔ passed" in pages[1] and "✘" not in pages[1]
-    assert not any(students.BEGIN in page for page in pages)
+    assert not any(labs.BEGIN in page for page in pages)
 
 
 @pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.stem)

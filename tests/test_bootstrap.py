@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import errno
 import os
 import sys
+import threading
 import time
-import types
 from collections import namedtuple
 from pathlib import Path
 
@@ -40,11 +39,12 @@ def project(tmp_path, monkeypatch):
     return tmp_path, installed
 
 
-def fake_python(folder: Path, name: str, version: str, venv: bool = True) -> None:
-    """An executable that answers as a Python of this version would."""
-    facts = f'{{"version": [{version.replace(".", ", ")}], "path": "{folder / name}", "venv": {str(venv).lower()}}}'
-    (folder / name).write_text(f"#!/bin/sh\necho '{facts}'\n")
+def fake_python(folder: Path, name: str, supported: bool = True, venv: bool = True) -> str:
+    """An executable that answers as such a Python would."""
+    answers = f"*version_info*) exit {int(not supported)};; *ensurepip*) exit {int(not venv)};;"
+    (folder / name).write_text(f'#!/bin/sh\ncase "$*" in {answers} esac\n')
     (folder / name).chmod(0o755)
+    return str(folder / name)
 
 
 def test_the_second_call_does_nothing_fast(project):
@@ -100,6 +100,19 @@ def test_a_python_that_went_away_makes_it_stale(project):
     assert bootstrap.set_up(root, "", sys.executable)
 
 
+def test_two_calls_do_not_install_at_once(project):
+    root, installed = project
+    bootstrap.set_up(root, "", sys.executable)
+    (root / "requirements.txt").write_text("torch==2.1\n")
+    with bootstrap.one_at_a_time(root):
+        other = threading.Thread(target=bootstrap.set_up, args=(root, "", sys.executable))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and len(installed) == 1
+    other.join(60)
+    assert len(installed) == 2
+
+
 def test_an_unknown_build_of_torch_is_refused(project):
     with pytest.raises(SetupError, match="make setup TORCH=cpu"):
         bootstrap.set_up(project[0], "gpu", sys.executable)
@@ -111,8 +124,8 @@ def test_an_unknown_build_of_torch_is_refused(project):
         ("Windows", "AMD64", "", "wsl --install"),
         ("Darwin", "x86_64", "", "brew install python@3.12"),
         ("Linux", "x86_64", "", "docker run"),
-        ("Linux", "riscv64", "glibc", "make reproduce"),
-        ("FreeBSD", "amd64", "", "make reproduce"),
+        ("Linux", "riscv64", "glibc", "not published for Linux on riscv64"),
+        ("FreeBSD", "amd64", "", "not published for FreeBSD"),
     ],
 )
 def test_unsupported_systems_stop_with_a_command(system, machine, libc, command):
@@ -136,25 +149,30 @@ def test_a_full_disk_is_seen_before_the_download(tmp_path, monkeypatch):
 
 def test_a_supported_python_on_the_path_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    fake_python(tmp_path, "python3", "3.9.2")
-    fake_python(tmp_path, "python3.13", "3.13.0", venv=False)
-    fake_python(tmp_path, "python3.12", "3.12.1")
-    assert bootstrap.choose_python(str(tmp_path / "python3")) == str(tmp_path / "python3.12")
+    old = fake_python(tmp_path, "python3", supported=False)
+    fake_python(tmp_path, "python3.13", venv=False)
+    newer = fake_python(tmp_path, "python3.12")
+    assert bootstrap.choose_python(old) == newer
+    assert bootstrap.choose_python(sys.executable) == sys.executable
 
 
 def test_a_missing_venv_module_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    fake_python(tmp_path, "python3", "3.12.3", venv=False)
-    with pytest.raises(SetupError, match=r"sudo apt install python3\.12-venv"):
-        bootstrap.choose_python(str(tmp_path / "python3"))
+    fake_python(tmp_path, "python3.12", venv=False)
+    for name, supported, package in (("python3", False, "python3.12"), ("python", True, "python{}.{}")):
+        with pytest.raises(SetupError, match=f"sudo apt install {package.format(*sys.version_info)}-venv"):
+            bootstrap.choose_python(fake_python(tmp_path, name, supported=supported, venv=False))
 
 
-@pytest.mark.parametrize("version", ["3.10.13", "3.14.0"])
-def test_an_unsupported_python_says_what_to_install(tmp_path, monkeypatch, version):
+def test_an_unsupported_python_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    fake_python(tmp_path, "python3", version)
-    with pytest.raises(SetupError, match=rf"is {version} and[\s\S]*make setup PYTHON="):
-        bootstrap.choose_python(str(tmp_path / "python3"))
+    with pytest.raises(SetupError, match=r"no other was found[\s\S]*make setup PYTHON="):
+        bootstrap.choose_python(fake_python(tmp_path, "python3", supported=False))
+
+
+@pytest.mark.parametrize(("version", "runs"), [("3, 10, 13", False), ("3, 11, 0", True), ("3, 14, 0", False)])
+def test_supported_are_three_versions(version, runs):
+    assert bootstrap.runs(sys.executable, bootstrap.SUPPORTED.replace("sys.version_info", f"({version})")) == runs
 
 
 def test_old_pythons_can_read_it_to_complain():
@@ -184,28 +202,10 @@ def test_the_paths_of_windows(project, monkeypatch):
     assert bootstrap.installed_key(root, root / ".venv", "") == "", "there is no Scripts/python.exe"
 
 
-def test_the_lock_of_windows_waits_on_a_file(tmp_path, monkeypatch):
-    """With a stand-in for Windows's own module, which gives up after ten seconds and is then called again."""
-    calls = []
-
-    def locking(descriptor, mode, length):
-        os.fstat(descriptor)  # raises unless it is an open file
-        calls.append((mode, length))
-        if len(calls) == 1:
-            raise OSError(errno.EDEADLK, "deadlock avoided")
-
-    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_LOCK=1))
-    monkeypatch.setattr(bootstrap, "WINDOWS", True)
-    monkeypatch.setattr(bootstrap.tempfile, "gettempdir", lambda: str(tmp_path))
-    with bootstrap.one_at_a_time(tmp_path):
-        assert calls == [(1, 1)] * 2
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
-
-
 def test_one_command_sets_up_and_opens_the_workshop(monkeypatch):
     done = []
     monkeypatch.setattr(bootstrap, "set_up", lambda *_, workshop: done.append(workshop))
-    monkeypatch.setattr(bootstrap, "run", lambda command: done.append(command[1:]) or 3)
+    monkeypatch.setattr(bootstrap.subprocess, "call", lambda command: done.append(command[1:]) or 3)
     assert bootstrap.main(["workshop", "--no-browser"]) == 3
     assert done == [True, ["-m", "mtlser_book", "workshop", "--no-browser"]]
     assert bootstrap.main(["worksop"]) == 2

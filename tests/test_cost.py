@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fake_records import fake_records
+from mtlser.files import write_json
 from mtlser.report import cost, display, figures
 from mtlser.report.cost import STEP_PARTS
 from mtlser.runs.benchmark import FOLDER
 from mtlser.runs.records import RecordError, Records
-from mtlser.files import write_json
 
 
 def record(benchmark: str, measured: dict, device: str = "cpu", finished: str = "2026-01-01", **more) -> dict:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlser_book import deck, students, teaching
+from mtlser_book import deck, labs, marks
 from mtlser_book.deck import DeckError
 from test_prose import NUMBER, SMALL, prose
 
@@ -67,8 +67,8 @@ def test_a_slide_that_lacks_something_is_named(change, says):
 def test_a_lab_that_does_not_exist_is_left_out(tmp_path):
     slides = deck.read_slides(SMALL_DECK)
     assert [slide.name for slide in deck.existing(slides, tmp_path)] == ["opening", "opening-2"]
-    (tmp_path / students.SOURCES).mkdir(parents=True)
-    (tmp_path / students.SOURCES / "lab-2-ctc.ipynb").touch()
+    (tmp_path / labs.SOURCES).mkdir(parents=True)
+    (tmp_path / labs.SOURCES / "lab-2-ctc.ipynb").touch()
     assert deck.existing(slides, tmp_path) == slides
 
 
@@ -80,7 +80,7 @@ def test_mathematics_needs_no_script():
 
 
 def test_an_unknown_mark_is_an_error(tmp_path):
-    with pytest.raises(LookupError, match="unknown; there are labs"):
+    with pytest.raises(LookupError, match="unknown; there are api"):
         deck.deck(SMALL_DECK.replace("Hello", "<!-- accuracy -->"), tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page):
 def test_the_source_introduces_all_five_labs_and_the_page_those_there_are(page):
     parts = [slide.name for slide in deck.read_slides(TEXT) if slide.opens_part]
     assert parts == ["opening", "lab-1", "lab-2", "lab-3", "lab-4", "lab-5", "take-home"]
-    for number, about in teaching.about_labs(ROOT).items():
+    for number, about in marks.about_labs(ROOT).items():
         assert f'id="lab-{number}"' in page and f"Lab {number}: {about.title}" in page
         assert f"{about.minutes} minutes" in page
         assert re.search(r"\* (\w+ \w+)", about.goals)[1] in page

@@ -1,15 +1,23 @@
-"""Notebooks are executed whole or not at all, and only when what they depend on changed."""
+"""Notebooks are executed whole or not at all, and only when what they depend on changed; Ctrl-C ends all of them."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from mtlser_book import execute
 from mtlser_book.execute import NotebookError, Page
-from mtlser_book.kernels import PageKernels
+from smoke import clean_environment
+
+WAIT_SECONDS = 60
 
 CELLS = [
     ("markdown", "# A page\n\nIts parameters:", []),
@@ -41,7 +49,7 @@ def no_kernel(monkeypatch):
     """Counts executions without starting a kernel."""
     calls = []
 
-    def run(notebook, page, manager):
+    def run(notebook, page, environment, folder):
         calls.append(page.target)
         return notebook
 
@@ -57,24 +65,22 @@ def page(**changes):
 def run(project, library="library", **changes):
     given = {"root": project, "build": project / "build", "library": library, "log": lambda _: None}
     with execute.kernel_environment(project / "build", {}):
-        return execute.execute_page(page(**changes), kernels=PageKernels(), **given)
+        return execute.execute_page(page(**changes), **given)
 
 
 def executed(project):
     return nbformat.read(project / "build" / "notebooks" / "book" / "alpha-1.ipynb", as_version=4)
 
 
-def test_an_executed_page_holds_outputs_title_and_what_ran_it(project, monkeypatch):
+def test_an_executed_page_holds_outputs_and_what_ran_it(project, monkeypatch):
     startup = project / "home" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "print.py").write_text("print('from the home folder')")
     monkeypatch.setenv("IPYTHONDIR", str(project / "home"))
-    assert run(project, title="α = 1", environment={"MTLSER_TRAIN": "0"})
+    assert run(project, environment={"MTLSER_TRAIN": "0"})
     result = executed(project)
     outputs = "".join(out.get("text", "") for cell in result.cells for out in cell.get("outputs", []))
     assert outputs == "pocket 1.0 0\n"
-    note = "This page is [the template](template.ipynb), executed with alpha = 1."
-    assert result.cells[0].source.startswith(f"# α = 1\n\n{note}")
     tagged = [cell.metadata.tags for cell in result.cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == [["parameters", "remove-cell"]]  # the defaults, which the injected cell replaced
     assert "`alpha = 1.0`" in result.cells[-1].source
@@ -97,7 +103,7 @@ def test_a_second_call_executes_nothing(project, no_kernel):
 
 @pytest.mark.parametrize(
     "changes", [{"parameters": {"alpha": 0.1}}, {"library": "edited"}, {"inputs_digest": lambda: "new records"},
-                {"title": "α = 1"}, {"environment": {"MTLSER_TRAIN": "0"}}]
+                {"environment": {"MTLSER_TRAIN": "0"}}]
 )  # fmt: skip
 def test_a_change_of_what_it_depends_on_executes_it_again(project, no_kernel, changes):
     run(project)
@@ -189,14 +195,8 @@ def test_missing_and_broken_notebooks_are_named(project):
         run(project, source="book/broken.ipynb")
 
 
-def test_a_title_needs_a_heading(project, no_kernel):
-    write_notebook(project / "book" / "template.ipynb", CELLS[1:])
-    with pytest.raises(NotebookError, match="no `# ` heading to replace by 'α = 1'"):
-        run(project, title="α = 1")
-
-
 def test_the_library_digest_sees_code_and_data_and_not_compiled_files(tmp_path):
-    own = [f"mtlser_book/{name}.py" for name in ("execute", "kernels", "preloaded", "provenance")]
+    own = [f"mtlser_book/{name}.py" for name in ("execute", "provenance")]
     for name in ("mtlser/a.py", "mtlser/data/w.bin", "mtlser/__pycache__/a.pyc", *own):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
@@ -205,3 +205,162 @@ def test_the_library_digest_sees_code_and_data_and_not_compiled_files(tmp_path):
     assert execute.library_digest(tmp_path) == first
     (tmp_path / "mtlser" / "data" / "w.bin").write_text("2")
     assert execute.library_digest(tmp_path) != first
+
+
+# Several pages.
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Sets how many there are."""
+    return lambda number: monkeypatch.setattr(execute, "num_cores", lambda: number)
+
+
+def write_page(path: Path, source: str) -> None:
+    write_notebook(path, [("markdown", "# A page", []), ("code", source, [])])
+
+
+def pages(**trains: bool) -> list[Page]:
+    return [Page(f"book/{name}.ipynb", f"book/{name}.ipynb", trains=value) for name, value in trains.items()]
+
+
+def run_all(folder: Path, chosen: list[Page], workers: int | None = None) -> tuple[list[str], list[str]]:
+    """Failures, and what was logged."""
+    lines = []
+    given = {"root": folder, "build": folder / "build", "library": "library", "workers": workers, "log": lines.append}
+    return execute.execute_pages(chosen, **given), lines
+
+
+def printed(folder: Path, name: str) -> str:
+    """What the page's only cell printed."""
+    page = nbformat.read(folder / "build" / "notebooks" / "book" / f"{name}.ipynb", as_version=4)
+    return page.cells[1].outputs[0].text
+
+
+def test_pages_that_train_go_one_by_one_and_before_those_that_read(tmp_path, cores):
+    cores(4)
+    code = "import time; began = time.time(); time.sleep(0.5); print(began, time.time())"
+    for name in "abcd":
+        write_page(tmp_path / "book" / f"{name}.ipynb", code)
+    assert run_all(tmp_path, pages(a=False, b=True, c=True, d=False))[0] == []
+    times = {name: list(map(float, printed(tmp_path, name).split())) for name in "abcd"}
+    assert times["b"][1] < times["c"][0] and times["c"][1] < min(times["a"][0], times["d"][0])
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "expected"), [(1, None, 1), (2, None, 2), (3, 2, 2), (16, None, 4), (16, 1, 1)]
+)
+def test_as_many_at_once_as_cores_or_workers_but_four_at_most(tmp_path, cores, monkeypatch, number, workers, expected):
+    cores(number)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    now, most, threads = [], [], set()
+
+    def execute_page(page, **_):
+        now.append(page)
+        most.append(len(now))
+        threads.add(os.environ.get("OMP_NUM_THREADS"))
+        time.sleep(0.1)
+        now.remove(page)
+
+    monkeypatch.setattr(execute, "execute_page", execute_page)
+    run_all(tmp_path, pages(**dict.fromkeys("abcdefgh", False)), workers)
+    assert max(most) == expected
+    assert threads == ({None} if expected == 1 else {str(number // expected)})
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_limit_of_threads_that_was_set_is_kept(tmp_path, cores, monkeypatch):
+    cores(4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    seen = []
+    monkeypatch.setattr(execute, "execute_page", lambda page, **_: seen.append(os.environ["OMP_NUM_THREADS"]))
+    run_all(tmp_path, pages(a=False))
+    assert seen == ["3"]
+
+
+def test_failures_are_listed_in_the_order_of_the_pages_and_leave_the_others_alone(tmp_path, cores, monkeypatch):
+    cores(2)
+    finished = []
+
+    def execute_page(page, **_):
+        if page.target != "book/b.ipynb":
+            raise NotebookError(f"{page.source} failed")
+        finished.append(page.target)
+
+    monkeypatch.setattr(execute, "execute_page", execute_page)
+    failures, lines = run_all(tmp_path, pages(a=False, b=False, c=True))
+    assert failures == ["book/a.ipynb failed", "book/c.ipynb failed"]
+    assert sorted(lines) == ["book/a.ipynb: FAILED", "book/c.ipynb: FAILED"]
+    assert finished == ["book/b.ipynb"]
+
+
+def test_kernels_at_the_same_time_have_folders_and_environments_of_their_own(tmp_path, cores):
+    cores(2)
+    there = tmp_path / "there"
+    seen = f"while not pathlib.Path({str(there)!r}).exists(): time.sleep(0.05)"
+    other = f"pathlib.Path({str(there)!r}).touch()"
+    show = "print(os.environ['NAME'], os.path.basename(os.getcwd()))"
+    for name, line in (("a", seen), ("b", other)):
+        write_page(tmp_path / "book" / f"{name}.ipynb", f"import os, pathlib, time\n{line}\n{show}")
+    chosen = [
+        Page(page.source, page.target, environment={"NAME": page.target[5]}, alone=page.target[5] == "b")
+        for page in pages(a=False, b=False)
+    ]
+    before = os.getcwd()
+    assert run_all(tmp_path, chosen)[0] == []  # a would wait for ever without b
+    assert os.getcwd() == before and "NAME" not in os.environ
+    assert [printed(tmp_path, name) for name in "ab"] == [f"a {tmp_path.name}\n", "b empty\n"]
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from mtlser_book import execute
+from mtlser_book.__main__ import exit_on_sigterm
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
+exit_on_sigterm()
+execute.num_cores = lambda: 2
+root = Path(sys.argv[1])
+pages = [execute.Page(f"book/{name}.ipynb", f"book/{name}.ipynb") for name in "abc"]
+given = {"root": root, "build": root / "build", "library": "library", "workers": None, "log": print}
+try:
+    execute.execute_pages(pages, **given)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_the_kernels_and_drop_the_pages_that_wait(tmp_path, number, status):
+    for name in "abc":
+        code = "import os, pathlib, time\npathlib.Path(f'begun-{os.getpid()}').touch()\ntime.sleep(600)"
+        write_page(tmp_path / "book" / f"{name}.ipynb", code)
+    words = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(words, **streams, env=clean_environment()) as process:
+        while len(begun := list(tmp_path.glob("begun-*"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == status and "FAILED" not in said and "died" not in said
+    assert len(list(tmp_path.glob("begun-*"))) == 2
+    assert not any(psutil.pid_exists(int(path.name.split("-")[1])) for path in begun)
+    assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["ipython", "runtime"]
+
+
+SHOWS_RECORDS = ("certainty", "cost", "departures", "folds", "iemocap", "index", "instrument", "table3", "table4")
+
+
+def test_pages_that_show_records_import_neither_torch_nor_transformers():
+    """With plain kernels, each page pays for what it imports."""
+    names = set()
+    for page in [*SHOWS_RECORDS, "training/template"]:
+        notebook = nbformat.read(Path(__file__).parents[1] / "book" / f"{page}.ipynb", as_version=4)
+        code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        lines = [line for line in code.splitlines() if line.startswith(("import ", "from "))]
+        names.update(lines)
+    code = "\n".join([*sorted(names), "import sys", "print({'torch', 'transformers'} & set(sys.modules))"])
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean_environment())
+    assert result.stdout == "set()\n", result.stderr

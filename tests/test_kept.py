@@ -11,9 +11,9 @@ import torch
 
 from mtlser import __main__ as commands
 from mtlser.config import ConfigError
+from mtlser.files import write_json
 from mtlser.model import MultitaskModel
 from mtlser.runs.kept import kept_model, kept_models
-from mtlser.files import write_json
 from tiny_models import tiny_config
 
 

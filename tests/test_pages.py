@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from mtlser.config import ALPHAS
 from mtlser.runs.settings import Settings
 from mtlser_book import pages
+from mtlser_book.execute import NotebookError, read_notebook
 from tiny import tiny_plan, tiny_utterances
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "has_corpus", lambda *_: True)
-    return tiny_plan(tmp_path, tiny_utterances(tmp_path / "wav"), monkeypatch)
+def plan(tmp_path):
+    return tiny_plan(tmp_path, tiny_utterances(tmp_path / "wav"))
 
 
 def test_the_pages_that_train_come_first_and_the_template_is_not_executed(tmp_path):
     found = pages.book_pages(ROOT, "smoke", Settings(artifacts=tmp_path))
     assert [page.target for page in found[: len(ALPHAS)]] == [pages.alpha_target(alpha) for alpha in ALPHAS]
     assert [page.parameters for page in found[: len(ALPHAS)]] == [{"preset": "smoke", "alpha": a} for a in ALPHAS]
-    assert found[0].title == "α = 0" and found[2].title == "α = 0.01"
     rest = [page.target for page in found[len(ALPHAS) :]]
     assert rest == [f"{n}.ipynb" for n in pages.toc_names(ROOT) if f"{n}.ipynb" in rest]
     assert "book/table4.ipynb" in rest and pages.TEMPLATE not in rest
@@ -32,9 +32,19 @@ def test_the_pages_that_train_come_first_and_the_template_is_not_executed(tmp_pa
 
 def test_an_alpha_outside_of_the_plan_shows_records_and_trains_nothing(tmp_path):
     found = pages.book_pages(ROOT, "smoke", Settings(artifacts=tmp_path, alphas=(0.1,)))
-    trains = {page.title: not page.environment for page in found if page.source == pages.TEMPLATE}
-    assert trains == {"α = 0": False, "α = 0.001": False, "α = 0.01": False, "α = 0.1": True, "α = 1": False}
+    trains = {page.parameters["alpha"]: page.trains for page in found if page.source == pages.TEMPLATE}
+    assert trains == {0.0: False, 0.001: False, 0.01: False, 0.1: True, 1.0: False}
     assert found[0].environment == {"MTLSER_TRAIN": "0", "MTLSER_ALPHAS": ""}
+
+
+def test_a_copy_of_the_template_has_a_title_of_its_own_and_a_link_to_it():
+    template = read_notebook(ROOT / pages.TEMPLATE)
+    made = pages.titled(template, 0.01)
+    assert made.cells[0].source.startswith(
+        "# α = 0.01\n\nThis page is [the template](template.ipynb), executed with alpha"
+    )
+    with pytest.raises(NotebookError, match="no `# ` heading to replace"):
+        pages.titled(nbformat.v4.new_notebook(), 0.01)
 
 
 def test_missing_runs_make_a_training_page_stale(plan):

@@ -10,13 +10,13 @@ from mtlser.config import ALPHAS, RECIPE_VERSION, ConfigError, RunConfig
 from mtlser.corpus.folds import make_folds
 from mtlser.corpus.iemocap import ReleaseDiffers
 from mtlser.corpus.store import store_audio
+from mtlser.files import write_json
 from mtlser.runs import complete, records
 from mtlser.runs.corpora import NoRelease, load_utterances
 from mtlser.runs.identity import Content, make_run_id, old_run_id
 from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, read_records, read_run, read_shared, share
 from mtlser.runs.settings import Settings
-from mtlser.files import write_json
 from release_tree import write_turns
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances

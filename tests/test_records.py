@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from mtlser.config import RunConfig
+from mtlser.files import write_json, write_table
 from mtlser.runs import records
 from mtlser.runs.records import RecordError, Records
-from mtlser.files import write_json, write_table
 
 
 def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3):

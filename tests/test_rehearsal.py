@@ -12,8 +12,8 @@ import pytest
 
 from mtlser_book import checks, rehearsal
 from mtlser_book.bootstrap import WHEELHOUSE
+from mtlser_book.labs import Lab
 from mtlser_book.rehearsal import RehearsalError
-from mtlser_book.students import Lab
 from test_students import source
 
 LAB = Lab(7, "lab-7-tiny")
@@ -82,7 +82,7 @@ def test_a_lab_that_fails_is_named_and_the_others_are_kept(tmp_path, code, says)
 
 def test_a_lab_that_is_too_slow_is_named(tmp_path, monkeypatch):
     write_lab(tmp_path, LAB, passing(LAB))
-    monkeypatch.setattr(rehearsal, "run_notebook", lambda notebook, folder: (notebook, 301.0))
+    monkeypatch.setattr(rehearsal, "run_solution", lambda root, lab, folder: 301.0)
     monkeypatch.setattr(checks, "read_summary", lambda path: {"passed": 2, "of": 2})
     with pytest.raises(RehearsalError, match="301 s"):
         rehearse(tmp_path)
@@ -115,7 +115,9 @@ def project(tmp_path):
     (root / ".gitignore").write_text("ignored\nwheels\nrehearsal.json\n")
     (root / "wheels").mkdir()
     (root / "wheels" / "torch-2.13.0+cpu-cp311-cp311-any.whl").write_bytes(b"12345")
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    name = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*name, "commit", "-q", "-m", "All"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
     return root
 
 
@@ -155,5 +157,5 @@ def test_an_empty_wheelhouse_says_what_to_type(project):
 
 
 def test_a_step_that_fails_shows_its_end(tmp_path):
-    with pytest.raises(RehearsalError, match=r"without an index(?s:.)*the reason"):
+    with pytest.raises(RehearsalError, match=r"this failed(?s:.)*the reason"):
         rehearsal.timed(["sh", "-c", "echo the reason; exit 3"], tmp_path, dict(os.environ))

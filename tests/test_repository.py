@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import mtlser
 from mtlser.config import ALPHAS, PRESETS
-from mtlser_book import deck, readme, students
+from mtlser_book import deck, labs, readme
 from mtlser_book.pages import TEMPLATE, alpha_target, toc_names
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def test_every_page_is_in_the_table_of_contents():
     pages = {name for name in pages if not name.startswith(("book/results/", "book/recipes/"))}  # not pages
     pages -= {deck.SOURCE.removesuffix(".md")}
     made = {alpha_target(alpha).removesuffix(".ipynb") for alpha in ALPHAS}
-    made |= {lab.solution.removesuffix(".ipynb") for lab in students.labs(ROOT)}
+    made |= {lab.solution.removesuffix(".ipynb") for lab in labs.find_labs(ROOT)}
     assert pages | made == set(toc_names(ROOT))
     assert TEMPLATE in TEXTS
 

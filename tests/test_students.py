@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mtlser_book import students
-from mtlser_book.students import Lab, LabError
+from mtlser_book import labs, students
+from mtlser_book.labs import Lab, LabError
 
 ROOT = Path(__file__).parents[1]
 LAB = Lab(2, "lab-2-ctc-by-hand")
@@ -35,8 +35,8 @@ def source() -> nbformat.NotebookNode:
 
 
 def test_a_whole_source_has_no_problems():
-    assert students.problems(source(), 2) == []
-    assert students.total_minutes(source()) == 34
+    assert labs.problems(source(), 2) == []
+    assert labs.total_minutes(source()) == 34
 
 
 def drop(tag):
@@ -87,14 +87,14 @@ def test_what_a_source_lacks_is_said(change, says):
 
 
 def test_a_solution_becomes_a_stub():
-    assert students.without_solution(SOLVED) == "def f(x):\n    # your code here\n    ..."
-    assert students.with_solution(SOLVED) == "def f(x):\n    return x + 1"
+    assert labs.without_solution(SOLVED) == "def f(x):\n    # your code here\n    ..."
+    assert labs.with_solution(SOLVED) == "def f(x):\n    return x + 1"
 
 
 def test_an_authored_stub_takes_its_place():
     code = "### BEGIN SOLUTION\na = 1\nb = 2\n### STUB\n# a = ...\n# b = ...\n### END SOLUTION\nprint(a)"
-    assert students.without_solution(code) == "# your code here\na = ...\nb = ...\nprint(a)"
-    assert students.with_solution(code) == "a = 1\nb = 2\nprint(a)"
+    assert labs.without_solution(code) == "# your code here\na = ...\nb = ...\nprint(a)"
+    assert labs.with_solution(code) == "a = 1\nb = 2\nprint(a)"
 
 
 def test_the_student_copy():
@@ -144,4 +144,4 @@ def test_a_name_without_a_number_is_refused(tmp_path):
     (tmp_path / "book" / "workshop").mkdir(parents=True)
     (tmp_path / "book" / "workshop" / "ctc.ipynb").write_text("{}")
     with pytest.raises(LabError, match="lab-<number>-<name>"):
-        students.labs(tmp_path)
+        labs.find_labs(tmp_path)

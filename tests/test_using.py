@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from mtlser.config import EMOTIONS, get_preset
+from mtlser.files import write_json
 from mtlser.report import display, using
 from mtlser.runs.settings import Settings
-from mtlser.files import write_json
 from sentences import BOOK, read
 from tiny_models import from_backbone
 

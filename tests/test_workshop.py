@@ -15,12 +15,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from mtlser_book import checks, students
+from mtlser_book import checks, labs, students
 from mtlser_book.execute import kernel_environment
 from mtlser_book.pages import toc_names
 
 ROOT = Path(__file__).parents[1]
-LABS = students.labs(ROOT)
+LABS = labs.find_labs(ROOT)
 SECONDS = 300  # the longest that a cell may take
 each_lab = pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.stem)
 
@@ -51,7 +51,7 @@ def code_cells(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def summary(folder: Path, lab: students.Lab) -> dict:
+def summary(folder: Path, lab: labs.Lab) -> dict:
     return json.loads((folder / "results" / f"lab-{lab.number}.json").read_text(encoding="utf-8"))
 
 
@@ -67,7 +67,7 @@ def test_there_are_labs():
 
 @each_lab
 def test_a_source_has_what_a_lab_needs(lab):
-    students.read_lab(ROOT, lab)  # raises with a list of what is missing
+    labs.read_lab(ROOT, lab)  # raises with a list of what is missing
 
 
 @each_lab
@@ -116,7 +116,7 @@ def test_the_student_copy_shows_hints_answers_and_minutes_and_sets_itself_up(lab
     for question in quiz:
         assert question.count("**Right.**") == 1 and question.count("**Not this one.**") >= 1
     solutions = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
-    assert solutions and all(students.YOURS in cell.source for cell in solutions)
+    assert solutions and all(labs.YOURS in cell.source for cell in solutions)
 
 
 @pytest.mark.parametrize("made", checks.all_checks(), ids=lambda made: f"lab{made.lab}-{made.exercise}")

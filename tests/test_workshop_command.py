@@ -21,7 +21,10 @@ def project(tmp_path):
     (tmp_path / "workshop" / NAME).write_text("first")
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
     (tmp_path / bootstrap.WORKSHOP_PINS).write_text("jupyterlab==4.0\n")
-    (tmp_path / ".venv").mkdir()
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    (tmp_path / ".venv" / "pyvenv.cfg").write_text("version = 3.11.7\n")
     return tmp_path
 
 
@@ -62,10 +65,10 @@ def test_jupyterlab_is_installed_once_and_again_when_pins_change(project, monkey
 
 
 def test_a_failed_installation_is_tried_again(project, monkeypatch):
-    monkeypatch.setattr(bootstrap, "run", lambda *_, **__: 1)
+    monkeypatch.setattr(bootstrap.subprocess, "call", lambda *_, **__: 1)
     with pytest.raises(bootstrap.SetupError, match="make workshop"):
         bootstrap.set_up_workshop(project, project / ".venv")
-    monkeypatch.setattr(bootstrap, "run", lambda *_, **__: 0)
+    monkeypatch.setattr(bootstrap.subprocess, "call", lambda *_, **__: 0)
     assert bootstrap.set_up_workshop(project, project / ".venv")
 
 

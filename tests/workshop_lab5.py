@@ -112,4 +112,3 @@ WRONG = {
         ((lambda one, other, total: np.nan,), "not a number"),
     ],
 }  # fmt: skip
-

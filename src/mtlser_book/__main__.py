@@ -13,19 +13,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mtlser.processes import INTERRUPTED
+from mtlser_book import Stop
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Stop(Exception):
-    """An expected end with an error; the message says what to do."""
 
 
 def say(line: str) -> None:
@@ -42,13 +39,9 @@ def shown_progress(path: Path) -> Iterator[None]:
 
     def follow() -> None:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            while True:
-                last_round = ended.is_set()
-                for line in iter(stream.readline, ""):
-                    print(line, end="", flush=True)
-                if last_round:
-                    return
-                ended.wait(0.2)
+            while not ended.wait(0.2):
+                print(stream.read(), end="", flush=True)
+            print(stream.read(), end="", flush=True)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -63,15 +56,12 @@ def shown_progress(path: Path) -> Iterator[None]:
 def only_one(build: Path) -> Iterator[None]:
     """Holds the build folder. Raises Stop if another call holds it."""
     build.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(build / ".lock")
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(build / ".lock", timeout=0).acquire()
     except Timeout:
         raise Stop(f"another call is rendering in {build}/; let it end, or end it, and retry") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def set_environment(options: argparse.Namespace, train: bool) -> None:
@@ -90,10 +80,9 @@ def render(options: argparse.Namespace, train: bool) -> None:
     from mtlser.config import ConfigError
     from mtlser.runs.plan import table4
     from mtlser.runs.settings import Settings
-    from mtlser_book.execute import NotebookError, library_digest
+    from mtlser_book.execute import execute_pages, library_digest
     from mtlser_book.pages import book_pages
     from mtlser_book.privacy import licensed_transcripts
-    from mtlser_book.schedule import execute_pages
     from mtlser_book.stage import BuildError, build_site
 
     set_environment(options, train)
@@ -106,7 +95,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
                 announce(plan)
             pages = book_pages(ROOT, options.preset, settings)
             library = library_digest(ROOT / "src")
-        except (ConfigError, NotebookError, OSError, ValueError) as error:
+        except (ConfigError, OSError, ValueError) as error:
             raise Stop(str(error)) from error
         failures = execute_pages(pages, root=ROOT, build=build, library=library, workers=settings.workers, log=say)
         if failures:
@@ -137,14 +126,11 @@ def serve(options: argparse.Namespace) -> None:
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler)
     except OSError as error:
-        other = f"python -m mtlser_book serve --port {options.port + 1}"
-        raise Stop(f"port {options.port}: {error.strerror}; try another:\n\n    .venv/bin/{other}") from None
+        other = f".venv/bin/python -m mtlser_book serve --port {options.port + 1}"
+        raise Stop(f"port {options.port}: {error.strerror}; try another:\n\n    {other}") from None
     say(f"The book is at http://127.0.0.1:{server.server_port}/ (end with Ctrl-C)")
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            say("")
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 def readme(options: argparse.Namespace) -> None:
@@ -157,42 +143,31 @@ def readme(options: argparse.Namespace) -> None:
 
 def workshop(options: argparse.Namespace) -> None:
     """Opens the labs in JupyterLab. Raises Stop where it cannot."""
-    from mtlser_book.workshop import WorkshopError, open_labs
+    from mtlser_book.workshop import open_labs
 
-    try:
-        status = open_labs(ROOT, Path(options.artifacts), options.arguments)
-    except WorkshopError as error:
-        raise Stop(str(error)) from None
+    status = open_labs(ROOT, Path(options.artifacts), options.arguments)
     if status:
         raise Stop(f"JupyterLab ended with status {status}; its message is above")
 
 
 def wheelhouse(options: argparse.Namespace) -> None:
     """Collects the packages for an installation without a network, and prints their size. Raises Stop."""
-    from mtlser_book.workshop import WHEELHOUSE, WorkshopError, make_wheelhouse
+    from mtlser_book.workshop import WHEELHOUSE, make_wheelhouse
 
     folder = Path(options.artifacts) / WHEELHOUSE
     say(f"Collecting the packages in {folder} (some minutes)")
-    try:
-        size = make_wheelhouse(ROOT, folder, os.environ.get("MTLSER_TORCH", ""))
-    except WorkshopError as error:
-        raise Stop(str(error)) from None
-    say(
-        f"{folder}: {len(list(folder.glob('*.whl')))} packages, {size / 1e6:.0f} MB, for this kind of system and Python"
-    )
+    size = make_wheelhouse(ROOT, folder, os.environ.get("MTLSER_TORCH", ""))
+    packages = len(list(folder.glob("*.whl")))
+    say(f"{folder}: {packages} packages, {size / 1e6:.0f} MB, for this kind of system and Python")
     say("Copy it and this project to a USB stick. On each laptop, without a network:\n")
     say("    make workshop WHEELHOUSE=<stick>/wheelhouse")
 
 
 def write_students(options: argparse.Namespace) -> None:
     """Writes the students' copies of the labs from their sources. Raises Stop that lists what a source lacks."""
-    from mtlser_book.students import LabError, write_students
+    from mtlser_book.students import write_students
 
-    try:
-        changed = write_students(ROOT)
-    except LabError as error:
-        raise Stop(str(error)) from None
-    say("\n".join(changed) or "The students' copies are up to date.")
+    say("\n".join(write_students(ROOT)) or "The students' copies are up to date.")
 
 
 def rehearse(options: argparse.Namespace) -> None:
@@ -201,40 +176,32 @@ def rehearse(options: argparse.Namespace) -> None:
     from mtlser_book.workshop import WHEELHOUSE
 
     record = ROOT / rehearsal.RECORD
-    try:
-        if options.what == "labs":
-            rehearsal.rehearse_labs(ROOT, record, log=say)
-        else:
-            rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, record, log=say)
-    except rehearsal.RehearsalError as error:
-        raise Stop(str(error)) from None
+    if options.what == "labs":
+        rehearsal.rehearse_labs(ROOT, record, log=say)
+    else:
+        rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, record, log=say)
     say(f"Recorded in {rehearsal.RECORD}")
 
 
 def slides(options: argparse.Namespace) -> None:
     """Writes the workshop's slides beside the site, for a look without rendering the book. Raises Stop."""
-    from mtlser_book.deck import DeckError, write_deck
+    from mtlser_book.deck import write_deck
 
     target = Path(options.build) / "slides.html"
-    try:
-        write_deck(ROOT, target)
-    except (DeckError, LookupError) as error:
-        raise Stop(str(error)) from None
+    write_deck(ROOT, target)
     say(f"Open {target}; it needs no file beside it")
 
 
 def grades(options: argparse.Namespace) -> None:
     """Prints the summary files of a folder as CSV. Raises Stop where there are none."""
-    import csv
+    import pandas as pd
 
     from mtlser_book.checks import grades
 
     rows = grades(Path(options.folder).expanduser())
     if not rows:
         raise Stop(f"{options.folder}: no summary files (results/lab-<number>.json) in it")
-    table = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    pd.DataFrame(rows).to_csv(sys.stdout, index=False, lineterminator="\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,21 +11,15 @@ from typing import Any
 
 from mtlser.report.departures import api_anchor, source_line
 
-# Lines of the page that are replaced: `<!-- api: mtlser.corpus.text -->`.
-MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", flags=re.MULTILINE)
-PAGE = "book/api"
-
-
-def expand(text: str) -> str:
-    """The page with each mark replaced by its module's reference. Raises LookupError for a module that is not there."""
-    return MARK.sub(lambda mark: module_reference(mark[1]), text)
-
 
 def module_reference(module: str) -> str:
-    """A heading, the module's docstring, and its public functions and classes as a definition list."""
+    """A heading, the module's docstring, and its public functions and classes as a definition list.
+
+    Raises LookupError for a module that is not there.
+    """
     spec = find_spec(module)
     if spec is None:
-        raise LookupError(f"{PAGE}.md names {module}, which does not exist")
+        raise LookupError(f"{module} does not exist")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     entries = [entry for node in tree.body if _is_public(node) for entry in _entries(module, node)]
     return "\n\n".join([f"### {module}", plain(ast.get_docstring(tree) or ""), *entries])

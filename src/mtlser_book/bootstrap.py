@@ -7,7 +7,6 @@ The record that an installation is complete is written last, so that a killed on
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -15,17 +14,18 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
-SUPPORTED = ((3, 11), (3, 12), (3, 13))
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-STAMP = "mtlser-setup.json"
-WORKSHOP_STAMP = "mtlser-workshop.json"
+STAMP = "mtlser-setup.json"  # in the environment: {"key": …, "torch": …, "workshop": …} of what is installed
+PINS = ("requirements.txt", "pyproject.toml")
 WORKSHOP_PINS = "requirements-workshop.txt"
 WHEELHOUSE = "MTLSER_WHEELHOUSE"  # environment: a folder of packages to install from, without any index
 WINDOWS = os.name == "nt"
 FREE_GIGABYTES = {"cpu": 4, "default": 12}  # the default Linux build of torch brings CUDA's libraries
+
+SUPPORTED = "import sys; assert (3, 11) <= sys.version_info < (3, 14)"
 
 
 class SetupError(Exception):
@@ -37,30 +37,20 @@ def check_system(system: str, machine: str, libc: str, workshop: bool = False) -
 
     Windows itself is for the `workshop` only.
     """
-    if system == "Windows" and workshop and machine == "AMD64":
-        return
-    if system == "Windows":
+    if system == "Windows" and not (workshop and machine == "AMD64"):
         raise SetupError(
-            "Windows is supported through WSL2 only. In PowerShell as administrator type\n\n    wsl --install\n\n"
-            "then clone this repository inside the Linux that it installs, and run make there.\n"
-            "The labs of the workshop run on Windows itself, on x86-64:\n\n"
-            "    py src\\mtlser_book\\bootstrap.py workshop"
+            "Windows is supported through WSL2 only: type `wsl --install` in PowerShell as administrator, clone this "
+            "repository inside the Linux that it installs, and run make there.\n"
+            "The labs run on Windows itself, on x86-64:\n\n    py src\\mtlser_book\\bootstrap.py workshop"
         )
-    if system == "Darwin" and machine != "arm64":
+    works = {"Linux": ("x86_64", "aarch64"), "Darwin": ("arm64",), "Windows": ("AMD64",)}
+    if machine not in works.get(system, ()) or (system == "Linux" and libc != "glibc"):
         raise SetupError(
-            "PyTorch is no longer published for Macs with Intel processors (or this Python runs under Rosetta).\n"
-            "On Apple silicon install a native Python and retry:\n\n"
-            "    brew install python@3.12 && make setup PYTHON=python3.12"
-        )
-    if system == "Linux" and libc != "glibc":
-        raise SetupError(
-            "PyTorch is not published for this Linux's C library (musl, as in Alpine). In a container it works:\n\n"
+            f"PyTorch is not published for {system} on {machine} with this C library. It is for Linux with glibc on "
+            "x86-64 or ARM64, for WSL2, and for Apple silicon with a native Python:\n\n"
+            "    brew install python@3.12 && make setup PYTHON=python3.12\n\n"
+            "On a Linux with another C library, such as Alpine's musl, it works in a container:\n\n"
             '    docker run -it -v "$PWD":/book -w /book python:3.12 make reproduce'
-        )
-    if system not in ("Linux", "Darwin") or machine not in ("x86_64", "aarch64", "arm64"):
-        raise SetupError(
-            f"PyTorch is not published for {system} on {machine}. Linux on x86-64 or ARM64, macOS on Apple silicon and "
-            "WSL2 work: clone this repository on such a machine and type\n\n    make reproduce"
         )
 
 
@@ -69,61 +59,44 @@ def check_disk(folder: Path, torch: str, system: str) -> None:
     needed = FREE_GIGABYTES["default" if system == "Linux" and torch != "cpu" else "cpu"]
     free = shutil.disk_usage(str(folder)).free / 1e9
     if free < needed:
-        hint = (
-            ""
-            if torch == "cpu"
-            else f"\n\nWithout a GPU {FREE_GIGABYTES['cpu']} GB are enough:\n\n    make setup TORCH=cpu"
-        )
         raise SetupError(
-            f"The packages need {needed} GB of free disk and {folder} has {free:.1f} GB. See what is large with\n\n"
-            f"    du -h -d 1 {folder.parent} | sort -h{hint}"
+            f"The packages need {needed} GB of free disk and {folder} has {free:.1f} GB."
+            + (f" Without a GPU {FREE_GIGABYTES['cpu']} are enough:\n\n    make setup TORCH=cpu" if not torch else "")
         )
 
 
-def interpreter_facts(command: str) -> dict | None:
-    """Version of the Python that `command` starts and whether it can make environments; None if it does not start."""
-    code = (
-        "import importlib.util as u, json, sys; "
-        "print(json.dumps({'version': list(sys.version_info[:3]), 'path': sys.executable, "
-        "'venv': bool(u.find_spec('venv') and u.find_spec('ensurepip'))}))"
-    )
-    call = [command, "-I", "-c", code]
+def runs(python: str, code: str) -> bool:
+    """Whether that Python starts and runs the code to its end."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        result = subprocess.run(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
-        return json.loads(result.stdout.decode()) if result.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
+        return subprocess.call([python, "-I", "-c", code], **quiet) == 0
+    except OSError:
+        return False
 
 
 def choose_python(current: str) -> str:
-    """Path of a supported Python that can make environments: this one, or else a newer or older one on PATH.
+    """A supported Python that can make environments: this one, or else a newer or older one on PATH.
 
     Raises SetupError with the command that installs what is missing.
     """
-    names = [current] + [f"python3.{minor}" for _, minor in reversed(SUPPORTED)]
-    found = [facts for facts in map(interpreter_facts, names) if facts]
-    supported = [facts for facts in found if tuple(facts["version"][:2]) in SUPPORTED]
-    for facts in supported:
-        if facts["venv"]:
-            return facts["path"]
-    if supported:
-        raise SetupError(missing_venv_message(supported[0]))
-    version = ".".join(map(str, found[0]["version"])) if found else "unknown"
+    names = [current, "python3.13", "python3.12", "python3.11"]
+    found = [python for python in map(shutil.which, names) if python and runs(python, SUPPORTED)]
+    for python in found:
+        if runs(python, "import venv, ensurepip"):
+            return python
+    if found:
+        name = "python{}.{}".format(*sys.version_info) if found[0] == current else Path(found[0]).name
+        raise SetupError(
+            f"{found[0]} lacks the modules `venv` and `ensurepip`, a separate package of Debian and Ubuntu. Type\n\n"
+            f"    sudo apt install {name}-venv && make setup"
+        )
     raise SetupError(
-        f"Python 3.11, 3.12 or 3.13 is needed; {current} is {version} and no other was found on PATH. Install one:\n\n"
+        f"Python 3.11, 3.12 or 3.13 is needed; {current} is {platform.python_version()} and no other was found on "
+        "PATH. Install one:\n\n"
         "    sudo apt install python3.12 python3.12-venv     (Debian, Ubuntu, WSL2; or 3.11, 3.13)\n"
         "    brew install python@3.12                        (macOS)\n"
         "    uv python install 3.12                          (any, without root; see docs.astral.sh/uv)\n\n"
         "then retry, naming it if it is not on PATH:\n\n    make setup PYTHON=/path/to/python3.12"
-    )
-
-
-def missing_venv_message(facts: dict) -> str:
-    """The command that adds the `venv` module to a Python of the distribution."""
-    name = "python{}.{}".format(*facts["version"][:2])
-    return (
-        f"{facts['path']} lacks the modules `venv` and `ensurepip`, a separate package of Debian and Ubuntu. Type\n\n"
-        f"    sudo apt install {name}-venv\n\nthen retry:\n\n    make setup"
     )
 
 
@@ -132,7 +105,7 @@ def inside(venv: Path) -> Path:
     return venv / "Scripts" / "python.exe" if WINDOWS else venv / "bin" / "python"
 
 
-def installed_key(root: Path, venv: Path, torch: str) -> str:
+def installed_key(root: Path, venv: Path, torch: str, pins: tuple = PINS) -> str:
     """What an installation depends on, as one hash; '' where there is no working environment.
 
     The version is read from `pyvenv.cfg` rather than by starting Python: the second call takes milliseconds.
@@ -140,18 +113,22 @@ def installed_key(root: Path, venv: Path, torch: str) -> str:
     configuration = venv / "pyvenv.cfg"
     if not inside(venv).exists() or not configuration.exists():
         return ""
-    lines = dict(line.split(" = ", 1) for line in configuration.read_text().splitlines() if " = " in line)
-    text = [lines.get("version", ""), torch, str(root)]
-    text += [(root / name).read_text(encoding="utf-8") for name in ("requirements.txt", "pyproject.toml")]
+    version = [line for line in configuration.read_text().splitlines() if line.startswith("version")]
+    text = [*version, torch, str(root), *((root / name).read_text(encoding="utf-8") for name in pins)]
     return hashlib.sha256("\0".join(text).encode()).hexdigest()
 
 
-def recorded_key(venv: Path, name: str = STAMP) -> str | None:
-    """The key of the last installation that finished, None if none did."""
+def recorded(venv: Path) -> dict:
+    """The record of the last installation that finished; empty if none did."""
     try:
-        return json.loads((venv / name).read_text())["key"]
-    except (OSError, ValueError, KeyError):
-        return None
+        return json.loads((venv / STAMP).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def recorded_torch(venv: Path) -> str:
+    """The build of torch that is installed: a later `make` without TORCH= keeps it."""
+    return recorded(venv).get("torch", "")
 
 
 def torch_requirement(root: Path) -> str:
@@ -162,10 +139,10 @@ def torch_requirement(root: Path) -> str:
 
 def install(root: Path, venv: Path, python: str, torch: str) -> None:
     """Creates or completes the environment. Raises SetupError when a step fails."""
-    for name in (STAMP, WORKSHOP_STAMP):
-        (venv / name).unlink() if (venv / name).exists() else None
+    if (venv / STAMP).exists():
+        (venv / STAMP).unlink()
     own = str(inside(venv))
-    if not is_environment(own):
+    if not runs(own, SUPPORTED + "; import pip.__main__"):  # a killed installation is completed, not started over
         print(f"Making {venv.name} with {python}", flush=True)
         step([python, "-m", "venv", "--clear", str(venv)])
     small = torch == "cpu" or sys.platform == "darwin"
@@ -191,46 +168,11 @@ def pip_install(python: str) -> list:
     return command + ([] if sys.stdout.isatty() else ["--quiet"])
 
 
-def set_up_workshop(root: Path, venv: Path) -> bool:
-    """Adds JupyterLab to a complete environment; returns whether anything had to be done. Raises SetupError."""
-    pins = root / WORKSHOP_PINS
-    key = hashlib.sha256(f"{recorded_key(venv)}\0{pins.read_text(encoding='utf-8')}".encode()).hexdigest()
-    if key == recorded_key(venv, WORKSHOP_STAMP):
-        return False
-    with one_at_a_time(root):
-        if key == recorded_key(venv, WORKSHOP_STAMP):  # another call did it while this one waited
-            return False
-        print("Installing JupyterLab (about 30 MB; a minute, once)", flush=True)
-        step([*pip_install(str(inside(venv))), "-r", str(pins)], retry="make workshop")
-        write_stamp(venv / WORKSHOP_STAMP, {"key": key})
-    return True
-
-
-def write_stamp(path: Path, stamp: dict) -> None:
-    """Writes the record of a finished installation, whole."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(stamp))
-    os.replace(str(partial), str(path))
-
-
-def is_environment(python: str) -> bool:
-    """Whether `python` starts, is supported and has pip: a killed installation is then completed, not started over."""
-    facts = interpreter_facts(python)
-    supported = facts is not None and tuple(facts["version"][:2]) in SUPPORTED
-    return supported and run([python, "-m", "pip", "--version"], quiet=True) == 0
-
-
-def run(command: list, quiet: bool = False) -> int:
-    """Exit status of a command."""
-    output = subprocess.DEVNULL if quiet else None
-    return subprocess.run(command, stdout=output, stderr=output).returncode
-
-
 def step(command: list, retry: str = "make setup") -> None:
     """Runs a command that has to succeed. Raises SetupError."""
-    if run(command):
+    if subprocess.call(command):
         raise SetupError(
-            "This step failed:\n\n    " + " ".join(command) + "\n\n"
+            f"This step failed:\n\n    {' '.join(command)}\n\n"
             f"Its message is above. What was installed is kept; retry with\n\n    {retry}"
         )
 
@@ -240,59 +182,43 @@ def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
     if torch not in ("", "cpu"):
         raise SetupError(f"TORCH={torch} is unknown: leave it out, or type\n\n    make setup TORCH=cpu")
     venv = root / ".venv"
-    key = installed_key(root, venv, torch or recorded_torch(venv))
-    if key and key == recorded_key(venv):
-        return False
-    check_system(platform.system(), platform.machine(), platform.libc_ver()[0], workshop)
-    chosen = choose_python(python)
-    check_disk(root, torch, platform.system())
     with one_at_a_time(root):
         torch = torch or recorded_torch(venv)
-        key = installed_key(root, venv, torch)
-        if key and key == recorded_key(venv):  # another call did it while this one waited
+        if recorded(venv).get("key") == (installed_key(root, venv, torch) or "none"):
             return False
-        install(root, venv, chosen, torch)
-        write_stamp(venv / STAMP, {"key": installed_key(root, venv, torch), "torch": torch})
+        check_system(platform.system(), platform.machine(), platform.libc_ver()[0], workshop)
+        check_disk(root, torch, platform.system())
+        install(root, venv, choose_python(python), torch)
+        (venv / STAMP).write_text(json.dumps({"key": installed_key(root, venv, torch), "torch": torch}))
     return True
 
 
-def recorded_torch(venv: Path) -> str:
-    """The build of torch that is installed: a later `make` without TORCH= keeps it."""
+def set_up_workshop(root: Path, venv: Path) -> bool:
+    """Adds JupyterLab to a complete environment; returns whether anything had to be done. Raises SetupError."""
+    with one_at_a_time(root):
+        key = installed_key(root, venv, recorded_torch(venv), (*PINS, WORKSHOP_PINS))
+        if recorded(venv).get("workshop") == key:
+            return False
+        print("Installing JupyterLab (about 30 MB; a minute, once)", flush=True)
+        step([*pip_install(str(inside(venv))), "-r", str(root / WORKSHOP_PINS)], retry="make workshop")
+        (venv / STAMP).write_text(json.dumps({**recorded(venv), "workshop": key}))
+    return True
+
+
+@contextmanager
+def one_at_a_time(root: Path):
+    """Holds a lock on the project folder, so that two calls of make do not install at once; not on Windows."""
+    if WINDOWS:
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(str(root), os.O_RDONLY)
     try:
-        return json.loads((venv / STAMP).read_text()).get("torch", "")
-    except (OSError, ValueError):
-        return ""
-
-
-class one_at_a_time:
-    """Holds a lock on the project folder itself, so that two calls of make do not install at once.
-
-    On Windows, where a folder cannot be locked, on a file among the temporary ones.
-    """
-
-    def __init__(self, root: Path) -> None:
-        if WINDOWS:
-            name = "mtlser-" + hashlib.sha256(str(root).encode()).hexdigest()[:16] + ".lock"
-            self.descriptor = os.open(os.path.join(tempfile.gettempdir(), name), os.O_RDWR | os.O_CREAT)
-        else:
-            self.descriptor = os.open(str(root), os.O_RDONLY)
-
-    def __enter__(self) -> None:
-        if WINDOWS:
-            import msvcrt
-
-            while True:
-                try:  # waits ten seconds, then raises
-                    return msvcrt.locking(self.descriptor, msvcrt.LK_LOCK, 1)
-                except OSError as error:
-                    if error.errno != errno.EDEADLK:
-                        raise
-        import fcntl
-
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self.descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def main(words: list) -> int:
@@ -307,7 +233,7 @@ def main(words: list) -> int:
     except SetupError as error:
         print(f"\nCannot set up the book.\n\n{error}\n", file=sys.stderr)
         return 1
-    return run([str(inside(root / ".venv")), "-m", "mtlser_book", *words]) if words else 0
+    return subprocess.call([str(inside(root / ".venv")), "-m", "mtlser_book", *words]) if words else 0
 
 
 if __name__ == "__main__":

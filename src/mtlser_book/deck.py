@@ -2,7 +2,7 @@
 
 In `book/workshop/slides.md` a line `---` ends a slide, and a line `Notes:` begins what the speaker says. A slide's
 heading is `## …`; `# …` is the title of a part. A part whose title names a lab, `# Lab 3: …`, is left out where there
-is no such lab. Marks are those of `teaching`; `$…$` is mathematics.
+is no such lab. Marks are those of `marks`; `$…$` is mathematics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.files import whole_file
-from mtlser_book import students, teaching
+from mtlser_book import Stop, labs, marks
 
 SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
@@ -25,7 +25,7 @@ PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
 NOTES = "\nNotes:\n"
 
 
-class DeckError(ValueError):
+class DeckError(Stop, ValueError):
     """The source is no deck; the message names the slide."""
 
 
@@ -67,7 +67,7 @@ def part_name(title: str) -> str:
 
 def existing(slides: list[Slide], root: Path) -> list[Slide]:
     """The slides without those of labs that do not exist."""
-    numbers = {lab.number for lab in students.labs(root)}
+    numbers = {lab.number for lab in labs.find_labs(root)}
 
     def missing(slide: Slide) -> bool:
         match = re.match(r"lab-(\d+)", slide.name)
@@ -77,8 +77,8 @@ def existing(slides: list[Slide], root: Path) -> list[Slide]:
 
 
 def expanded(slide: Slide, root: Path) -> Slide:
-    """The slide with each mark replaced. Raises LookupError for a mark that names nothing."""
-    texts = {name: teaching.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
+    """The slide with each mark replaced. Raises MarkError for a mark that names nothing."""
+    texts = {name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
     return replace(slide, **texts)
 
 
@@ -108,7 +108,7 @@ def mathematics(tex: str, block: bool) -> str:
 
 
 def deck(text: str, root: Path) -> str:
-    """The whole page. Raises DeckError, and LookupError for a mark that names nothing."""
+    """The whole page. Raises DeckError, and MarkError for a mark that names nothing."""
     slides = [expanded(slide, root) for slide in existing(read_slides(text), root)]
     parser = markdown()
     sections = [section(slide, position, len(slides), parser) for position, slide in enumerate(slides, 1)]
@@ -137,7 +137,7 @@ def section(slide: Slide, position: int, of: int, parser: MarkdownIt) -> str:
 
 
 def write_deck(root: Path, target: Path) -> None:
-    """Writes the page of the project's slides. Raises DeckError or LookupError."""
+    """Writes the page of the project's slides. Raises DeckError or MarkError."""
     page = deck((root / SOURCE).read_text(encoding="utf-8"), root)
     with whole_file(target) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import nbformat
 import papermill
-from jupyter_client.manager import KernelManager
+import psutil
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.files import digest, named_digests, whole_file
+from mtlser.processes import num_cores
 from mtlser.report.sounds import PAGE_FILES
-from mtlser_book import provenance
-from mtlser_book.kernels import PageKernels, forked_kernels
+from mtlser_book import Stop, provenance
+
+MOST_AT_ONCE = 4  # pages; a kernel can take half a GiB, and more would wait for the longest page alone
 
 
-class NotebookError(Exception):
+class NotebookError(Stop):
     """A notebook cannot be executed or a cell of it failed; the message names notebook, cell and exception."""
 
 
@@ -38,7 +45,6 @@ class Page:
     source: str  # committed notebook, relative to the project, "book/training/template.ipynb"
     target: str  # the page, relative to the project, "book/training/alpha-0.1.ipynb"
     parameters: dict[str, Any] = field(default_factory=dict)
-    title: str | None = None  # replaces the first heading: copies of one notebook would share it
     environment: dict[str, str] = field(default_factory=dict)  # for the kernel, beside what this process has
     # Digest of the records that the page reads. Called before and after, since a training page writes them itself.
     inputs_digest: Callable[[], str] = lambda: ""
@@ -58,16 +64,9 @@ def read_notebook(path: Path) -> NotebookNode:
         raise NotebookError(f"{path}: not a readable notebook ({error})") from None
 
 
-def declared_parameters(notebook: NotebookNode) -> list[str]:
-    """Names assigned in the cell tagged `parameters`, in order; empty where there is none."""
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    lines = cells[0].source.splitlines() if cells else []
-    return [line.split("=")[0].split(":")[0].strip() for line in lines if "=" in line and line[:1].isidentifier()]
-
-
 def check_parameters(notebook: NotebookNode, page: Page) -> None:
     """Raises NotebookError for a parameter that the notebook does not declare: papermill would only warn."""
-    declared = declared_parameters(notebook)
+    declared = papermill.inspect_notebook(notebook)
     unknown = sorted(set(page.parameters) - set(declared))
     if unknown:
         raise NotebookError(
@@ -79,14 +78,14 @@ def check_parameters(notebook: NotebookNode, page: Page) -> None:
 def library_digest(source: Path) -> str:
     """SHA-256 over names and bytes of the library in the folder `source` and of what finishes a page."""
     files = [p for p in (source / "mtlser").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    files += [source / "mtlser_book" / name for name in ("execute.py", "kernels.py", "preloaded.py", "provenance.py")]
+    files += [source / "mtlser_book" / name for name in ("execute.py", "provenance.py")]
     return digest(*named_digests(sorted(files), source))
 
 
 def content_key(notebook: NotebookNode, page: Page, library: str) -> str:
     """What the executed page depends on, as one hash: source, parameters, library, packages, and records."""
     cells = [[cell.cell_type, cell.source, cell.metadata.get("tags", [])] for cell in notebook.cells]
-    given = [page.source, page.target, page.title, page.parameters, page.environment, cells, provenance.versions()]
+    given = [page.source, page.target, page.parameters, page.environment, cells, provenance.versions()]
     return digest(json.dumps(given, sort_keys=True), library, page.inputs_digest())
 
 
@@ -103,11 +102,8 @@ def is_current(target: Path, key: str) -> bool:
 
 
 @contextmanager
-def kernel_environment(build: Path, extra: dict[str, str], *, fork: bool = True) -> Iterator[None]:
-    """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython.
-
-    `fork`: they start at once where that is safe (`mtlser_book.kernels`), and not as on a student's computer.
-    """
+def kernel_environment(build: Path, extra: Mapping[str, str]) -> Iterator[None]:
+    """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython."""
     own = {
         "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),  # searched before the user's kernels
         "IPYTHONDIR": str((build / "ipython").resolve()),  # no start-up files of the user
@@ -124,28 +120,62 @@ def kernel_environment(build: Path, extra: dict[str, str], *, fork: bool = True)
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     try:
-        with forked_kernels() if fork else nullcontext():
-            yield
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def execute_page(
-    page: Page,
-    *,
-    root: Path,
-    build: Path,
-    library: str,
-    kernels: PageKernels,
-    environment: Mapping[str, str] | None = None,
-    log: Callable[[str], None] = print,
-) -> bool:
+def execute_pages(
+    pages: Sequence[Page], *, root: Path, build: Path, library: str, workers: int | None, log: Callable[[str], None]
+) -> list[str]:
+    """Executes pages (`execute_page`); what the ones that failed said, in the order of the pages.
+
+    Those that train go first, one after the other; the others, which read what these recorded, side by side: as many as
+    there are cores, or `workers` where that is set, but no more than `MOST_AT_ONCE`. Ctrl-C, or whatever else is raised
+    in this thread, ends every process that this one started, and leaves the pages that were not finished as they were.
+    """
+    at_once = max(1, min(workers or num_cores(), num_cores(), MOST_AT_ONCE))
+    shared = at_once > 1 and "OMP_NUM_THREADS" not in os.environ
+    threads = {"OMP_NUM_THREADS": str(num_cores() // at_once)} if shared else {}
+
+    def execute(page: Page) -> str:
+        try:
+            execute_page(page, root=root, build=build, library=library, log=log)
+        except NotebookError as error:
+            if not stopped.is_set():
+                log(f"{page.target}: FAILED")
+            return str(error)
+        finally:
+            ensure_event_loop().close()  # papermill's in this thread, which nobody else closes
+        return ""
+
+    stopped, ended = Event(), {}
+    with kernel_environment(build, threads), ThreadPoolExecutor(at_once) as pool:
+        try:
+            for page in sorted(pages, key=lambda page: (not page.trains, not page.alone)):  # labs train in their page
+                ended[page.target] = pool.submit(execute, page)
+                if page.trains:
+                    ended[page.target].result()
+            failures = [ended[page.target].result() for page in pages]
+        except BaseException:
+            stopped.set()
+            logging.getLogger("papermill").disabled = True  # it would say that kernels died
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in ended.values()):  # a kernel may be starting
+                for process in psutil.Process().children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+                time.sleep(0.1)
+            raise
+    return [failure for failure in failures if failure]
+
+
+def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None] = print) -> bool:
     """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
     The notebook runs in `root`, or in an empty folder where the page is `alone`. A failure leaves the previous page
-    in place. For who is inside `kernel_environment`; safe in several threads. `environment`: more for the kernel, on
-    which the page does not depend. Raises NotebookError.
+    in place. For who is inside `kernel_environment`; safe in several threads. Raises NotebookError.
     """
     notebook = page.make(read_notebook(root / page.source))
     check_parameters(notebook, page)
@@ -159,20 +189,25 @@ def execute_page(
         log(f"{page.target}: made from {page.source}")
         return True
     log(f"{page.target}: executing {page.source}")
-    started = time.perf_counter()
+    started, files = time.perf_counter(), files_folder(target)
     build.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=build) as beside:
-        made = Path(beside, files_folder(target).name).resolve()
-        empty = Path(beside, "empty").resolve()
+        made, empty = Path(beside, files.name).resolve(), Path(beside, "empty").resolve()
+        made.mkdir()
         empty.mkdir()
-        given = {**page.environment, **(environment or {}), PAGE_FILES: str(made)}
-        executed = run_papermill(notebook, page, kernels.manager(given, empty if page.alone else root))
+        environment = {**page.environment, PAGE_FILES: str(made)}
+        executed = run_papermill(notebook, page, environment, empty if page.alone else root)
         seconds = time.perf_counter() - started
         record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
-        record["files"] = keep_files(made, files_folder(target))
+        record["files"] = sorted(path.name for path in made.iterdir())
+        # Names tell content apart, so the previous page, which stands until this one is written, keeps its own.
+        shutil.copytree(made, files, dirs_exist_ok=True)
+    provenance.finish(executed, record)
     with whole_file(target) as partial:
-        nbformat.write(finished_page(executed, page, record), partial)
-    drop_files(files_folder(target), record["files"])
+        nbformat.write(executed, partial)
+    for path in files.iterdir():
+        path.unlink() if path.name not in record["files"] else None
+    files.rmdir() if not record["files"] else None
     log(f"{page.target}: executed in {seconds:.0f} s")
     return True
 
@@ -182,93 +217,33 @@ def files_folder(target: Path) -> Path:
     return target.with_name(f"{target.stem}_files")
 
 
-def keep_files(made: Path, folder: Path) -> list[str]:
-    """Puts the files that a page made into `folder`, beside the page, and returns their names.
+def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, str], folder: Path) -> NotebookNode:
+    """The notebook with its outputs, from a kernel in `folder` with `environment` beside this process's.
 
-    Names tell content apart, so the previous page, which stands until this one is written, keeps its own.
+    Raises NotebookError that names notebook, cell and exception.
     """
-    names = sorted(path.name for path in made.glob("*"))
-    for name in names:
-        with whole_file(folder / name) as partial:
-            shutil.copyfile(made / name, partial)
-    return names
 
+    class PageKernelManager(AsyncKernelManager):
+        """papermill would change the folder of the whole process, in which other pages are executed."""
 
-def drop_files(folder: Path, names: list[str]) -> None:
-    """Removes what an earlier page left in `folder`, the files beside the page."""
-    for path in folder.glob("*"):
-        if path.is_file() and path.name not in names:
-            path.unlink()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+        async def start_kernel(self, **options: Any) -> None:
+            await super().start_kernel(**options, env=os.environ | environment, cwd=str(folder))
 
-
-def run_papermill(notebook: NotebookNode, page: Page, manager: type[KernelManager]) -> NotebookNode:
-    """The notebook with its outputs. Raises NotebookError that names notebook, cell and exception."""
     try:
         return papermill.execute_notebook(
             copy.deepcopy(notebook),
             None,
             parameters=page.parameters,
             kernel_name="python3",
-            kernel_manager_class=manager,
+            kernel_manager_class=PageKernelManager,
             progress_bar=False,
             start_timeout=120,
         )
     except PapermillExecutionError as error:
-        lines = error.source.strip().splitlines() or [""]
+        cell = [cell.source for cell in notebook.cells].index(error.source) + 1
+        last = (error.source.strip().splitlines() or [""])[-1]
         raise NotebookError(
-            f"{page.source} ({page.target}), cell {committed_cell(notebook, error.cell_index, page)}: "
-            f"{error.ename}: {error.evalue}\n    {lines[-1]}"
+            f"{page.source} ({page.target}), cell {cell}: {error.ename}: {error.evalue}\n    {last}"
         ) from None
     except RuntimeError as error:  # a kernel that died or did not start
         raise NotebookError(f"{page.source} ({page.target}): {error}") from None
-
-
-def committed_cell(notebook: NotebookNode, executed: int, page: Page) -> int:
-    """Number, from 1, of the committed cell that stands at index `executed` of the notebook papermill ran.
-
-    Papermill adds one cell with the parameters after the cell tagged `parameters`.
-    """
-    tagged = [n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
-    added = page.parameters and tagged and executed > tagged[0]
-    return executed if added else executed + 1
-
-
-def finished_page(notebook: NotebookNode, page: Page, record: dict[str, Any]) -> NotebookNode:
-    """The executed notebook as the book shows it: its own title, where it came from, and what ran it."""
-    notebook.metadata.pop("papermill", None)  # times and paths, which `record` holds without paths
-    notebook.metadata["mtlser"] = record
-    hidden = False
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        tags = cell.metadata.get("tags", [])
-        if "parameters" in tags and page.parameters:
-            cell.metadata["tags"] = [*tags, "remove-cell"]  # the defaults, which the next cell replaces
-            hidden = "remove-input" in tags
-        elif "injected-parameters" in tags and hidden:
-            cell.metadata["tags"] = [*tags, "remove-cell"]
-    if page.title:
-        retitle(notebook, page)
-    notebook.cells.append(nbformat.v4.new_markdown_cell(provenance.footer(record)))
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number}"  # papermill and nbformat draw random ones
-    nbformat.validate(notebook)
-    return notebook
-
-
-def retitle(notebook: NotebookNode, page: Page) -> None:
-    """Gives the page its own first heading, and under it a link to the notebook that it was executed from.
-
-    Raises NotebookError where the notebook has no heading.
-    """
-    link = os.path.relpath(page.source, Path(page.target).parent)
-    note = f"This page is [the template]({link}), executed with {Path(page.target).stem.replace('-', ' = ', 1)}."
-    for cell in notebook.cells:
-        lines = cell.source.splitlines()
-        headings = [n for n, line in enumerate(lines) if line.startswith("# ")]
-        if cell.cell_type == "markdown" and headings:
-            lines[headings[0] : headings[0] + 1] = [f"# {page.title}", "", note]
-            cell.source = "\n".join(lines)
-            return
-    raise NotebookError(f"{page.source}: no `# ` heading to replace by {page.title!r}")

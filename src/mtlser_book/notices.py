@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("book/cite", "book/notices")
 
-
-def expand(text: str) -> str:
-    """The page with each mark, such as `<!-- citation -->`, replaced by what it names."""
-    for mark, write in MARKS.items():
-        if mark in text:
-            text = text.replace(mark, write())
-    return text
-
-
-def citation(path: Path = ROOT / "CITATION.cff") -> str:
+def citation(path: Path) -> str:
     """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
     book = yaml.safe_load(path.read_text(encoding="utf-8"))
     paper = book["references"][0]
@@ -47,7 +35,7 @@ def _bibtex(kind: str, key: str, fields: dict) -> str:
     return "\n".join([f"@{kind}{{{key},", *(f"  {name} = {{{value}}}," for name, value in fields.items()), "}"])
 
 
-def licences(requirements: Path = ROOT / "requirements.txt") -> str:
+def licences(requirements: Path) -> str:
     """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
     direct = requirements.read_text(encoding="utf-8").split("# What they need")[0]
     rows = [(name, pin, stated_licence(name)) for name, pin in re.findall(r"^([\w.-]+)==(\S+)", direct, re.MULTILINE)]
@@ -65,6 +53,3 @@ def stated_licence(package: str) -> str:
     short = (about.get("License") or "").strip()
     given = about.get("License-Expression") or ", ".join(classifiers) or (short if len(short) < 60 else "")
     return given.replace("|", "/") or "not stated"
-
-
-MARKS: dict[str, Callable[[], str]] = {"<!-- citation -->": citation, "<!-- licences -->": licences}

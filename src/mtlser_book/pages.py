@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import yaml
+import papermill
+from nbformat import NotebookNode
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 from mtlser.config import ALPHAS
 from mtlser.files import digest, file_digest
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
-from mtlser_book import students
-from mtlser_book.execute import NotebookError, Page, declared_parameters, read_notebook
+from mtlser_book import labs, students
+from mtlser_book.execute import NotebookError, Page, read_notebook
 
 TEMPLATE = "book/training/template.ipynb"
 RUN_FILES = ("run.json", "history.parquet", "predictions.parquet")
@@ -27,23 +30,13 @@ def alpha_target(alpha: float) -> str:
 
 def toc_names(root: Path) -> list[str]:
     """Page names of `_toc.yml` in reading order."""
-
-    def walk(entry: object) -> Iterator[str]:
-        if isinstance(entry, list):
-            for item in entry:
-                yield from walk(item)
-        elif isinstance(entry, dict):
-            yield from (entry[key] for key in ("root", "file") if key in entry)
-            for key in ("parts", "chapters", "sections"):
-                yield from walk(entry.get(key, []))
-
-    return list(walk(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
+    return list(parse_toc_yaml(root / "_toc.yml"))
 
 
 def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
     """The executed pages: one per alpha first, since they train what the others read, then `_toc.yml`'s notebooks.
 
-    Raises NotebookError where a lab's source lacks something.
+    Raises LabError where a lab's source lacks something.
     """
     named = toc_names(root)
     plan = table4(preset, settings)
@@ -51,22 +44,19 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
     everything = records_digest(plan, "*")
     for name in named:
         source = f"{name}.ipynb"
-        lab = students.lab_at(root, source)
+        lab = labs.lab_at(root, source)
         if lab:
             pages += lab_pages(root, lab)
         elif (root / source).exists() and source != TEMPLATE:
-            known = declared_parameters(read_notebook(root / source))
+            known = papermill.inspect_notebook(read_notebook(root / source))
             given = {"preset": preset} if "preset" in known else {}
             pages.append(Page(source, source, given, inputs_digest=everything))
     return pages
 
 
-def lab_pages(root: Path, lab: students.Lab) -> list[Page]:
-    """A lab's two pages: the student view, which is not executed, and the solution. Raises NotebookError."""
-    try:
-        students.read_lab(root, lab)
-    except students.LabError as error:
-        raise NotebookError(str(error)) from None
+def lab_pages(root: Path, lab: labs.Lab) -> list[Page]:
+    """A lab's two pages: the student view, which is not executed, and the solution. Raises LabError."""
+    labs.read_lab(root, lab)
     checks = Path(__file__).parent / "checks"
     texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
@@ -77,21 +67,30 @@ def lab_pages(root: Path, lab: students.Lab) -> list[Page]:
 def alpha_page(alpha: float, plan: Plan) -> Page:
     """The page of one alpha, executed from the template. Outside of the plan it shows what records there are."""
     outside = alpha not in plan.alphas
-    reads = table4(plan.preset.name, reading(plan.settings)) if outside else plan
+    reads = table4(plan.preset.name, replace(plan.settings, train=False, alphas=None)) if outside else plan
     return Page(
         source=TEMPLATE,
         target=alpha_target(alpha),
         parameters={"preset": plan.preset.name, "alpha": alpha},
-        title=f"α = {alpha:g}",
+        make=partial(titled, alpha=alpha),
         environment={"MTLSER_TRAIN": "0", "MTLSER_ALPHAS": ""} if outside else {},
         trains=plan.settings.train and not outside,
         inputs_digest=records_digest(reads.only(alpha=alpha), f"*-alpha-{alpha:g}-*"),
     )
 
 
-def reading(settings: Settings) -> Settings:
-    """The same settings for every alpha, without training."""
-    return replace(settings, train=False, alphas=None)
+def titled(notebook: NotebookNode, alpha: float) -> NotebookNode:
+    """The template under a heading of its own, which copies of one notebook would share, with a link to itself.
+
+    Raises NotebookError where it has no heading.
+    """
+    note = f"This page is [the template]({Path(TEMPLATE).name}), executed with alpha = {alpha:g}."
+    for cell in notebook.cells:
+        made, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.MULTILINE)
+        if cell.cell_type == "markdown" and found:
+            cell.source = made
+            return notebook
+    raise NotebookError(f"{TEMPLATE}: no `# ` heading to replace")
 
 
 def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
@@ -101,7 +100,7 @@ def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
     """
 
     def current() -> str:
-        corpus = has_corpus(plan.preset, plan.settings)
+        corpus = plan.corpus.exists
         if plan.settings.train and (not corpus or plan.missing()):
             return "missing"
         parts = [run.run_id for run in plan.runs] if corpus else []

@@ -7,12 +7,10 @@ Of a long one any LONG words in a row are enough. Reports name the utterance and
 from __future__ import annotations
 
 import html
-import json
 import re
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -30,100 +28,57 @@ LONG = 8  # of a longer transcript any so many words in a row are a finding
 TEXT_FILES = {".html", ".js", ".json", ".ipynb", ".md", ".txt", ".svg", ".xml", ".css", ".csv", ".map", ".webmanifest"}
 SOUNDS = {".wav", ".mp3", ".ogg", ".oga", ".flac", ".m4a", ".opus", ".webm"}
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".avif", ".pdf", ".npy", ".npz"}
-PACKAGES = ("_static", "_sphinx_design_static")  # files of themes and extensions, which know no corpus
+PACKAGES = {"_static", "_sphinx_design_static"}  # files of themes and extensions, which know no corpus
 SYNTHETIC = "synthetic"  # the word by which every caption of the pocket corpus's sounds and pictures says so
 
 Words = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A file of the site, and what should not be in it (an utterance's name, or a sentence)."""
-
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
-
-
-def search_site(site: Path, utterances: pd.DataFrame, own: Path) -> list[Finding]:
-    """Everything in the built `site` that the release's licence keeps out; empty when there is nothing.
+def search_site(site: Path, utterances: pd.DataFrame, own: Path) -> list[str]:
+    """Everything in the built `site` that the release's licence keeps out, "file: what"; empty when there is nothing.
 
     `utterances` has columns `utterance` and `transcript`; `own` is the project whose committed pages are ours.
     """
-    return [*find_transcripts(site, utterances, own_words(own)), *find_media(site, own)]
+    return [*find_transcripts(site, utterances, own), *find_media(site, own)]
 
 
-def find_transcripts(site: Path, utterances: pd.DataFrame, own: Iterable[Words] = ()) -> list[Finding]:
-    """Each file with each utterance whose transcript stands in it; short ones may, if in `own` texts too."""
-    wanted = _wanted(utterances, own)
-    found = []
-    for path in sorted(path for path in site.rglob("*") if path.is_file() and path.suffix in TEXT_FILES):
-        names = {name for words in readings(path) for name in _names(words, wanted)}
-        found += [Finding(path.relative_to(site).as_posix(), f"transcript of {name}") for name in sorted(names)]
-    return found
-
-
-def _wanted(utterances: pd.DataFrame, own: Iterable[Words]) -> dict[Words, list[tuple[Words, str]]]:
-    """First SHORTEST words → the word sequences that begin so, each with an utterance's name."""
-    wanted = defaultdict(list)
+def find_transcripts(site: Path, utterances: pd.DataFrame, own: Path) -> list[str]:
+    """Each file with each utterance whose transcript stands in it; short ones may, if in our own pages or code too."""
+    wanted = defaultdict(set)  # first SHORTEST words → the word sequences that begin so, each with an utterance's name
     for name, transcript in zip(utterances["utterance"], utterances["transcript"], strict=True):
         words = tuple(normalise(transcript).split())
         for start in range(max(1, len(words) - LONG + 1)):
             part = words[start : start + LONG]
-            if len(part) >= SHORTEST and (part, name) not in wanted[part[:SHORTEST]]:
-                wanted[part[:SHORTEST]].append((part, name))
-    for text in own:
-        for part, name in _matches(text, wanted):
+            if len(part) >= SHORTEST:
+                wanted[part[:SHORTEST]].add((part, name))
+    ours = [path for path in sorted((own / "book").rglob("*")) if path.suffix in (".md", ".ipynb")]
+    for path in [*ours, *sorted((own / "src").rglob("*.py"))]:
+        for part, name in _matches(path, wanted) if "results" not in path.parts else ():
             if len(part) < EVERYDAY:
-                wanted[part[:SHORTEST]].remove((part, name))
-    return wanted
-
-
-def _matches(words: Words, wanted: dict[Words, list[tuple[Words, str]]]) -> set[tuple[Words, str]]:
-    """The wanted sequences that stand in `words`."""
-    found = set()
-    for start in range(len(words) - SHORTEST + 1):
-        for part, name in wanted.get(words[start : start + SHORTEST], ()):
-            if words[start : start + len(part)] == part:
-                found.add((part, name))
+                wanted[part[:SHORTEST]].discard((part, name))
+    found = []
+    for path in sorted(path for path in site.rglob("*") if path.is_file() and path.suffix in TEXT_FILES):
+        names = sorted({name for _, name in _matches(path, wanted)})
+        found += [f"{path.relative_to(site).as_posix()}: transcript of {name}" for name in names]
     return found
 
 
-def _names(words: Words, wanted: dict[Words, list[tuple[Words, str]]]) -> set[str]:
-    return {name for _, name in _matches(words, wanted)}
+def _matches(path: Path, wanted: dict[Words, set[tuple[Words, str]]]) -> set[tuple[Words, str]]:
+    """The wanted sequences that stand in a file."""
+    found = set()
+    for words in readings(path):
+        for start in range(len(words) - SHORTEST + 1):
+            begun = wanted.get(words[start : start + SHORTEST], ())
+            found |= {(part, name) for part, name in begun if words[start : start + len(part)] == part}
+    return found
 
 
 def readings(path: Path) -> Iterator[Words]:
     """The words of a file: as they stand, without its tags, and those of pictures that are embedded in it."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    for picture in embedded_svg(text):
-        yield words_of(picture)
-        yield words_of(re.sub(r"<[^>]*>", " ", picture))
-    if path.suffix == ".ipynb":
-        text = "\n".join(_strings(text))
-    text = re.sub(r"base64,[A-Za-z0-9+/=\s]+", " ", text)
-    yield words_of(text)
-    yield words_of(re.sub(r"<[^>]*>", " ", text))
-
-
-def _strings(notebook: str) -> Iterator[str]:
-    """Every string of a notebook; lists of lines are joined, as Jupyter writes them."""
-
-    def walk(value: object) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-            yield "".join(value)
-        elif isinstance(value, (list, dict)):
-            for item in value.values() if isinstance(value, dict) else value:
-                yield from walk(item)
-
-    try:
-        yield from walk(json.loads(notebook))
-    except ValueError:
-        yield notebook
+    for each in [*embedded_svg(text), re.sub(r"base64,[A-Za-z0-9+/=\s]+", " ", text)]:
+        yield words_of(each)
+        yield words_of(re.sub(r"<[^>]*>", " ", each))
 
 
 def words_of(text: str) -> Words:
@@ -139,51 +94,28 @@ def embedded_svg(text: str) -> list[str]:
     return [b64decode(code).decode("utf-8", errors="replace") for code in found]
 
 
-def own_words(root: Path) -> list[Words]:
-    """The words of this project's pages and code, in which everyday sentences may stand."""
-    pages = [path for path in sorted((root / "book").rglob("*")) if path.suffix in (".md", ".ipynb")]
-    code = sorted((root / "src").rglob("*.py"))
-    return [words for path in [*pages, *code] if "results" not in path.parts for words in readings(path)]
-
-
-def find_media(site: Path, own: Path) -> list[Finding]:
+def find_media(site: Path, own: Path) -> list[str]:
     """Sounds and pictures of the site that neither were committed nor say in their caption that they are synthetic.
 
     The book's own pictures are drawn into the page, as vectors; one that holds pixels needs the caption too.
     """
-    pages = {path: path.read_text(encoding="utf-8", errors="replace") for path in sorted(site.rglob("*.html"))}
-    synthetic = {name for text in pages.values() for name in _captioned(text)}
+    found, synthetic = [], set()  # names of sounds whose caption says so
+    for path in sorted(site.rglob("*.html")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for figure in re.findall(r"<figure\b.*?</figure>", text, flags=re.DOTALL):
+            caption = " ".join(re.findall(r"<figcaption\b.*?</figcaption>", figure, flags=re.DOTALL)).lower()
+            raster = re.search(r"data:image/(?!svg)", figure) or any("<image" in svg for svg in embedded_svg(figure))
+            if SYNTHETIC in caption:
+                synthetic |= {Path(name).name for name in re.findall(r'<audio\b[^>]*\bsrc="([^"]+)"', figure)}
+            elif raster:
+                page = path.relative_to(site).as_posix()
+                found.append(f"{page}: a picture with pixels, and no caption says synthetic")
     committed = {file_digest(path) for path in (own / "book").rglob("*") if path.is_file()}
-    found = []
     for path in sorted(path for path in site.rglob("*") if path.suffix.lower() in SOUNDS | PICTURES):
-        known = set(path.relative_to(site).parts) & set(PACKAGES) or file_digest(path) in committed
-        if not known and not (path.suffix.lower() in SOUNDS and path.name in synthetic):
-            found.append(Finding(path.relative_to(site).as_posix(), "no caption says that it is synthetic"))
-    for path, text in pages.items():
-        if any(_has_pixels(figure) and SYNTHETIC not in _caption(figure) for figure in _figures(text)):
-            found.append(
-                Finding(path.relative_to(site).as_posix(), "a picture with pixels, and no caption says synthetic")
-            )
+        captioned = path.suffix.lower() in SOUNDS and path.name in synthetic
+        if not captioned and not set(path.relative_to(site).parts) & PACKAGES and file_digest(path) not in committed:
+            found.append(f"{path.relative_to(site).as_posix()}: no caption says that it is synthetic")
     return found
-
-
-def _figures(page: str) -> list[str]:
-    return re.findall(r"<figure\b.*?</figure>", page, flags=re.DOTALL)
-
-
-def _caption(figure: str) -> str:
-    return " ".join(re.findall(r"<figcaption\b.*?</figcaption>", figure, flags=re.DOTALL)).lower()
-
-
-def _captioned(page: str) -> set[str]:
-    """Names of the sounds in figures whose caption says that they are synthetic."""
-    figures = [figure for figure in _figures(page) if SYNTHETIC in _caption(figure)]
-    return {Path(name).name for figure in figures for name in re.findall(r'<audio\b[^>]*\bsrc="([^"]+)"', figure)}
-
-
-def _has_pixels(figure: str) -> bool:
-    raster = re.search(r"data:image/(?!svg)", figure)
-    return bool(raster) or any("<image" in picture for picture in embedded_svg(figure))
 
 
 def licensed_transcripts(settings: Settings) -> pd.DataFrame:

@@ -1,10 +1,15 @@
-"""What ran a page: the note at the foot of each executed page, from the record in its metadata."""
+"""What an executed page carries: what ran it in its metadata, and the note at its foot."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import version
 from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from mtlser import machine
 
 # Beside what decides a run's result: packages that change what a page shows of it.
 SHOWN_BY = ("scipy", "statsmodels", "matplotlib", "seaborn", "papermill", "jupyter-book")
@@ -18,32 +23,38 @@ def versions() -> dict[str, str]:
 
 def page_record(key: str, seconds: float, source: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """What an executed notebook carries in its metadata under `mtlser`; `key` says what it depends on."""
-    return {
-        "key": key,
-        "seconds": round(seconds, 1),
-        "versions": versions(),
-        "hardware": machine.hardware(),
-        "revision": machine.revision(),
-        "source": source,
-        "parameters": parameters,
-    }
+    made = {"key": key, "seconds": round(seconds, 1), "source": source, "parameters": parameters}
+    return made | {"versions": versions(), "hardware": machine.hardware(), "revision": machine.revision()}
+
+
+def finish(notebook: NotebookNode, record: dict[str, Any]) -> None:
+    """Makes an executed notebook a page of the book, with its record and the closing note."""
+    notebook.metadata.pop("papermill", None)  # times and paths, which `record` holds without paths
+    notebook.metadata["mtlser"] = record
+    hidden = False
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags and record["parameters"]:
+            cell.metadata["tags"] = [*tags, "remove-cell"]  # the defaults, which the next cell replaces
+            hidden = "remove-input" in tags
+        elif "injected-parameters" in tags and hidden:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+    notebook.cells.append(nbformat.v4.new_markdown_cell(footer(record)))
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # papermill and nbformat draw random ones
+    nbformat.validate(notebook)
 
 
 def footer(record: dict[str, Any]) -> str:
     """Markdown of the closing note of an executed page."""
     given = ", ".join(f"`{name} = {value!r}`" for name, value in record["parameters"].items())
     machine = record["hardware"]
-    return "\n".join(
-        [
-            ":::{admonition} What ran this page",
-            ":class: dropdown mtlser-provenance",
-            f"`{record['source']}`" + (f" with {given}" if given else "") + f", executed in {record['seconds']:.0f} s.",
-            "",
-            f"Code revision `{record['revision']}`; content `{record['key'][:12]}`.",
-            "",
-            f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}.",
-            "",
-            ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + ".",
-            ":::",
-        ]
-    )
+    paragraphs = [
+        f"`{record['source']}`" + (f" with {given}" if given else "") + f", executed in {record['seconds']:.0f} s.",
+        f"Code revision `{record['revision']}`; content `{record['key'][:12]}`.",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}.",
+        ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + ".",
+    ]
+    text = "\n\n".join(paragraphs)
+    return f":::{{admonition}} What ran this page\n:class: dropdown mtlser-provenance\n{text}\n:::"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,23 +17,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import nbformat
 import pandas as pd
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
+from mtlser import machine
 from mtlser.files import digest, write_json
 from mtlser.processes import num_cores
 from mtlser.report.display import NOT_RUN, Html, show
-from mtlser_book import bootstrap, checks, students
-from mtlser_book.execute import kernel_environment
+from mtlser_book import Stop, bootstrap, checks, labs, students
+from mtlser_book.execute import Page, kernel_environment, run_papermill
 
 RECORD = "book/results/maintainers/workshop/rehearsal.json"
 LIMIT_SECONDS = 300  # a solution takes at most five minutes on two cores
 OPENED = 2  # the lab that is opened after an installation without an index
 
 
-class RehearsalError(Exception):
+class RehearsalError(Stop):
     """Something that a workshop needs does not work; the message says what."""
 
 
@@ -58,31 +55,26 @@ def conditions() -> dict[str, Any]:
 # The labs.
 
 
-def lab_key(root: Path, lab: students.Lab) -> str:
+def lab_key(root: Path, lab: labs.Lab) -> str:
     """What a lab's rehearsal depends on: its source and its checks, as one hash."""
     files = (lab.source, f"src/mtlser_book/checks/lab{lab.number}.py")
     return digest(*((root / name).read_text(encoding="utf-8") for name in files))
 
 
-def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> tuple[nbformat.NotebookNode, float]:
-    """The notebook, run from top to bottom in `folder`, and the seconds it took. Raises CellExecutionError."""
-    started = time.perf_counter()
+def run_solution(root: Path, lab: labs.Lab, folder: Path) -> float:
+    """Runs a lab's solution from top to bottom in `folder`, and returns the seconds it took. Raises NotebookError."""
+    notebook = students.solution_notebook(labs.read_lab(root, lab), lab)
     environment = {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}
-    with kernel_environment(folder / "kernel", environment, fork=False):  # a student waits for the imports too
-        client = NotebookClient(
-            notebook, timeout=LIMIT_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-        )
-        return client.execute(), time.perf_counter() - started
+    started = time.perf_counter()
+    with kernel_environment(folder / "kernel", {}):
+        run_papermill(notebook, Page(lab.source, lab.solution), environment, folder)
+    return time.perf_counter() - started
 
 
-def rehearse_lab(root: Path, lab: students.Lab) -> dict[str, Any]:
-    """Runs a lab's solution in an empty folder; what was measured. Raises RehearsalError."""
-    notebook = students.solution_notebook(students.read_lab(root, lab), lab)
+def rehearse_lab(root: Path, lab: labs.Lab) -> dict[str, Any]:
+    """Runs a lab's solution in an empty folder; what was measured. Raises RehearsalError or NotebookError."""
     with TemporaryDirectory() as folder:
-        try:
-            _, seconds = run_notebook(notebook, Path(folder))
-        except CellExecutionError as error:
-            raise RehearsalError(f"{lab.source}: {error.ename}: {error.evalue}") from None
+        seconds = run_solution(root, lab, Path(folder))
         found = checks.read_summary(Path(folder) / "results" / f"lab-{lab.number}.json")
     passed, of = found.get("passed", 0), found.get("of", 0)
     if not of or passed < of:
@@ -99,7 +91,7 @@ def rehearse_labs(root: Path, path: Path, log: Callable[[str], None] = print) ->
     Raises RehearsalError that lists the labs which failed, after the others.
     """
     failures = []
-    for lab in students.labs(root):
+    for lab in labs.find_labs(root):
         record = read(path)
         known = record["labs"].get(str(lab.number), {})
         if known.get("key") == lab_key(root, lab):
@@ -107,7 +99,7 @@ def rehearse_labs(root: Path, path: Path, log: Callable[[str], None] = print) ->
             continue
         try:
             record["labs"][str(lab.number)] = made = rehearse_lab(root, lab)
-        except RehearsalError as error:
+        except Stop as error:
             failures.append(str(error))
             log(f"{lab.stem}: FAILED")
             continue
@@ -129,40 +121,29 @@ def offline_environment(folder: Path) -> dict[str, str]:
     return kept | none | {bootstrap.WHEELHOUSE: str(folder.resolve()), "PYTHONUTF8": "1"}
 
 
-def copy_project(root: Path, target: Path) -> None:
-    """Copies what a clone would hold, and changes that are not committed yet. Raises RehearsalError."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    result = subprocess.run(listed, cwd=root, capture_output=True, text=True)
-    if result.returncode:
-        raise RehearsalError(f"the project is no git checkout: {result.stderr.strip()}")
-    for name in filter(None, result.stdout.split("\0")):
-        if (root / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, target / name)
-
-
 def timed(command: list[str], folder: Path, environment: dict[str, str]) -> float:
-    """Seconds of a command. Raises RehearsalError with the end of what it said."""
+    """Seconds that a command takes in `folder`. Raises RehearsalError with the end of what it said."""
     started = time.perf_counter()
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if result.returncode:
         said = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
-        raise RehearsalError(f"without an index, this failed: {' '.join(command[1:])}\n{said}")
+        raise RehearsalError(f"this failed: {' '.join(command)}\n{said}")
     return time.perf_counter() - started
 
 
 def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str], None] = print) -> None:
-    """Installs a copy of the project from `folder` alone, opens a lab as a student does, and writes the record.
+    """Installs a clone of the project from `folder` alone, opens a lab as a student does, and writes the record.
 
     Raises RehearsalError.
     """
     packages = list(folder.glob("*.whl"))
     if not packages:
         raise RehearsalError(f"{folder} holds no packages; collect them with\n\n    make wheelhouse")
-    lab = next(lab for lab in students.labs(root) if lab.number == OPENED)
+    lab = next(lab for lab in labs.find_labs(root) if lab.number == OPENED)
     with TemporaryDirectory() as away:
         project, environment = Path(away) / "project", offline_environment(folder)
-        copy_project(root, project)
+        if subprocess.run(["git", "clone", "--quiet", str(root), str(project)]).returncode:
+            raise RehearsalError("the project could not be cloned; what git said is above")
         log(f"Installing {len(packages)} packages without an index (some minutes)")
         # The one command for a laptop without make; --version goes to JupyterLab, which then ends at once.
         command = [sys.executable, "src/mtlser_book/bootstrap.py", "workshop", "--version"]
@@ -200,9 +181,9 @@ def machine(entry: dict[str, Any]) -> str:
 def labs_table(root: Path, path: Path | None = None) -> Html:
     """One row for each lab: minutes for a student, and what executing its solution took."""
     known, rows = read(path or root / RECORD)["labs"], []
-    for lab in students.labs(root):
+    for lab in labs.find_labs(root):
         entry = known.get(str(lab.number))
-        row = {"lab": f"{lab.number}", "minutes for a student": students.total_minutes(students.read_lab(root, lab))}
+        row = {"lab": f"{lab.number}", "minutes for a student": labs.total_minutes(labs.read_lab(root, lab))}
         current = entry and entry["key"] == lab_key(root, lab)
         row["solution executed"] = f"{entry['seconds']:.0f} s" if current else NOT_RUN
         row["checks passed"] = f"{entry['passed']} of {entry['of']}" if current else "–"

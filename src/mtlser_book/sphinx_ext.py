@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from mtlser.files import digest, named_digests
-from mtlser_book import api, deck, notices, teaching
+from mtlser_book import deck, marks
 
+ROOT = Path(__file__).resolve().parents[2]
 STATIC = Path(__file__).parent / "static"
 REMOTE_SCRIPTS = ("thebe",)  # its configuration names a CDN, and no page of ours starts it
 
@@ -43,40 +42,22 @@ def copy_sounds(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(path, target)
 
 
-GENERATED = {api.PAGE, *notices.PAGES, *teaching.PAGES}  # pages that hold marks
-MADE_FROM = ("src", "book/results", "book/workshop", "CITATION.cff", "LICENSE", "requirements.txt")
-
-
-def generated_from(root: Path) -> str:
-    """A digest of what marks and slides are replaced by: the library, the records, the labs, and what is installed."""
-    found = [path for name in MADE_FROM for path in sorted([root / name, *(root / name).rglob("*")])]
-    files = [path for path in found if path.is_file() and path.suffix != ".pyc"]
-    packages = sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
-    return digest(*packages, *named_digests(files, root))
-
-
 def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:
-    """Handler of `env-get-outdated`: pages with marks, where what these are replaced by changed."""
-    now = generated_from(notices.ROOT)
-    app.is_generated = getattr(env, "generated_from", None) == now  # by an earlier build
-    env.generated_from = now  # Sphinx keeps its environment
-    return set() if app.is_generated else GENERATED & env.all_docs.keys()
+    """Handler of `env-get-outdated`: pages with marks are read again each time, whatever these are replaced by."""
+    return set(marks.PAGES) & env.all_docs.keys()
 
 
 def write_slides(app: Sphinx, error: Exception | None) -> None:
     """Makes the slides of their source, which Sphinx does not read, in the site."""
     if error is None and app.builder.format == "html" and (Path(app.srcdir) / deck.SOURCE).exists():
         target = Path(app.outdir) / deck.PAGE
-        if not (app.is_generated and target.exists()):
-            deck.write_deck(notices.ROOT, target)
+        deck.write_deck(ROOT, target)
 
 
 def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
     """Handler of `source-read`: writes API reference, citation, licences and the guide's tables into their pages."""
-    if docname in teaching.PAGES:
-        source[0] = teaching.expand(source[0], notices.ROOT)
-    elif docname in GENERATED:
-        source[0] = notices.expand(api.expand(source[0]))
+    if docname in marks.PAGES:
+        source[0] = marks.expand(source[0], ROOT)
 
 
 def without_remote(scripts: list[Any]) -> list[Any]:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from subprocess import PIPE
-from tempfile import TemporaryFile
 
 import pandas as pd
 
+from mtlser import machine
 from mtlser.files import digest, file_digest, write_json
-from mtlser.forkserver import is_running, start_process
-from mtlser_book import provenance
-from mtlser_book.kernels import PRELOADED
+from mtlser_book import Stop, provenance
 from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
 
 
-class BuildError(Exception):
+class BuildError(Stop):
     """The site did not build; what Sphinx said is above, and the previous site is untouched."""
 
 
@@ -43,20 +41,17 @@ def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
     A file that did not change keeps its time, so that Sphinx reads only what did.
     """
     files = staged_files(root, notebooks)
-    digests: dict[str, str] = {}
     for name, source in files.items():
-        content = source.read_bytes()
-        digests[name] = hashlib.sha256(content).hexdigest()
         target = staged / name
-        if not target.exists() or target.read_bytes() != content:
+        if not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            shutil.copyfile(source, target)
     for path in sorted(staged.rglob("*"), reverse=True):  # files before the folders that hold them
         if path.is_dir():
             path.rmdir() if not any(path.iterdir()) else None
         elif path.relative_to(staged).as_posix() not in files:
             path.unlink()
-    return digests
+    return {name: file_digest(staged / name) for name in files}
 
 
 def settings_digest(root: Path) -> str:
@@ -69,7 +64,7 @@ def settings_digest(root: Path) -> str:
     return digest(*parts, *(f"{n}=={v}" for n, v in sorted(provenance.versions().items())))
 
 
-def build_site(root: Path, build: Path, *, quiet: bool = False, transcripts: pd.DataFrame | None = None) -> bool:
+def build_site(root: Path, build: Path, *, transcripts: pd.DataFrame | None = None) -> bool:
     """Renders `<build>/html` from the project's pages and `<build>/notebooks`; returns whether anything changed.
 
     Strict: a warning is an error, and so is one of the licensed `transcripts` (columns utterance, transcript), or a
@@ -86,24 +81,16 @@ def build_site(root: Path, build: Path, *, quiet: bool = False, transcripts: pd.
     previous = recorded(output / "settings.json")
     if previous.get("settings") != settings or set(previous.get("pages", [])) != set(digests):
         shutil.rmtree(output, ignore_errors=True)  # pages that are gone, or that the settings changed
-    run_jupyter_book(root, build / "staged", output, quiet)
+    run_jupyter_book(root, build / "staged", output)
     write_json(output / "settings.json", {"settings": settings, "pages": sorted(digests)})
-    if licensed:
-        refuse_licensed(root, output / "_build" / "html", transcripts)
+    findings = search_site(output / "_build" / "html", transcripts, root) if licensed else []
+    if findings:
+        shutil.rmtree(output)  # or an unchanged page would not be written, and searched, again
+        raise BuildError("\n  ".join(["the site holds what may not be published:", *map(str, findings)]))
     record.unlink(missing_ok=True)
     swap(output / "_build" / "html", build / "html")
     write_json(record, {"key": key, "revision": machine.revision()})
     return True
-
-
-def refuse_licensed(root: Path, site: Path, transcripts: pd.DataFrame) -> None:
-    """Raises BuildError, after removing the rendered site, where it holds what the corpus's licence keeps out."""
-    findings = search_site(site, transcripts, root)
-    if findings:
-        shutil.rmtree(site)
-        shutil.rmtree(site.parent / ".doctrees", ignore_errors=True)  # or an unchanged page would not be written again
-        lines = "\n".join(f"  {finding}" for finding in findings)
-        raise BuildError(f"the site holds what may not be published:\n{lines}")
 
 
 def recorded(path: Path) -> dict:
@@ -114,28 +101,21 @@ def recorded(path: Path) -> dict:
         return {}
 
 
-def run_jupyter_book(root: Path, staged: Path, output: Path, quiet: bool) -> None:
+def run_jupyter_book(root: Path, staged: Path, output: Path) -> None:
     """`jupyter-book build` with warnings as errors. Raises BuildError after removing what Sphinx kept.
 
     Without that removal a strict build that failed passes the second time: unchanged pages are not read again.
     """
-    words = ["build", str(staged.resolve()), "--path-output", str(output.resolve()), "-W", "-n", "--keep-going"]
+    # Not the script beside Python: its first line breaks where the project's path is long or has a space.
+    words = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(staged.resolve())]
+    words += ["--path-output", str(output.resolve()), "-q", "-W", "-n", "--keep-going"]
     words += ["--config", str((root / "_config.yml").resolve()), "--toc", str((root / "_toc.yml").resolve())]
-    words += ["-q"] if quiet else []
     output.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"}
-    # Not the script beside Python: its first line breaks where the project's path is long or has a space.
-    command = {"function": "jupyter_book.cli.main:main", "arguments": [words], "environment": environment}
-    fork = is_running(PRELOADED)  # as it is where pages were executed
-    with TemporaryFile("w+", encoding="utf-8") as errors:
-        process = start_process(**command, preload=PRELOADED, fork=fork, stdout=PIPE, stderr=errors)
-        with process.stdout:
-            printed = process.stdout.read()
-        code = process.wait()
-        errors.seek(0)
-        log = (printed + errors.read()).replace(f"{staged.resolve()}{os.sep}", "")
+    result = subprocess.run(words, env=environment, capture_output=True, text=True, encoding="utf-8")
+    log = (result.stdout + result.stderr).replace(f"{staged.resolve()}{os.sep}", "")
     (output / "log.txt").write_text(log, encoding="utf-8")
-    if code:
+    if result.returncode:
         warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
         shutil.rmtree(output, ignore_errors=True)
         raise BuildError("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))

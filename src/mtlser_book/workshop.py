@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mtlser.files import file_digest, whole_file, write_json
-from mtlser_book import bootstrap, students
+from mtlser_book import Stop, bootstrap, labs
 
 PLACED = ".placed.json"  # in the folder: SHA-256 of each lab as it was put there
 FOLDER = "workshop"  # of the artifacts: ignored by git, kept by `make clean`
@@ -21,7 +21,7 @@ WHEELHOUSE = "wheelhouse"  # of the artifacts
 QUIET = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
 
 
-class WorkshopError(Exception):
+class WorkshopError(Stop):
     """The labs cannot be opened; the message says what to type."""
 
 
@@ -32,7 +32,7 @@ def place_labs(root: Path, folder: Path) -> list[str]:
     """
     placed = read_placed(folder)
     lines = []
-    for source in sorted((root / students.COPIES).glob("lab-*.ipynb")):
+    for source in sorted((root / labs.COPIES).glob("lab-*.ipynb")):
         target, new = folder / source.name, file_digest(source)
         now = file_digest(target) if target.exists() else None
         if now == new:

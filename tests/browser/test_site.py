@@ -48,6 +48,12 @@ def base(executable, smoke_book):  # without a browser nothing is built for thes
     server.server_close()
 
 
+@pytest.fixture(scope="module", params=PAGES)
+def name(request) -> str:
+    """A page of the book; all tests of one come together, so that each is opened once."""
+    return request.param
+
+
 def new_context(browser, size: str, theme: str):
     width, height = SIZES[size]
     return browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
@@ -111,7 +117,6 @@ def look(browser, base):
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("size", list(SIZES))
-@pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_clean(look, serious_violations, name, size, theme):
     page, problems = look(name, size, theme)
     widest = page.evaluate(
@@ -136,7 +141,6 @@ def test_a_page_opens_in_the_window_and_theme_that_there_are(visit, size, theme)
     assert not problems
 
 
-@pytest.mark.parametrize("name", PAGES)
 def test_math_is_drawn_controls_are_named_and_pictures_described(look, name):
     page, _ = look(name)
     unnamed = page.evaluate(
@@ -178,7 +182,6 @@ def anchors(path: Path) -> set[str]:
     return Anchors(path).names
 
 
-@pytest.mark.parametrize("name", PAGES)
 def test_internal_links_and_anchors_lead_somewhere(look, base, smoke_book, name):
     page, _ = look(name)
     links = page.evaluate("[...document.querySelectorAll('a[href]')].map(e => e.getAttribute('href'))")

@@ -1,0 +1,113 @@
+"""What pages and slides take from the code, the labs, the paper and the records: each computed, none typed.
+
+They hold marks, HTML comments such as `<!-- lab 2: minutes -->`; `expand` replaces each by what it names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
+from mtlser.paper import table4
+from mtlser.report.display import percent
+from mtlser_book import Stop, api, bootstrap, labs, notices, readme, rehearsal
+
+PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide")
+MARK = re.compile(r"<!-- (.+?) -->")
+
+
+class MarkError(Stop, LookupError):
+    """A mark names nothing; the message says what there is."""
+
+
+def expand(text: str, root: Path) -> str:
+    """The page with each mark replaced. Raises MarkError for a mark that names nothing."""
+    return MARK.sub(lambda mark: fact(mark[1], root), text)
+
+
+def fact(mark: str, root: Path) -> str:
+    """What a mark names, as Markdown. Raises MarkError that lists the marks there are."""
+    name, _, detail = mark.partition(": ")
+    kind, _, number = name.partition(" ")
+    given = [detail] if detail else []
+    if kind == "lab" and number.isdigit():
+        name, given = "lab", [int(number), detail]
+    if name not in MARKS:
+        raise MarkError(f"<!-- {mark} -->: unknown; there are {', '.join(MARKS)}")
+    try:
+        return MARKS[name](root, *given)
+    except LookupError as error:
+        raise MarkError(f"<!-- {mark} -->: {error}") from None
+
+
+@dataclass(frozen=True)
+class About:
+    """A lab as its source describes it."""
+
+    title: str  # "CTC by hand"
+    goals: str  # Markdown
+    minutes: int  # without the stretch
+
+
+def about_labs(root: Path) -> dict[int, About]:
+    """The labs there are, by number. Raises LabError where a source lacks something."""
+    found = {}
+    for lab in labs.find_labs(root):
+        notebook = labs.read_lab(root, lab)
+        title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
+        found[lab.number] = About(title, notebook.cells[1].source, labs.total_minutes(notebook))
+    return found
+
+
+def lab_fact(root: Path, number: int, detail: str) -> str:
+    """The title, minutes or goals of a lab. Raises LookupError for another lab or detail."""
+    found = about_labs(root).get(number)
+    if found is None or detail not in ("title", "minutes", "goals"):
+        raise LookupError(f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals")
+    return str(getattr(found, detail))
+
+
+def labs_table(root: Path) -> str:
+    """A table of the labs with their minutes."""
+    rows = [f"| {number}: {about.title} | {about.minutes} |" for number, about in about_labs(root).items()]
+    return "\n".join(["| lab | minutes |", "|---|---|", *rows])
+
+
+def paper_accuracy(root: Path, alpha: str) -> str:
+    """The accuracy that Table 4 prints for an alpha. Raises LookupError for another alpha."""
+    rows = table4().set_index("alpha")["accuracy"]
+    if float(alpha) not in rows.index:
+        raise LookupError("Table 4 has no such alpha")
+    return percent(rows[float(alpha)])
+
+
+def results(root: Path) -> str:
+    """Table 4 beside the committed records, as README.md shows it."""
+    block = readme.results_block(*(readme.committed_records(root, preset) for preset in ("pocket", "iemocap")))
+    return block.replace(readme.START, "").replace(readme.END, "").strip()
+
+
+def cues(root: Path) -> str:
+    """Which arousal and valence the pocket corpus gives each emotion."""
+    rows = [f"| {emotion} | {AROUSAL[emotion]} | {VALENCE[emotion]} |" for emotion in AROUSAL]
+    head = ["| emotion | arousal, mostly in the voice | valence, mostly in the words |", "|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+MARKS: dict[str, Callable[..., str]] = {
+    "api": lambda root, module: api.module_reference(module),
+    "citation": lambda root: notices.citation(root / "CITATION.cff"),
+    "licences": lambda root: notices.licences(root / "requirements.txt"),
+    "lab": lab_fact,
+    "labs": labs_table,
+    "paper accuracy": paper_accuracy,
+    "results": results,
+    "rates": lambda root: readme.committed_note(root),
+    "cues": cues,
+    "disk": lambda root, torch: f"{bootstrap.FREE_GIGABYTES[torch]} GB",  # free, for torch's build "cpu" or "default"
+    "rehearsal": lambda root: rehearsal.labs_table(root).html,
+    "wheelhouse": lambda root: rehearsal.wheelhouse_sentence(root),
+}
