@@ -12,6 +12,7 @@ export MTLSER_ALPHAS := $(ALPHAS)
 export MTLSER_FOLDS := $(FOLDS)
 export MTLSER_EPOCHS := $(EPOCHS)
 export MTLSER_PRECISION := $(PRECISION)
+export MTLSER_FRESH := $(FRESH)
 export MTLSER_ENGINE := $(ENGINE)
 export MTLSER_WORKERS := $(WORKERS)
 export MTLSER_TORCH := $(TORCH)
@@ -40,6 +41,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
 #     EPOCHS=             another number of epochs (labelled partial)
 #     PRECISION=fp32      for GPUs and CPUs that compute no bfloat16 themselves; the iemocap preset has bf16
+#     FRESH=1             train here also what records in book/results already hold
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
 #     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core; more share the GPUs
 #                         (and how many pages at most; empty is one for each core, up to four)

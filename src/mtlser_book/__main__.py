@@ -112,6 +112,8 @@ def announce(plan) -> None:
     """Makes the corpus where it is missing, says what is missing, and hands the runs to an engine if one is named."""
     missing = plan.missing()
     say(f"Table 4, preset {plan.preset.name}: {len(plan.runs) - len(missing)} of {len(plan.runs)} runs are done")
+    if shared := sum(run.is_shared for run in plan.runs):
+        say(f"{shared} of them by records in {plan.settings.results}; make reproduce FRESH=1 trains these here, too")
     if missing and plan.settings.engine != "local":
         if subprocess.run([sys.executable, "-m", "mtlser", "run", "table4"], cwd=ROOT).returncode:
             raise Stop(f"engine {plan.settings.engine} did not complete the runs; its message is above")

@@ -50,6 +50,11 @@ class PlannedRun:
         own = records.run_status(self.folder)
         return own if own in records.ENDED or self.shared is None else self.shared
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is done by a committed record alone."""
+        return self.shared is not None and records.run_status(self.folder) not in records.ENDED
+
 
 @dataclass(frozen=True)
 class Plan:
