@@ -68,7 +68,6 @@ def test_without_training_complete_only_reads(tmp_path, utterances):
 def test_a_killed_worker_fails_its_run_alone_and_the_next_call_finishes_it(plan, monkeypatch):
     """The kernel may kill a worker where memory runs out; here the first to start a run is killed at once."""
     killed = []
-
     start = engines._Crew._start
 
     def start_and_kill(self, number, log):
@@ -90,12 +89,11 @@ def test_a_killed_worker_fails_its_run_alone_and_the_next_call_finishes_it(plan,
 
 
 def wait_for_a_run(plan, worker):
-    """Until the worker has said that it starts the plan's first run."""
-    deadline = time.monotonic() + 60
-    while not (plan.runs[0].folder / work.ATTEMPT).exists():
+    """Until the worker trains the plan's first run."""
+    deadline = time.monotonic() + 300
+    while plan.runs[0].status != "running":
         assert worker.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
-    time.sleep(0.05)
 
 
 def test_a_failing_run_is_recorded_and_the_others_finish(plan, monkeypatch):
