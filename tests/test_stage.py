@@ -159,7 +159,29 @@ def test_the_guide_and_the_slides_reach_the_site(project):
     assert "0:00" in guide and "Each solution from top to bottom" in guide and 'href="slides.html"' in guide
     assert (site / "slides.html").read_text(encoding="utf-8").count("<section") > 8
 
+    made = project / "build" / "sphinx" / "_build" / "html" / "book"
+    times = {
+        name: (made / name).stat().st_mtime_ns for name in ("workshop/teachers-guide.html", "workshop/slides.html")
+    }
+    write(project / "book" / "page.md", "# Page\n\nAnother text.\n")
+    assert stage.build_site(project, project / "build")
+    assert "Another text." in (made / "page.html").read_text(encoding="utf-8")
+    assert {name: (made / name).stat().st_mtime_ns for name in times} == times  # nothing that they say has changed
+    (made / "workshop" / "slides.html").unlink()
+    write(project / "book" / "page.md", "# Page\n\nA third text.\n")
+    assert stage.build_site(project, project / "build")
+    assert (site / "slides.html").exists()
 
-def test_pages_with_marks_are_read_again_each_time():
+
+@pytest.mark.parametrize("name", ["src/mtlser/a.py", "book/results/someone/about.json", "book/workshop/lab-1.ipynb"])
+def test_pages_with_marks_are_read_again_when_what_they_say_may_have_changed(project, monkeypatch, name):
+    for each in ("src/mtlser/a.py", "book/workshop/lab-1.ipynb"):
+        write(project / each, "1")
+    monkeypatch.setattr(sphinx_ext, "ROOT", project)
+    app = SimpleNamespace()
     env = SimpleNamespace(all_docs={"book/index": 0, "book/api": 0, "book/cite": 0})
-    assert sphinx_ext.outdated(SimpleNamespace(), env, set(), set(), set()) == {"book/api", "book/cite"}
+    assert sphinx_ext.outdated(app, env) == {"book/api", "book/cite"} and not app.is_generated
+    write(project / "book" / "page.md", "# Page\n\nAnother text.\n")
+    assert sphinx_ext.outdated(app, env) == set() and app.is_generated
+    write(project / name, "2")
+    assert sphinx_ext.outdated(app, env) == {"book/api", "book/cite"} and not app.is_generated

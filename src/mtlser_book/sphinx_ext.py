@@ -11,10 +11,12 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from mtlser.storage import digest, named_digests
 from mtlser_book import deck, marks
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = Path(__file__).parent / "static"
+MADE_FROM = ("src/mtlser", "book/results", "book/workshop")  # marks; what else they name is a setting of the site
 REMOTE_SCRIPTS = ("thebe",)  # its configuration names a CDN, and no page of ours starts it
 
 
@@ -43,15 +45,20 @@ def copy_sounds(app: Sphinx, error: Exception | None) -> None:
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:
-    """Handler of `env-get-outdated`: pages with marks are read again each time, whatever these are replaced by."""
-    return set(marks.PAGES) & env.all_docs.keys()
+    """Handler of `env-get-outdated`: pages with marks, where what these and the slides are made from changed."""
+    files = sorted(path for name in MADE_FROM for path in (ROOT / name).rglob("*") if path.is_file())
+    now = digest(*named_digests([path for path in files if path.suffix != ".pyc"], ROOT))
+    app.is_generated = getattr(env, "generated_from", None) == now  # by an earlier build
+    env.generated_from = now  # Sphinx keeps its environment
+    return set() if app.is_generated else set(marks.PAGES) & env.all_docs.keys()
 
 
 def write_slides(app: Sphinx, error: Exception | None) -> None:
     """Makes the slides of their source, which Sphinx does not read, in the site."""
     if error is None and app.builder.format == "html" and (Path(app.srcdir) / deck.SOURCE).exists():
         target = Path(app.outdir) / deck.PAGE
-        deck.write_deck(ROOT, target)
+        if not (app.is_generated and target.exists()):
+            deck.write_deck(ROOT, target)
 
 
 def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
