@@ -172,7 +172,7 @@ def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str
 # What the guide shows.
 
 
-def machine(entry: dict[str, Any]) -> str:
+def machine_of(entry: dict[str, Any]) -> str:
     """The machine of a record in words."""
     given = entry["hardware"]
     return f"{given['processor']}, {given['usable_cores']} of {given['cores']} cores, {given['system']}"
@@ -189,7 +189,7 @@ def labs_table(root: Path, path: Path | None = None) -> Html:
         row["checks passed"] = f"{entry['passed']} of {entry['of']}" if current else "–"
         row["on"] = entry["date"] if current else "–"
         rows.append(row)
-    machines = sorted({f"{machine(entry)}, Python {entry['python']}" for entry in known.values()})
+    machines = sorted({f"{machine_of(entry)}, Python {entry['python']}" for entry in known.values()})
     return show(pd.DataFrame(rows), "Each solution from top to bottom", "; ".join(machines) or NOT_RUN.capitalize())
 
 
@@ -199,7 +199,7 @@ def wheelhouse_sentence(root: Path, path: Path | None = None) -> str:
     if not entry:
         return "An installation from it has not been run."
     return (
-        f"Rehearsed on {entry['date']} ({machine(entry)}, Python {entry['python']}, torch {entry['torch']}): "
+        f"Rehearsed on {entry['date']} ({machine_of(entry)}, Python {entry['python']}, torch {entry['torch']}): "
         f"{entry['packages']} packages, {entry['size_bytes'] / 1e9:.1f} GB on the stick, "
         f"{entry['installed_bytes'] / 1e9:.1f} GB once installed, {minutes(entry['install_seconds'])} to install "
         f"without any index; lab {entry['opened'].split('-')[1]}'s student copy then ran from top to bottom."

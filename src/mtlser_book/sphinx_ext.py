@@ -11,7 +11,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from mtlser.storage import digest, named_digests
+from mtlser.files import digest, named_digests
 from mtlser_book import deck, marks
 
 ROOT = Path(__file__).resolve().parents[2]
