@@ -103,12 +103,6 @@ class Records:
         ]
         return Records(*tables, source=self.source)
 
-    def digest(self) -> str:
-        """Changes when any run, history or prediction does: what a page that shows them depends on."""
-        tables = (self.runs, self.history, self.predictions.drop(columns=["logits"], errors="ignore"))
-        sums = [int(pd.util.hash_pandas_object(t.astype(str), index=False).sum()) for t in tables]
-        return "-".join(f"{value & 0xFFFFFFFFFFFF:012x}" for value in sums)
-
 
 def read_run(folder: Path) -> dict:
     """The `run.json` of a run. Raises RecordError if it is absent, damaged or not a run."""
