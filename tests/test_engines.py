@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -180,10 +179,9 @@ def test_workers_share_the_gpus_there_are(plan, monkeypatch, workers, visible, e
     started = []
 
     class Worker:
-        stdout, stdin = io.StringIO(), SimpleNamespace(close=lambda: None)
-
         def __init__(self, *_, env, **__):
             started.append(env["CUDA_VISIBLE_DEVICES"])
+            self.stdin, self.stdout = io.StringIO(), io.StringIO()
 
         def poll(self):
             return 0

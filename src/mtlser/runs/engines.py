@@ -176,7 +176,7 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
         submitted = [executor.submit(submitit.helpers.CommandFunction(command)) for command in commands]
     progress.say(f"{count} runs submitted to {executor.cluster}")
     failures = {}
-    for run, job in _as_completed(dict(zip(missing, submitted, strict=True))):
+    for run, job in _as_completed(list(zip(missing, submitted, strict=True))):
         try:
             job.result()
         except Exception as error:  # a node's failure, whatever it was, leaves the other jobs alone
@@ -186,14 +186,13 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
     return failures
 
 
-def _as_completed(jobs: dict, poll_seconds: float = 1.0) -> Iterator[tuple]:
-    """(run, job) as the jobs end."""
-    waiting = dict(jobs)
-    while waiting:
-        for run, job in list(waiting.items()):
-            if job.done():
-                yield run, waiting.pop(run)
-        time.sleep(poll_seconds if waiting else 0)
+def _as_completed(jobs: list[tuple], poll_seconds: float = 1.0) -> Iterator[tuple]:
+    """The (run, job) pairs as the jobs end."""
+    while jobs:
+        done = [pair for pair in jobs if pair[1].done()]
+        jobs = [pair for pair in jobs if pair not in done]
+        yield from done
+        time.sleep(0 if done else poll_seconds)
 
 
 ENGINES = {"local": run_local, "slurm": run_slurm}
