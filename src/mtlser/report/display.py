@@ -256,12 +256,14 @@ def provenance(source: Any) -> str:
     folds = finished_folds(runs)
     low, high = folds.min(), folds.max()
     changed = runs["precision"] != [get_preset(name).run.precision for name in runs["preset"]]
+    processors = runs["processor"].nunique()  # records from before it was written down have none
     words = [
         f"{_capital(source.provenance)}: {_listed(runs['protocol'])} folds",
         f"{_listed(runs['pooling'])} pooling",
         ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"]),
         *(f"{count:g} epoch{'' if count == 1 else 's'}" for count in sorted(runs["epochs"].unique())),
         *([f"in {_listed(runs['precision'])}"] if changed.any() else []),
+        *([f"on {processors} kinds of processor"] if processors > 1 else []),
         f"{low} of {total} folds" if low == high else f"{low} to {high} of {total} folds, depending on α",
     ]
     return ", ".join(words) + (": partial" if low < total else "")

@@ -7,7 +7,7 @@ differs in the last bits, and training carries the difference on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,13 @@ from mtlser.report import statistics
 from mtlser.report.display import provenance
 from mtlser.runs import metrics
 from mtlser.runs.plan import table4
-from mtlser.runs.records import Records, merge, read_shared
+from mtlser.runs.records import Records, first_of_each, merge, read_shared
 from mtlser.runs.settings import Settings
 
 LEVEL = 0.05  # of p, below which a table of results would say that there is a difference
+
+
+RUN = ["alpha", "fold", "seed"]  # what makes two runs of Table 4 the same: their ids may be of different times
 
 
 @dataclass(frozen=True)
@@ -43,27 +46,20 @@ def read_repeats(preset: str = "pocket", settings: Settings | None = None) -> li
     home = plan.settings.results / MAINTAINERS
     if home not in folders:
         return []
-    ours, own = plan.matching(read_shared(home)).only(status="done"), _about(home)
+    done = {path: first_of_each(plan.matching(read_shared(path)).only(status="done")) for path in folders}
+    about = {path: json.loads((path / "about.json").read_text(encoding="utf-8")) for path in folders}
     found = []
-    for folder in folders:
-        theirs = plan.matching(read_shared(folder)).only(status="done")
-        both = sorted(set(ours.runs["run_id"]) & set(theirs.runs["run_id"]))
-        if folder != home and both:
-            about = _about(folder)
-            packages = other_versions(own.get("versions", {}), about.get("versions", {}))
-            here, there = (records.only(run_id=both) for records in (ours, theirs))
-            found.append(Repeat(folder.name, about.get("remarks", ""), packages, here, there))
+    for path in folders:
+        both = done[home].runs.merge(done[path].runs, on=RUN)
+        if path != home and len(both):
+            other = ", ".join(
+                f"{name} {there} instead of {here}"
+                for name, here in about[home].get("versions", {}).items()
+                if (there := about[path].get("versions", {}).get(name, here)) != here
+            )
+            here, there = done[home].only(run_id=list(both["run_id_x"])), done[path].only(run_id=list(both["run_id_y"]))
+            found.append(Repeat(path.name, about[path].get("remarks", ""), other, here, there))
     return found
-
-
-def _about(folder: Path) -> dict:
-    return json.loads((folder / "about.json").read_text(encoding="utf-8"))
-
-
-def other_versions(here: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """Packages that both name, in different versions: "torch 2.12.0 instead of 2.13.0"; empty where there are none."""
-    both = [name for name in here if name in there and here[name] != there[name]]
-    return ", ".join(f"{name} {there[name]} instead of {here[name]}" for name in both)
 
 
 def machines(repeats: Sequence[Repeat]) -> str:
@@ -84,7 +80,7 @@ def compared(repeats: Sequence[Repeat]) -> pd.DataFrame:
     for repeat in repeats:
         for alpha in sorted(repeat.here.runs["alpha"].unique()):
             here, there = (records.only(alpha=alpha) for records in (repeat.here, repeat.there))
-            accuracies = [records.runs.set_index("run_id")["accuracy"] for records in (here, there)]
+            accuracies = [records.runs.set_index(RUN)["accuracy"] for records in (here, there)]
             rows.append({
                 "by": repeat.contributor, "alpha": alpha, "runs": len(here.runs),
                 "accuracy_here": metrics.pooled_accuracy(here), "accuracy_there": metrics.pooled_accuracy(there),
@@ -95,8 +91,7 @@ def compared(repeats: Sequence[Repeat]) -> pd.DataFrame:
 
 
 def _alike(here: Records, there: Records) -> float:
-    keys = ["run_id", "utterance"]
-    both = here.predictions[[*keys, "prediction"]].merge(there.predictions[[*keys, "prediction"]], on=keys)
+    both = here.predictions.merge(there.predictions, on=[*RUN, "utterance"])
     return float((both["prediction_x"] == both["prediction_y"]).mean())
 
 
