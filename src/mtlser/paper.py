@@ -13,11 +13,15 @@ import pandas as pd
 
 from mtlser.config import DATA_FOLDER
 
-# Section 4.1.
-NUM_UTTERANCES = 5531
+NUM_UTTERANCES = 5531  # section 4.1
+NUM_CHARACTERS = 32  # section 3.1
 
-# Section 3.1.
-NUM_CHARACTERS = 32
+
+def _read(name: str) -> dict:
+    return tomllib.loads((DATA_FOLDER / name).read_text(encoding="utf-8"))
+
+
+_TABLE3 = _read("table3.toml")
 
 # Sections 3.1 and 4.2: what the paper says of its network, in the order of Figure 1 from below.
 ARCHITECTURE = {
@@ -71,49 +75,15 @@ def table1() -> pd.DataFrame:
 
 def table3() -> pd.DataFrame:
     """Table 3 with Table 2's descriptions: columns `method`, `description`, `year`, `cross_validation`, `accuracy`."""
-    rows = [
-        ("Wu et al. [37]", "capsule network", 2019, "10-fold", 0.7273),
-        ("Sajjad et al. [13]", "ResNet-101 + bi-LSTM", 2020, "5-fold", 0.7225),
-        ("Lu et al. [35]", "pretrained ASR + bi-LSTM + attention", 2020, "10-fold", 0.726),
-        ("Liu et al. [38]", "local + global representation learning", 2020, "5-fold", 0.7078),
-        ("Wang et al. [39]", "Dual-Sequence LSTM", 2020, "5-fold", 0.733),
-        ("Pappagari et al. [40]", "ResNet based x-vector model", 2020, "5-fold", 0.703),
-        ("Peng et al. [14]", "3D convolution + ASRNN", 2020, "5-fold", 0.626),
-        ("ours (Cai et al.)", "wav2vec 2.0 multi-task, α = 0.1", 2021, "10-fold", 0.7815),
-    ]
-    return pd.DataFrame(rows, columns=["method", "description", "year", "cross_validation", "accuracy"])
+    return pd.DataFrame(_TABLE3["table3"])[["method", "description", "year", "cross_validation", "accuracy"]]
 
 
 def table3_notes() -> pd.DataFrame:
     """What is known of each row of Table 3 beside what it prints: columns `method`, `known`, `comparable`, `source`.
 
-    `comparable` with the claim begins with "yes", "no" or "unknown": the last where neither the paper nor the audit
-    (difference 23) settles the protocol; nothing is guessed. `source` is where `known` was read.
+    `comparable` with the claim begins with "yes", "no" or "unknown". `source` is where `known` was read.
     """
-    five = (
-        "Five folds cannot leave out one of ten speakers each; what they leave out is not printed",
-        "unknown: another number of folds, metric not printed",
-        "Table 3 of the paper",
-    )
-    rows = [
-        ("Wu et al. [37]", "The figure is WA; the same system's UA is 59.71%",
-         "no: by UA it is 13 points lower, and what its ten folds leave out is not printed", "audit, difference 23"),
-        ("Sajjad et al. [13]", *five),
-        ("Lu et al. [35]", "The ten folds follow this work (section 4.1). Its abstract gives an accuracy of 71.7%, lower "
-         "than the figure printed; section 4.1 says that the higher of WA and UA is listed",
-         "unknown: folds as in the claim, perhaps another metric", "section 4.1; arXiv 1911.09762, abstract"),
-        ("Liu et al. [38]", *five),
-        ("Wang et al. [39]", "The figure is UA; its abstract gives WA 72.7%. Its public code splits utterances at random, "
-         "so that speakers are shared; its speaker-independent script logs 56.2 / 57.1",
-         "no: speakers shared between training and test, and UA against WA",
-         "audit, difference 23; arXiv 1910.08874, abstract"),
-        ("Pappagari et al. [40]", *five),
-        ("Peng et al. [14]", *five),
-        ("ours (Cai et al.)", "WA (Eq. 4). As written one speaker is left out; the released code shares the speakers of "
-         "every test utterance with training",
-         "the claim itself", "section 4.1; audit, difference 1"),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["method", "known", "comparable", "source"])
+    return pd.DataFrame(_TABLE3["table3"])[["method", "known", "comparable", "source"]]
 
 
 # EMO-SUPERB (arXiv 2402.13018), abstract: papers on speech emotion recognition whose results cannot be reproduced.
@@ -122,14 +92,7 @@ SHARE_NOT_REPRODUCIBLE = 0.8077
 
 def others() -> pd.DataFrame:
     """What others report on the same 5531 utterances: columns `system`, `figure`, `protocol`, `source`."""
-    rows = [
-        ("SpeechBrain recipe, wav2vec2-base", "78.7% best, 77.0% mean WA", "random 80/10/10 of the utterances", "the recipe"),
-        ("the SpeechBrain authors' paper", "79.58% WA", "speakers shared with training", "arXiv 2111.02735"),
-        ("the SpeechBrain authors' paper", "73.01% WA", "speakers not shared with training", "arXiv 2111.02735"),
-        ("SUPERB, wav2vec2-base frozen", "63.43%", "five sessions", "the benchmark"),
-        ("FT-w2v2-ser: V-FT, TAPT, P-TAPT", "about 70%, 73.5%, 74.3% UA", "five sessions, five runs, last epoch", "the repository"),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["system", "figure", "protocol", "source"])
+    return pd.DataFrame(_TABLE3["others"])
 
 
 def table4() -> pd.DataFrame:
@@ -195,6 +158,4 @@ class Departure:
     measured: str
 
 
-_AUDIT = tomllib.loads((DATA_FOLDER / "departures.toml").read_text(encoding="utf-8"))
-
-DEPARTURES = tuple(Departure(**entry) for entry in _AUDIT["departure"])
+DEPARTURES = tuple(Departure(**entry) for entry in _read("departures.toml")["departure"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtlser.config import get_preset
+from mtlser.config import DATA_FOLDER, get_preset
 from mtlser.runs.records import CORPUS_NAMES
 
 # Folds of each protocol (section 4.1: ten speakers; the session protocol has one fold per session).
@@ -27,38 +28,8 @@ GROUPS = {
     "ours": "this book",
 }
 
-# Headings of columns whose names don't say it: of results, of repeated runs, and of the lessons on model and losses.
-HEADERS = {
-    "accuracy": "accuracy (WA)", "uar": "UA", "macro_f1": "macro-F1", "wer": "WER", "alpha": "α",
-    "interval": "95% interval", "difference": "difference, points", "num_utterances": "utterances",
-    "num_test": "test utterances", "num_train": "training utterances", "wilson": "95% interval (Wilson)",
-    "only_baseline": "only the first right", "only_alpha": "only the second right", "mcnemar": "McNemar, p",
-    "permutation": "permutation of speakers, p", "holm": "permutation, Holm-corrected p", "comparison": "α compared",
-    "wer_difference": "WER difference", "difference_interval": "95% interval, points",
-    "shared_speakers": "speakers in both", "shared_dialogs": "dialogs in both",
-    "test_in_train_speaker_share": "test utterances whose speaker is in training",
-    "repeated_text_share": "test texts also in training", "cross_validation": "cross-validation",
-    "known": "what is known of it", "comparable": "comparable with the claim", "wider": "first interval is wider by",
-    "discordance": "only one right", "speaker_deviation": "speakers deviate, points",
-    "detectable": "detectable, points", "detectable_holm": "among four, points",
-    "bootstrap_held": "speakers drawn: held the truth", "wilson_held": "Wilson: held the truth",
-    "from": "where it comes from", "accuracy_here": "accuracy here", "accuracy_there": "accuracy there",
-    "apart": "largest difference of a fold", "alike": "answered alike", "wer_here": "word errors here",
-    "wer_there": "word errors there", "difference_here": "gain here, points",
-    "difference_interval_here": "95% interval here", "holm_here": "Holm-corrected p here",
-    "difference_there": "gain there, points", "difference_interval_there": "95% interval there",
-    "holm_there": "Holm-corrected p there", "symbol": "paper's symbol", "legend": "shape", "size": "here",
-    "window_samples": "hears, samples", "window_ms": "hears, ms", "step_samples": "step, samples",
-    "step_ms": "step, ms", "outputs": "outputs here", "frames": "frames T", "characters": "characters L",
-    "logit_sum": "largest logit, sum", "logit_mean": "largest logit, mean", "gradient_sum": "gradient norm, sum",
-    "gradient_mean": "gradient norm, mean",
-    "features_change": "change of z, own frames", "pooled_change": "change of pooled ẑ", "loss": "loss, nats",
-    "ce": "cross-entropy", "ctc": "CTC", "ctc_per_character": "CTC per character", "weighted_ctc": "α · CTC",
-    "ctc_share": "CTC's share of the loss", "reduction": "reduction of CTC", "effective_alpha": "α it amounts to",
-    "batch_size": "utterances", "released_ctc": "CTC, released code", "released_alpha": "α it amounts to",
-    "margin": "lead of the right logit", "ce_once": "cross-entropy, one softmax", "ce_twice": "cross-entropy, two",
-    "pull_once": "gradient, one softmax", "pull_twice": "gradient, two",
-}  # fmt: skip
+# Headings of columns whose names don't say it.
+HEADERS = tomllib.loads((DATA_FOLDER / "headings.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
