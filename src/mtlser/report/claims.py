@@ -55,23 +55,21 @@ def decide(records: Any) -> pd.DataFrame:
     Only finished runs count, so a fold in which one of the alphas diverged is undecidable.
     """
     done = records.only(status="done").history
-    rows = []
-    for fold, seed in sorted(set(zip(records.runs["fold"], records.runs["seed"], strict=True))):
-        history = done[(done["fold"] == fold) & (done["seed"] == seed)]
-        rows.append({"fold": fold, "seed": seed, **decide_fold(history)})
+    rows = [
+        {"fold": fold, "seed": seed} | decide_fold(done[(done["fold"] == fold) & (done["seed"] == seed)])
+        for fold, seed in sorted(set(zip(records.runs["fold"], records.runs["seed"], strict=True)))
+    ]
     return pd.DataFrame(rows, columns=["fold", "seed", *_NAMES])
 
 
 def summary(records: Any) -> pd.DataFrame:
     """One row per claim: its quotation, what is measured, and in how many folds it held, did not, was undecidable."""
     verdicts = decide(records)
-    rows = []
-    for claim in FIGURE2_CLAIMS:
-        counts = verdicts[claim.name].value_counts()
-        row = {"claim": f"“{claim.quote}” ({claim.section})", "measured": claim.test}
-        row |= {verdict.replace(" ", "_"): int(counts.get(verdict, 0)) for verdict in (HELD, NOT_HELD, UNDECIDABLE)}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"claim": f"“{claim.quote}” ({claim.section})", "measured": claim.test}
+        | {name.replace(" ", "_"): int((verdicts[claim.name] == name).sum()) for name in (HELD, NOT_HELD, UNDECIDABLE)}
+        for claim in FIGURE2_CLAIMS
+    )
 
 
 def main_claim(records: Any) -> dict[str, Any] | None:
@@ -105,13 +103,10 @@ def verdicts(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
 
     Columns: claim, paper_reported, iemocap_verdict, pocket_verdict.
     """
-    main = {
-        "claim": f"α = {BEST:g} recognises emotions better than α = 0 (Table 4)",
-        "paper_reported": f"{points(claimed_gain())} points",
-    }
-    drawn = [{"claim": f"“{claim.quote}” (Figure 2)", "paper_reported": "one run drawn"} for claim in FIGURE2_CLAIMS]
-    columns = {f"{name}_verdict": _verdicts(records) for name, records in (("iemocap", iemocap), ("pocket", pocket))}
-    return pd.DataFrame([main, *drawn]).assign(**columns)
+    main = (f"α = {BEST:g} recognises emotions better than α = 0 (Table 4)", f"{points(claimed_gain())} points")
+    drawn = [(f"“{claim.quote}” (Figure 2)", "one run drawn") for claim in FIGURE2_CLAIMS]
+    table = pd.DataFrame([main, *drawn], columns=["claim", "paper_reported"])
+    return table.assign(iemocap_verdict=_verdicts(iemocap), pocket_verdict=_verdicts(pocket))
 
 
 def _verdicts(records: Any | None) -> list[str]:

@@ -64,7 +64,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
 
-def _tenths(share: float) -> str:
+def tenths(share: float) -> str:
+    """0.7166 → "71.7%"."""
     return f"{100 * share:.1f}%"
 
 
@@ -86,14 +87,12 @@ def p_statement(value: float) -> str:
 
 def interval(bounds: tuple[float, float]) -> str:
     """Two shares → "68.1 to 75.0%"; "–" where there is none."""
-    low, high = bounds
-    return "–" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}%"
+    return "–" if math.isnan(bounds[0]) else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}%"
 
 
 def interval_points(bounds: tuple[float, float]) -> str:
     """Two differences of shares → "+1.2 to +5.0"; "–" where there is none."""
-    low, high = bounds
-    return "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
+    return "–" if math.isnan(bounds[0]) else "{:+.1f} to {:+.1f}".format(*(100 * b for b in bounds)).replace("-", "−")
 
 
 def three_digits(value: float) -> str:
@@ -107,14 +106,14 @@ def three_digits(value: float) -> str:
 
 def relative_change(value: float) -> str:
     """A relative change as a percentage, "below 0.001%" where float32's rounding is all there is."""
-    return "below 0.001%" if value < 1e-5 else _tenths(value)
+    return "below 0.001%" if value < 1e-5 else tenths(value)
 
 
 _FORMATS: dict[str, Callable[[Any], str]] = {
     name: form
     for form, names in {
         percent: "accuracy uar macro_f1 accuracy_here accuracy_there alike wer_here wer_there",
-        _tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
+        tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
         p_value: "mcnemar permutation holm holm_here holm_there",
         interval: "interval wilson",
         points: "difference difference_here difference_there",
@@ -160,11 +159,9 @@ def _head(columns: list[str]) -> str:
     top = bottom = ""
     for group, part in groupby(names, key=lambda name: name[0]):
         labels = [html.escape(HEADERS.get(name, name.replace("_", " "))) for _, name in part]
-        if group:
-            top += f'<th scope="colgroup" colspan="{len(labels)}">{GROUPS[group]}</th>'
-            bottom += "".join(f'<th scope="col">{label}</th>' for label in labels)
-        else:
-            top += "".join(f'<th scope="col"{tall}>{label}</th>' for label in labels)
+        top += f'<th scope="colgroup" colspan="{len(labels)}">{GROUPS[group]}</th>' if group else ""
+        heads = "".join(f'<th scope="col"{"" if group else tall}>{label}</th>' for label in labels)
+        top, bottom = (top, bottom + heads) if group else (top + heads, bottom)
     return f"<tr>{top}</tr>" + (f"<tr>{bottom}</tr>" if bottom else "")
 
 
@@ -176,7 +173,7 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     """
     caption = f"{title}. {provenance(source)}"
     if frame.empty:
-        return line(caption if provenance(source) == NOT_RUN.capitalize() else f"{caption}: {empty}")
+        return line(caption if caption.endswith(". Not run") else f"{caption}: {empty}")
     rows = ""
     for values in frame.itertuples(index=False):
         head, *cells = map(_cell, frame.columns, values)
@@ -198,11 +195,7 @@ def line(text: str) -> Html:
 
 def corpus_name(preset: str) -> str:
     """The corpus of a preset as captions name it: "IEMOCAP" or "Pocket corpus (synthetic)"."""
-    return _capital(CORPUS_NAMES[preset])
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    return CORPUS_NAMES[preset][0].upper() + CORPUS_NAMES[preset][1:]
 
 
 def _listed(values: pd.Series) -> str:
@@ -224,12 +217,11 @@ def provenance(source: Any) -> str:
     if runs.empty:
         return NOT_RUN.capitalize()
     total = sum(NUM_FOLDS[protocol] for protocol in runs["protocol"].unique())
-    folds = finished_folds(runs)
-    low, high = folds.min(), folds.max()
+    low, high = finished_folds(runs).agg(["min", "max"])
     changed = runs["precision"] != [get_preset(name).run.precision for name in runs["preset"]]
     processors = runs["processor"].nunique()  # records from before it was written down have none
     words = [
-        f"{_capital(source.provenance)}: {_listed(runs['protocol'])} folds",
+        f"{source.provenance[0].upper()}{source.provenance[1:]}: {_listed(runs['protocol'])} folds",
         f"{_listed(runs['pooling'])} pooling",
         ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"]),
         *(f"{count:g} epoch{'' if count == 1 else 's'}" for count in sorted(runs["epochs"].unique())),

@@ -24,9 +24,8 @@ def history(records: Any) -> pd.DataFrame:
     Norms of zero become NaN, which a logarithmic scale can't show.
     """
     found = records.only(status="done").history
-    ce, ctc, alpha = (
-        found[name].astype(float).replace(0.0, np.nan) for name in ("gradient_norm_ce", "gradient_norm_ctc", "alpha")
-    )
+    numbers = found[["gradient_norm_ce", "gradient_norm_ctc", "alpha"]].astype(float).replace(0.0, np.nan)
+    ce, ctc, alpha = (numbers[name] for name in numbers)
     return found.assign(gradient_norm_ce=ce, gradient_norm_ctc=ctc, pull=alpha * ctc / ce)
 
 
@@ -38,8 +37,8 @@ def medians(records: Any) -> pd.DataFrame:
     tables.check_one_experiment(records)
     rows = []
     for alpha, group in history(records).groupby("alpha"):
-        ends = {"first": group["epoch"].min(), "last": group["epoch"].max()}
-        found = {when: group[group["epoch"] == epoch] for when, epoch in ends.items()}
+        epochs = group["epoch"]
+        found = {"first": group[epochs == epochs.min()], "last": group[epochs == epochs.max()]}
         rows.append({"alpha": alpha} | {
             f"{heading}, {when}": three_digits(part[column].median())
             for column, heading in HEADINGS.items() for when, part in found.items()

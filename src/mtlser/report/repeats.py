@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -24,13 +23,12 @@ from mtlser.runs.settings import Settings
 
 LEVEL = 0.05  # of p, below which a table of results would say that there is a difference
 
-
 RUN = ["alpha", "fold", "seed"]  # what makes two runs of Table 4 the same: their ids may be of different times
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """The runs that the maintainers and one contributor both finished, in the same order."""
+    """The runs that the maintainers and one contributor both finished."""
 
     contributor: str
     remarks: str  # the contributor's, on the machine
@@ -79,20 +77,17 @@ def compared(repeats: Sequence[Repeat]) -> pd.DataFrame:
     rows = []
     for repeat in repeats:
         for alpha in sorted(repeat.here.runs["alpha"].unique()):
-            here, there = (records.only(alpha=alpha) for records in (repeat.here, repeat.there))
-            accuracies = [records.runs.set_index(RUN)["accuracy"] for records in (here, there)]
+            here, there = repeat.here.only(alpha=alpha), repeat.there.only(alpha=alpha)
+            both = here.runs.merge(there.runs, on=RUN)
+            answers = here.predictions.merge(there.predictions, on=[*RUN, "utterance"])
             rows.append({
                 "by": repeat.contributor, "alpha": alpha, "runs": len(here.runs),
                 "accuracy_here": metrics.pooled_accuracy(here), "accuracy_there": metrics.pooled_accuracy(there),
-                "apart": (accuracies[0] - accuracies[1]).abs().max(), "alike": _alike(here, there),
+                "apart": (both["accuracy_x"] - both["accuracy_y"]).abs().max(),
+                "alike": float((answers["prediction_x"] == answers["prediction_y"]).mean()),
                 "wer_here": metrics.mean_wer(here.runs["wer"]), "wer_there": metrics.mean_wer(there.runs["wer"]),
             })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _alike(here: Records, there: Records) -> float:
-    both = here.predictions.merge(there.predictions, on=[*RUN, "utterance"])
-    return float((both["prediction_x"] == both["prediction_y"]).mean())
 
 
 def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
@@ -101,14 +96,13 @@ def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
     Columns: by, alpha, then difference, difference_interval and holm of `statistics.paired_tests`, with `_here` and
     with `_there`. No rows for a repeat without alpha = 0.
     """
-    tables = []
+    tables, columns = [], ["alpha", "difference", "difference_interval", "holm"]
     for repeat in repeats:
-        columns = ["difference", "difference_interval", "holm"]
-        here, there = (statistics.paired_tests(records) for records in (repeat.here, repeat.there))
+        here, there = statistics.paired_tests(repeat.here), statistics.paired_tests(repeat.there)
         if len(here) and len(there):
-            found = here.set_index("alpha")[columns].add_suffix("_here")
-            found = found.join(there.set_index("alpha")[columns].add_suffix("_there")).reset_index()
-            tables.append(found.assign(by=repeat.contributor)[["by", *found]])
+            found = here[columns].merge(there[columns], how="left", on="alpha", suffixes=("_here", "_there"))
+            found.insert(0, "by", repeat.contributor)
+            tables.append(found)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["by", "holm_here", "holm_there"])
 
 

@@ -26,10 +26,6 @@ def _correct(predictions: pd.DataFrame) -> pd.Series:
     return (predictions["label"] == predictions["prediction"]).astype(float)
 
 
-def _ratio_of_sums(numerator: np.ndarray, denominator: np.ndarray, axis: int = -1) -> np.ndarray:
-    return numerator.sum(axis=axis) / denominator.sum(axis=axis)
-
-
 def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Interval:
     """Percentile interval of the mean of `numerator` when whole speakers are drawn with replacement."""
     import scipy.stats
@@ -38,8 +34,10 @@ def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Inter
     if len(sums) < 2:
         return NO_INTERVAL  # one speaker says nothing about how speakers differ
     bounds = scipy.stats.bootstrap(
-        (sums["sum"].to_numpy(), sums["size"].to_numpy()), _ratio_of_sums, paired=True, vectorized=True,
-        n_resamples=NUM_RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=SEED,
+        (sums["sum"].to_numpy(), sums["size"].to_numpy()),
+        lambda sums, sizes, axis=-1: sums.sum(axis=axis) / sizes.sum(axis=axis),
+        paired=True, vectorized=True, method="percentile",
+        n_resamples=NUM_RESAMPLES, confidence_level=CONFIDENCE, rng=SEED,
     ).confidence_interval  # fmt: skip
     return float(bounds.low), float(bounds.high)
 
@@ -60,8 +58,8 @@ def wilson_interval(predictions: pd.DataFrame) -> Interval:
     from statsmodels.stats.proportion import proportion_confint
 
     correct = _correct(predictions).groupby(predictions["utterance"]).mean()
-    bounds = proportion_confint(correct.sum(), len(correct), alpha=1 - CONFIDENCE, method="wilson")
-    return float(bounds[0]), float(bounds[1])
+    low, high = proportion_confint(correct.sum(), len(correct), alpha=1 - CONFIDENCE, method="wilson")
+    return float(low), float(high)
 
 
 def permutation_test(differences: np.ndarray) -> float:
@@ -85,9 +83,11 @@ def permutation_test(differences: np.ndarray) -> float:
 
 
 def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
-    """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, taken as independent."""
+    """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, as if independent, or NaN."""
     from statsmodels.stats.contingency_tables import mcnemar
 
+    if first.empty:
+        return float("nan")
     return float(mcnemar([[0, (first > second).sum()], [(second > first).sum(), 0]], exact=True).pvalue)
 
 
@@ -96,8 +96,7 @@ def holm(p_values: list[float]) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 
     corrected = np.array(p_values, dtype=float)
-    tested = ~np.isnan(corrected)
-    if tested.any():
+    if (tested := ~np.isnan(corrected)).any():
         corrected[tested] = multipletests(corrected[tested], method="holm")[1]
     return corrected.tolist()
 
@@ -117,20 +116,17 @@ def compare(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[st
     McNemar takes the lowest seed that both ran, because the seeds of an utterance are not independent.
     """
     paired = pairs(predictions, baseline, alpha)
-    row: dict[str, Any] = {"baseline": baseline, "alpha": alpha, "num_utterances": paired["utterance"].nunique()}
-    if paired.empty:
-        nothing = dict.fromkeys(["difference", "mcnemar", "permutation"], float("nan"))
-        return row | nothing | {"only_baseline": 0, "only_alpha": 0, "difference_interval": NO_INTERVAL}
     gain = paired["second"] - paired["first"]
     one_seed = paired[paired["seed"] == paired["seed"].min()]
-    return row | {
+    return {
+        "baseline": baseline, "alpha": alpha, "num_utterances": paired["utterance"].nunique(),
         "difference": float(gain.mean()),
         "difference_interval": _bootstrap_over_speakers(gain, paired["speaker"]),
         "only_baseline": int((one_seed["first"] > one_seed["second"]).sum()),
         "only_alpha": int((one_seed["second"] > one_seed["first"]).sum()),
         "mcnemar": mcnemar_test(one_seed["first"], one_seed["second"]),
         "permutation": permutation_test(gain.groupby(paired["speaker"]).sum().to_numpy()),
-    }
+    }  # fmt: skip
 
 
 def paired_tests(records: Any, baseline: float = 0.0) -> pd.DataFrame:
