@@ -12,7 +12,6 @@ from mtlser.report import statistics, tables
 from mtlser.report.display import NOT_RUN, interval_points, points
 
 HELD, NOT_HELD, UNDECIDABLE = "held", "not held", "undecidable"
-LARGEST = max(FIGURE2_ALPHAS)
 _NAMES = [claim.name for claim in FIGURE2_CLAIMS]
 
 
@@ -35,11 +34,11 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
     if set(accuracy) != set(FIGURE2_ALPHAS) or len(accuracy) < 2 or accuracy.isna().any(axis=None):
         return dict.fromkeys(_NAMES, UNDECIDABLE)
     reached = first_epochs(wer.drop(columns=0.0))  # ascending alpha
-    before, last = accuracy[accuracy.index < reached[LARGEST]].mean(), accuracy.iloc[-1]
+    before, last = accuracy[accuracy.index < reached.iloc[-1]].mean(), accuracy.iloc[-1]
     held = {
         "earlier-wer": reached.is_monotonic_decreasing,
-        "slower-start": (before[LARGEST] < before.drop(LARGEST)).all(),
-        "overtakes": (last[LARGEST] > last.drop(LARGEST)).all(),
+        "slower-start": (before.iloc[-1] < before.iloc[:-1]).all(),
+        "overtakes": (last.iloc[-1] > last.iloc[:-1]).all(),
     }
     verdicts = {name: HELD if held[name] else NOT_HELD for name in _NAMES}
     if reached.nunique() == 1:  # all in the same epoch: the history is too coarse to tell
@@ -110,18 +109,14 @@ def verdicts(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
 
 
 def _verdicts(records: Any | None) -> list[str]:
-    """One corpus's column of `verdicts`."""
+    """One corpus's column of `verdicts`: `judgement`, then such as "held in 7 of 9 folds, 1 undecidable"."""
     if records is None or records.only(status="done").runs.empty:
         return [NOT_RUN] * (1 + len(FIGURE2_CLAIMS))
     main = judgement(records)
     partial = any(tables.completeness(records, alpha).startswith("partial") for alpha in (BASELINE, BEST))
-    main += "; partial" if partial and main != NOT_RUN else ""
-    return [main, *(_counted(row) for _, row in summary(records).iterrows())]
-
-
-def _counted(row: pd.Series) -> str:
-    """A row of `summary` in words: "held in 7 of 9 folds, 1 undecidable"."""
-    decided, undecidable = row["held"] + row["not_held"], row["undecidable"]
-    if not decided:
-        return UNDECIDABLE
-    return f"held in {row['held']} of {decided} folds" + (f", {undecidable} undecidable" if undecidable else "")
+    found = [main + ("; partial" if partial and main != NOT_RUN else "")]
+    for row in summary(records).itertuples():
+        undecidable = f", {row.undecidable} undecidable" if row.undecidable else ""
+        decided = row.held + row.not_held
+        found.append(f"held in {row.held} of {decided} folds{undecidable}" if decided else UNDECIDABLE)
+    return found

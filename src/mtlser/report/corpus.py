@@ -43,16 +43,12 @@ def counts(utterances: pd.DataFrame) -> pd.DataFrame:
 def speakers(utterances: pd.DataFrame) -> pd.DataFrame:
     """Utterances of each speaker: columns speaker, IEMOCAP, here, and of each the smallest class."""
     known, found = iemocap_counts()["by_speaker"], count_utterances(utterances)["by_speaker"]
-    return pd.DataFrame(
-        {"speaker": name, "IEMOCAP": known[name]["total"], "IEMOCAP, fewest": _fewest(known[name]),
-         "here": found[name]["total"], "here, fewest": _fewest(found[name])}
-        for name in sorted(known) if name in found
-    )  # fmt: skip
-
-
-def _fewest(numbers: dict[str, int]) -> str:
-    emotion = min(EMOTIONS, key=lambda name: numbers.get(name, 0))
-    return f"{numbers.get(emotion, 0)} {emotion}"
+    table = pd.DataFrame({"speaker": sorted(set(known) & set(found))})
+    for heading, numbers in (("IEMOCAP", known), ("here", found)):
+        classes = pd.DataFrame([numbers[name] for name in table["speaker"]]).reindex(columns=list(EMOTIONS)).fillna(0)
+        table[heading] = [numbers[name]["total"] for name in table["speaker"]]
+        table[f"{heading}, fewest"] = [f"{row[row.idxmin()]:g} {row.idxmin()}" for _, row in classes.iterrows()]
+    return table
 
 
 def seconds_of(utterances: pd.DataFrame) -> pd.Series:

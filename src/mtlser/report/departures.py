@@ -59,9 +59,7 @@ def source_line(code: str) -> tuple[str, int]:
     return "/".join(["src", *parts[: -1 if file.stem == parts[-1] else None], file.name]), node.lineno
 
 
-def _defined(node: ast.stmt) -> set[str]:
+def _defined(node: ast.stmt) -> set[Any]:
     """The names that a statement of a module or class defines."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {node.name}
     targets = getattr(node, "targets", [getattr(node, "target", None)])
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    return {getattr(node, "name", None), *(target.id for target in targets if isinstance(target, ast.Name))}

@@ -141,8 +141,7 @@ def figure2(records: Any) -> Figure:
 def accuracy_by_alpha(records: Any) -> Figure:
     """Accuracy of each alpha with its interval, beside the paper's Table 4."""
     figure, (axes,) = panels_of(1)
-    scores = tables.scores(records)
-    published = paper.table4()
+    scores, published = tables.scores(records), paper.table4()
     places = {alpha: place for place, alpha in enumerate(published["alpha"])}
     axes.plot(places.values(), published["accuracy"], "D", color=PAPER_COLOUR, label="paper, IEMOCAP")
     for alpha, accuracy, (low, high) in scores[["alpha", "accuracy", "interval"]].itertuples(index=False):
@@ -205,8 +204,7 @@ def per_speaker(records: Any) -> Figure:
 def leaks(shares: pd.DataFrame) -> Figure:
     """Speakers × folds (`tables.speaker_shares`): the share of a speaker in the test fold; the rest is in training."""
     texts = shares.map(lambda share: f"{100 * share:.0f}%" if share else "")
-    height, width = 1 + 0.3 * len(shares), 1.6 + 0.6 * shares.shape[1]
-    return _matrix(shares, texts, "test fold", "speaker", height, width)
+    return _matrix(shares, texts, "test fold", "speaker", 1 + 0.3 * len(shares), 1.6 + 0.6 * shares.shape[1])
 
 
 def detectable(curves: pd.DataFrame) -> Figure:

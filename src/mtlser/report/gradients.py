@@ -30,10 +30,7 @@ def history(records: Any) -> pd.DataFrame:
 
 
 def medians(records: Any) -> pd.DataFrame:
-    """Medians over folds after the first and after the last epoch: alpha, then two columns for each quantity.
-
-    Raises MixedRecordsError for records of more than one experiment.
-    """
+    """Medians over folds after the first and the last epoch, two columns for each quantity; or MixedRecordsError."""
     tables.check_one_experiment(records)
     rows = []
     for alpha, group in history(records).groupby("alpha"):

@@ -18,6 +18,9 @@ ASSUMED_DISCORDANCE = 0.3
 ASSUMED_SPEAKER_DEVIATION = 0.02
 POWER = 0.8  # the usual convention
 LEVEL = 1 - statistics.CONFIDENCE
+NUM_TRIALS = 300  # of a simulation
+DESIGN_SIZES = (240, 1000, 2000, paper.NUM_UTTERANCES)  # test utterances of designs worth comparing; last, IEMOCAP's
+CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and ones that often differ
 
 
 def detectable_difference(
@@ -49,22 +52,16 @@ def design(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str
     by_speaker = gain.groupby(pairs["speaker"])
     expected = (by_speaker.var(ddof=0) / by_speaker.size()).mean()  # from drawing utterances alone
     excess = by_speaker.mean().var() - expected
-    return {
-        "num_utterances": pairs["utterance"].nunique(),
-        "num_speakers": len(by_speaker),
-        "discordance": float(gain.abs().mean()),
-        "speaker_deviation": math.sqrt(max(0.0, excess)) if excess == excess else float("nan"),
-    }
-
-
-NUM_TRIALS = 300  # of a simulation
+    deviation = math.nan if math.isnan(excess) else math.sqrt(max(0.0, excess))
+    sizes = {"num_utterances": pairs["utterance"].nunique(), "num_speakers": len(by_speaker)}
+    return sizes | {"discordance": float(gain.abs().mean()), "speaker_deviation": deviation}
 
 
 def coverage(speaker_deviation: float, num_speakers: int = 10, utterances: int = 120, accuracy: float = 0.75) -> dict:
-    """How often the two 95% intervals hold the truth when speakers differ: a simulation with known accuracy.
+    """How often the two 95% intervals hold a known accuracy when speakers differ: shares bootstrap_held, wilson_held.
 
     Each trial draws the speakers' true accuracies around `accuracy` with that standard deviation (clipped to [0, 1])
-    and then `utterances` right or wrong answers of each. Returns the shares `bootstrap_held`, `wilson_held`.
+    and then `utterances` right or wrong answers of each.
     """
     from statsmodels.stats.proportion import proportion_confint
 
@@ -94,17 +91,10 @@ def coverages() -> pd.DataFrame:
     return pd.DataFrame([{"speaker_deviation": d, **coverage(d)} for d in (0.0, 0.02, 0.05, 0.1)])
 
 
-# Test utterances of designs worth comparing; the last is IEMOCAP's.
-DESIGN_SIZES = (240, 1000, 2000, paper.NUM_UTTERANCES)
-
-
 def assumed_power() -> pd.DataFrame:
     """What designs of several sizes detect, under the assumptions made before anything ran: shares of accuracy."""
     assumed = ASSUMED_DISCORDANCE, ASSUMED_SPEAKER_DEVIATION
-    return pd.DataFrame([{"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES])
-
-
-CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and ones that often differ
+    return pd.DataFrame({"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES)
 
 
 def curves() -> pd.DataFrame:
@@ -118,8 +108,8 @@ def curves() -> pd.DataFrame:
 def _detectable(size: float, discordance: float, deviation: float, num_speakers: int = 10) -> dict[str, float]:
     """For one comparison, and for the hardest of all comparisons with alpha = 0 under Holm's correction."""
     levels = {"detectable": LEVEL, "detectable_holm": LEVEL / (len(ALPHAS) - 1)}
-    given = {"num_speakers": num_speakers}
-    return {name: detectable_difference(size, discordance, deviation, **given, level=levels[name]) for name in levels}
+    given = {"num_utterances": size, "discordance": discordance, "speaker_deviation": deviation}
+    return {name: detectable_difference(**given, num_speakers=num_speakers, level=levels[name]) for name in levels}
 
 
 def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:

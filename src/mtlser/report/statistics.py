@@ -18,15 +18,14 @@ CONFIDENCE = 0.95
 NUM_RESAMPLES = 10_000
 SEED = 0  # of the resampling: the same records always give the same interval
 
-Interval = tuple[float, float]
-NO_INTERVAL: Interval = (float("nan"), float("nan"))
+NO_INTERVAL = (float("nan"), float("nan"))
 
 
 def _correct(predictions: pd.DataFrame) -> pd.Series:
     return (predictions["label"] == predictions["prediction"]).astype(float)
 
 
-def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Interval:
+def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> tuple[float, float]:
     """Percentile interval of the mean of `numerator` when whole speakers are drawn with replacement."""
     import scipy.stats
 
@@ -42,7 +41,7 @@ def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Inter
     return float(bounds.low), float(bounds.high)
 
 
-def accuracy_interval(predictions: pd.DataFrame) -> Interval:
+def accuracy_interval(predictions: pd.DataFrame) -> tuple[float, float]:
     """95% interval of the weighted accuracy, by bootstrap over speakers; NaN for fewer than two speakers.
 
     `predictions` (columns label, prediction, speaker) is of one alpha; several seeds add rows to their speaker.
@@ -50,7 +49,7 @@ def accuracy_interval(predictions: pd.DataFrame) -> Interval:
     return _bootstrap_over_speakers(_correct(predictions), predictions["speaker"])
 
 
-def wilson_interval(predictions: pd.DataFrame) -> Interval:
+def wilson_interval(predictions: pd.DataFrame) -> tuple[float, float]:
     """95% Wilson interval, as if utterances were independent: a lower bound of the uncertainty, for comparison.
 
     With several seeds an utterance counts once, with its mean correctness.
@@ -71,10 +70,8 @@ def permutation_test(differences: np.ndarray) -> float:
     import scipy.stats
 
     differences = np.asarray(differences, dtype=float)
-    if differences.size == 0:
-        return float("nan")
-    if differences.size == 1:
-        return 1.0  # both signs are equally far from zero
+    if differences.size < 2:
+        return 1.0 if differences.size else float("nan")  # both signs of one are equally far from zero
     result = scipy.stats.permutation_test(
         (differences, np.zeros_like(differences)), lambda a, b, axis=-1: (a - b).sum(axis=axis),
         permutation_type="samples", vectorized=True, n_resamples=NUM_RESAMPLES, rng=SEED,
@@ -136,8 +133,8 @@ def paired_tests(records: Any, baseline: float = 0.0) -> pd.DataFrame:
     permutation, holm. No rows where the baseline or every other alpha has no prediction.
     """
     predictions = records.predictions
-    alphas = sorted(set(predictions["alpha"]) - {baseline}) if len(predictions) else []
-    if not alphas or baseline not in set(predictions["alpha"]):
+    found = set(predictions["alpha"])
+    if baseline not in found or len(found) == 1:
         return pd.DataFrame()
-    rows = pd.DataFrame([compare(predictions, baseline, alpha) for alpha in alphas])
+    rows = pd.DataFrame(compare(predictions, baseline, alpha) for alpha in sorted(found - {baseline}))
     return rows.assign(holm=holm(rows["permutation"].tolist()))

@@ -1,4 +1,7 @@
-"""Records → the data frames that the book shows; `display.show` turns each into a captioned table."""
+"""Records → the data frames that the book shows; `display.show` turns each into a captioned table.
+
+Tables that average over runs raise MixedRecordsError for records of more than one experiment.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def _result(records: Any, alpha: float) -> dict[str, Any]:
 
 
 def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
-    """One alpha of one pocket experiment: pocket_accuracy, _wer, _interval, _folds. Raises MixedRecordsError."""
+    """One alpha of one pocket experiment: pocket_accuracy, _wer, _interval, _folds."""
     check_one_experiment(records)
     return {f"pocket_{name}": value for name, value in _result(records, alpha).items()}
 
@@ -62,7 +65,6 @@ def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame
     """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 
     Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
-    Raises MixedRecordsError for records of more than one experiment.
     """
     table = paper.table4()
     frame = table.rename(columns={"accuracy": "paper_accuracy", "wer": "paper_wer"})
@@ -79,8 +81,7 @@ def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame
 def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 3 as printed, what is known of each row, and this book's rows at the paper's best alpha below it.
 
-    Columns: method, year, cross_validation, accuracy (a share), known, comparable, status. NaN is a row that was not
-    run. Raises MixedRecordsError for records of more than one experiment.
+    Columns: method, year, cross_validation, accuracy (a share; NaN where not run), known, comparable, status.
     """
     printed = paper.table3().merge(paper.table3_notes(), on="method", how="left", validate="one_to_one")
     printed = printed.assign(status="as printed").astype({"year": str})
