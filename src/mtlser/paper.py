@@ -70,10 +70,7 @@ def table3() -> pd.DataFrame:
 
 
 def table3_notes() -> pd.DataFrame:
-    """What is known of each row of Table 3 beside what it prints: columns `method`, `known`, `comparable`, `source`.
-
-    `comparable` with the claim begins with "yes", "no" or "unknown". `source` is where `known` was read.
-    """
+    """What is known of each row of Table 3, whether it is comparable with the claim, and where that was read."""
     return pd.DataFrame(_PAPER["table3"])[["method", "known", "comparable", "source"]]
 
 
@@ -121,20 +118,16 @@ FIGURE2_CLAIMS = tuple(Claim(**entry) for entry in _PAPER["claim"])
 
 @dataclass(frozen=True)
 class Departure:
-    """A difference between paper, released code and this book.
-
-    `ours` is what the book does by default; `code` names where (module:object, importable); `measured` names the
-    configuration that runs the other side of the difference, or says that none does.
-    """
+    """A difference between paper, released code and this book."""
 
     name: str
     number: int  # row of the audit
     topic: str
     paper: str
     released: str
-    ours: str
-    code: str
-    measured: str
+    ours: str  # what the book does by default
+    code: str  # where (module:object, importable)
+    measured: str  # the configuration that runs the other side of the difference, or that none does
 
 
 DEPARTURES = tuple(Departure(**entry) for entry in _AUDIT["departure"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -49,10 +48,7 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
 
 
 def decide(records: Any) -> pd.DataFrame:
-    """One row per fold and seed that has a run: fold, seed, and a verdict in one column per claim.
-
-    Only finished runs count, so a fold in which one of the alphas diverged is undecidable.
-    """
+    """One row per fold and seed: a verdict on each claim, undecidable where one of the alphas did not finish."""
     done = records.only(status="done").history
     rows = [
         {"fold": fold, "seed": seed} | decide_fold(done[(done["fold"] == fold) & (done["seed"] == seed)])
@@ -74,9 +70,8 @@ def summary(records: Any) -> pd.DataFrame:
 def main_claim(records: Any) -> dict[str, Any] | None:
     """The paper's gain of BEST over BASELINE (Table 4) on one corpus; None where either alpha has no finished run.
 
-    The alpha's row of `statistics.paired_tests`, with `verdict`: "held", "contradicted" or "undecided", as the 95%
-    interval lies above zero, below it, or holds it (or does not exist, with a single speaker), and with `best`: the row
-    of `tables.scores` with the highest accuracy.
+    The alpha's row of `statistics.paired_tests`, with `verdict` ("held", "contradicted" or "undecided", as the 95%
+    interval lies above zero, below it, or neither) and `best`, the row of `tables.scores` with the highest accuracy.
     """
     if records is None or not {BASELINE, BEST} <= set(records.only(status="done").predictions["alpha"]):
         return None
@@ -89,19 +84,15 @@ def main_claim(records: Any) -> dict[str, Any] | None:
 
 def judgement(records: Any) -> str:
     """`main_claim` in short: "held (+5.10 points, 95% interval +1.2 to +9.0)", or "not run"."""
-    found = main_claim(records)
-    if found is None:
+    if (found := main_claim(records)) is None:
         return NOT_RUN
-    bounds = found["difference_interval"]
-    interval = "no interval" if isnan(bounds[0]) else f"95% interval {interval_points(bounds)}"
+    words = interval_points(found["difference_interval"])
+    interval = "no interval" if words == "–" else f"95% interval {words}"
     return f"{found['verdict']} ({points(found['difference'])} points, {interval})"
 
 
 def verdicts(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
-    """The paper's claims, what it reports for each, and what each corpus says so far.
-
-    Columns: claim, paper_reported, iemocap_verdict, pocket_verdict.
-    """
+    """The paper's claims, what it reports for each, and what each corpus says so far."""
     main = (f"α = {BEST:g} recognises emotions better than α = 0 (Table 4)", f"{points(claimed_gain())} points")
     drawn = [(f"“{claim.quote}” (Figure 2)", "one run drawn") for claim in FIGURE2_CLAIMS]
     table = pd.DataFrame([main, *drawn], columns=["claim", "paper_reported"])

@@ -21,12 +21,8 @@ NUM_FOLDS = {"speaker": 10, "released": 10, "session": 5}
 NOT_RUN = "not run"
 
 # Groups of columns: "pocket_accuracy" is the column "accuracy" under the heading "pocket".
-GROUPS = {
-    "paper": "paper",
-    "iemocap": "IEMOCAP, this book",
-    "pocket": "pocket (synthetic), this book",
-    "ours": "this book",
-}
+GROUPS = {"paper": "paper", "iemocap": "IEMOCAP, this book", "pocket": "pocket (synthetic), this book",
+          "ours": "this book"}  # fmt: skip
 
 # Headings of columns whose names don't say it.
 HEADERS = tomllib.loads((DATA_FOLDER / "headings.toml").read_text(encoding="utf-8"))
@@ -178,8 +174,7 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     for values in frame.itertuples(index=False):
         head, *cells = map(_cell, frame.columns, values)
         rows += f'<tr><th scope="row">{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
-    # tabindex and role let a keyboard scroll a table that is wider than the screen.
-    body = (
+    body = (  # tabindex and role let a keyboard scroll a table that is wider than the screen
         f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" '
         f'aria-label="{html.escape(title)}">\n'
         f'<table class="dataframe table"><caption><span>{html.escape(caption)}</span></caption>\n'

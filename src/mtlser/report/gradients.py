@@ -10,12 +10,8 @@ import pandas as pd
 from mtlser.report import tables
 from mtlser.report.display import three_digits
 
-HEADINGS = {
-    "gradient_norm_ce": "cross-entropy norm",
-    "gradient_norm_ctc": "CTC norm",
-    "pull": "α · CTC / cross-entropy",
-    "gradient_cosine": "cosine",
-}
+HEADINGS = {"gradient_norm_ce": "cross-entropy norm", "gradient_norm_ctc": "CTC norm",
+            "pull": "α · CTC / cross-entropy", "gradient_cosine": "cosine"}  # fmt: skip
 
 
 def history(records: Any) -> pd.DataFrame:

@@ -93,8 +93,7 @@ def compared(repeats: Sequence[Repeat]) -> pd.DataFrame:
 def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
     """Each alpha against 0, tested on either machine: a row for each repeat and alpha.
 
-    Columns: by, alpha, then difference, difference_interval and holm of `statistics.paired_tests`, with `_here` and
-    with `_there`. No rows for a repeat without alpha = 0.
+    Columns: by, alpha, then difference, difference_interval, holm of `paired_tests`, each with `_here` and `_there`.
     """
     tables, columns = [], ["alpha", "difference", "difference_interval", "holm"]
     for repeat in repeats:
@@ -107,10 +106,7 @@ def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
 
 
 def paper_gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
-    """The paper's comparison on either machine: the row of BEST in `gains`, with how many answers changed.
-
-    Further columns: packages (`Repeat.packages`), changed_baseline and changed_best (shares of the answers).
-    """
+    """BEST's row of `gains`, with packages and the shares of answers changed_baseline and changed_best."""
     found, alike = gains(repeats), compared(repeats)
     if found.empty:
         return found

@@ -193,10 +193,7 @@ def paired_tests(records: Any) -> pd.DataFrame:
 
 
 def leak_shares(audits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Audits (`folds.audit`) of several protocols → each protocol's shares over all of its test utterances.
-
-    Columns: protocol, num_folds, and the three shares, NaN where a fold has none.
-    """
+    """Audits (`folds.audit`) by protocol → number of folds and the three shares over all test utterances, or NaN."""
     columns = ["test_in_train_speaker_share", "named_speaker_share", "repeated_text_share"]
     return pd.DataFrame(
         {"protocol": protocol, "num_folds": len(audit)}
@@ -208,8 +205,8 @@ def leak_shares(audits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     """Index speaker, one column per fold: the share of the speaker's utterances that the fold tests."""
     speakers = utterances.set_index("utterance")["speaker"]
-    counts = {fold.name: speakers[list(fold.test)].value_counts() for fold in folds}
-    return pd.DataFrame(counts).div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
+    counts = pd.DataFrame({fold.name: speakers[list(fold.test)].value_counts() for fold in folds})
+    return counts.div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
 
 
 def settings(config: RunConfig) -> pd.DataFrame:
