@@ -20,8 +20,8 @@ PAGES = sorted(
 
 # The paper's tables, the audit and published figures; settings with their sources; the known counts; publications.
 SOURCES = [
-    "src/mtlser/paper.py", "src/mtlser/data/departures.toml", "src/mtlser/config.py", "src/mtlser/model/backbone.py",
-    "book/references.bib", "src/mtlser/data/iemocap_counts.json", "CITATION.cff",
+    "src/mtlser/paper.py", "src/mtlser/data/departures.toml", "src/mtlser/data/paper.toml", "src/mtlser/config.py",
+    "src/mtlser/model/backbone.py", "book/references.bib", "src/mtlser/data/iemocap_counts.json", "CITATION.cff",
 ]  # fmt: skip
 NUMBER = re.compile(r"(?<![\w.,/-])\d+(?:[,\u00a0\u202f ]\d{3})*(?:\.\d+)?(?![\w]|\.\d)")
 SMALL = 12  # up to here a number counts things on the page

@@ -33,6 +33,8 @@ def settings(tmp_path):
     theirs.predictions.loc[wrong, "prediction"] = ["sad" if one != "sad" else "happy" for one in label]
     changed = theirs.runs["run_id"] == f"0.1-{SPEAKERS[0]}-0"
     theirs.runs.loc[changed, ["num_correct", "accuracy"]] -= [2, 2 / 12]
+    for table in (theirs.runs, theirs.history, theirs.predictions):  # the ids of another time
+        table["run_id"] = "old-" + table["run_id"]
     other = fake_records(alphas=(0.0,), folds=SPEAKERS[3:4], epochs=EPOCHS)
     for table in (other.runs, other.history, other.predictions):
         table["pooling"] = "mean"

@@ -107,7 +107,7 @@ def test_compare_pairs_the_same_utterances():
 def test_nothing_in_common_is_said_as_such():
     first, second = predictions({"a": [1]}, alpha=0.0, seed=0), predictions({"b": [1]}, alpha=0.1, seed=0)
     row = statistics.compare(pd.concat([first, second]), 0.0, 0.1)
-    assert row["num_utterances"] == 0 and math.isnan(row["permutation"])
+    assert row["num_utterances"] == 0 and math.isnan(row["permutation"]) and math.isnan(row["mcnemar"])
 
 
 def test_paired_tests_of_records():

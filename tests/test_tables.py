@@ -100,6 +100,10 @@ def test_provenance_names_corpus_protocol_seed_epochs_and_folds():
     other = fake_records(alphas=(0.1,))
     other.runs["precision"] = "bf16"
     assert "epochs, in bf16, 10 of 10" in display.provenance(other)
+    other.runs["processor"] = ["AMD EPYC", *["Intel Xeon"] * 8, None]
+    assert "epochs, in bf16, on 2 kinds of processor, 10 of 10" in display.provenance(other)
+    other.runs["processor"] = ["AMD EPYC", *[None] * 9]  # records from before it was written down
+    assert "epochs, in bf16, 10 of 10" in display.provenance(other)
     uneven = merge([fake_records(alphas=(0.0,)), fake_records(alphas=(0.1,), folds=SPEAKERS[:4])])
     assert display.provenance(uneven).endswith("4 to 10 of 10 folds, depending on α: partial")
 

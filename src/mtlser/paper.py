@@ -13,11 +13,14 @@ import pandas as pd
 
 from mtlser.config import DATA_FOLDER
 
-# Section 4.1.
-NUM_UTTERANCES = 5531
+NUM_UTTERANCES = 5531  # section 4.1
+NUM_CHARACTERS = 32  # section 3.1
 
-# Section 3.1.
-NUM_CHARACTERS = 32
+
+# Table 3, what others report, sizes of folds, and the claims about Figure 2; the audited differences.
+_PAPER, _AUDIT = (
+    tomllib.loads((DATA_FOLDER / name).read_text(encoding="utf-8")) for name in ("paper.toml", "departures.toml")
+)
 
 # Sections 3.1 and 4.2: what the paper says of its network, in the order of Figure 1 from below.
 ARCHITECTURE = {
@@ -29,17 +32,9 @@ ARCHITECTURE = {
     "emotions": (4, "section 4.1"),
 }
 
-# Sizes of the released code's ten test sets on the known corpus, counted in the audit (difference 2).
-RELEASED_TEST_SIZES = {
-    "01F": 507, "01M": 578, "02F": 505, "02M": 518, "03F": 536,
-    "03M": 615, "04F": 553, "04M": 478, "05F": 644, "05M": 597,
-}  # fmt: skip
-
-# Utterances of each true speaker on the known corpus, counted in the audit (difference 2).
-SPEAKER_TEST_SIZES = {
-    "Ses01F": 528, "Ses01M": 557, "Ses02F": 481, "Ses02M": 542, "Ses03F": 522,
-    "Ses03M": 629, "Ses04F": 528, "Ses04M": 503, "Ses05F": 590, "Ses05M": 651,
-}  # fmt: skip
+# Counted in the audit on the known corpus (difference 2): test sets of the released code, utterances of each speaker.
+RELEASED_TEST_SIZES: dict[str, int] = _PAPER["released_test_sizes"]
+SPEAKER_TEST_SIZES: dict[str, int] = _PAPER["speaker_test_sizes"]
 
 # Duration of the 5531 utterances, measured in the audit from their wav files.
 IEMOCAP_HOURS = 6.99
@@ -71,49 +66,12 @@ def table1() -> pd.DataFrame:
 
 def table3() -> pd.DataFrame:
     """Table 3 with Table 2's descriptions: columns `method`, `description`, `year`, `cross_validation`, `accuracy`."""
-    rows = [
-        ("Wu et al. [37]", "capsule network", 2019, "10-fold", 0.7273),
-        ("Sajjad et al. [13]", "ResNet-101 + bi-LSTM", 2020, "5-fold", 0.7225),
-        ("Lu et al. [35]", "pretrained ASR + bi-LSTM + attention", 2020, "10-fold", 0.726),
-        ("Liu et al. [38]", "local + global representation learning", 2020, "5-fold", 0.7078),
-        ("Wang et al. [39]", "Dual-Sequence LSTM", 2020, "5-fold", 0.733),
-        ("Pappagari et al. [40]", "ResNet based x-vector model", 2020, "5-fold", 0.703),
-        ("Peng et al. [14]", "3D convolution + ASRNN", 2020, "5-fold", 0.626),
-        ("ours (Cai et al.)", "wav2vec 2.0 multi-task, α = 0.1", 2021, "10-fold", 0.7815),
-    ]
-    return pd.DataFrame(rows, columns=["method", "description", "year", "cross_validation", "accuracy"])
+    return pd.DataFrame(_PAPER["table3"])[["method", "description", "year", "cross_validation", "accuracy"]]
 
 
 def table3_notes() -> pd.DataFrame:
-    """What is known of each row of Table 3 beside what it prints: columns `method`, `known`, `comparable`, `source`.
-
-    `comparable` with the claim begins with "yes", "no" or "unknown": the last where neither the paper nor the audit
-    (difference 23) settles the protocol; nothing is guessed. `source` is where `known` was read.
-    """
-    five = (
-        "Five folds cannot leave out one of ten speakers each; what they leave out is not printed",
-        "unknown: another number of folds, metric not printed",
-        "Table 3 of the paper",
-    )
-    rows = [
-        ("Wu et al. [37]", "The figure is WA; the same system's UA is 59.71%",
-         "no: by UA it is 13 points lower, and what its ten folds leave out is not printed", "audit, difference 23"),
-        ("Sajjad et al. [13]", *five),
-        ("Lu et al. [35]", "The ten folds follow this work (section 4.1). Its abstract gives an accuracy of 71.7%, lower "
-         "than the figure printed; section 4.1 says that the higher of WA and UA is listed",
-         "unknown: folds as in the claim, perhaps another metric", "section 4.1; arXiv 1911.09762, abstract"),
-        ("Liu et al. [38]", *five),
-        ("Wang et al. [39]", "The figure is UA; its abstract gives WA 72.7%. Its public code splits utterances at random, "
-         "so that speakers are shared; its speaker-independent script logs 56.2 / 57.1",
-         "no: speakers shared between training and test, and UA against WA",
-         "audit, difference 23; arXiv 1910.08874, abstract"),
-        ("Pappagari et al. [40]", *five),
-        ("Peng et al. [14]", *five),
-        ("ours (Cai et al.)", "WA (Eq. 4). As written one speaker is left out; the released code shares the speakers of "
-         "every test utterance with training",
-         "the claim itself", "section 4.1; audit, difference 1"),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["method", "known", "comparable", "source"])
+    """What is known of each row of Table 3, whether it is comparable with the claim, and where that was read."""
+    return pd.DataFrame(_PAPER["table3"])[["method", "known", "comparable", "source"]]
 
 
 # EMO-SUPERB (arXiv 2402.13018), abstract: papers on speech emotion recognition whose results cannot be reproduced.
@@ -122,14 +80,7 @@ SHARE_NOT_REPRODUCIBLE = 0.8077
 
 def others() -> pd.DataFrame:
     """What others report on the same 5531 utterances: columns `system`, `figure`, `protocol`, `source`."""
-    rows = [
-        ("SpeechBrain recipe, wav2vec2-base", "78.7% best, 77.0% mean WA", "random 80/10/10 of the utterances", "the recipe"),
-        ("the SpeechBrain authors' paper", "79.58% WA", "speakers shared with training", "arXiv 2111.02735"),
-        ("the SpeechBrain authors' paper", "73.01% WA", "speakers not shared with training", "arXiv 2111.02735"),
-        ("SUPERB, wav2vec2-base frozen", "63.43%", "five sessions", "the benchmark"),
-        ("FT-w2v2-ser: V-FT, TAPT, P-TAPT", "about 70%, 73.5%, 74.3% UA", "five sessions, five runs, last epoch", "the repository"),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["system", "figure", "protocol", "source"])
+    return pd.DataFrame(_PAPER["others"])
 
 
 def table4() -> pd.DataFrame:
@@ -162,39 +113,21 @@ class Claim:
 # The curves of Figure 2: Table 1's alphas. Table 4's alpha = 1 is not drawn there.
 FIGURE2_ALPHAS = (0.0, 0.001, 0.01, 0.1)
 
-# The paper draws "one run" and says no fold. "Low" and "satisfactory" word error rate are not numbers there; here the
-# level is halfway, within a fold, from the highest WER of the first epoch to the lowest WER of any epoch, over alpha > 0.
-FIGURE2_CLAIMS = (
-    Claim("earlier-wer", "the bigger α, the earlier that the model reaches low word-error-rate", "section 4.5",
-          "the first epoch with a WER at or below the level never comes later for a larger α > 0, and comes earlier for "
-          "the largest than for the smallest"),
-    Claim("slower-start", "before reaching a satisfactory wer, acc grows slower", "section 4.5",
-          "accuracy, averaged over the epochs before α = 0.1 reaches the level, is lower for α = 0.1 than for each "
-          "smaller α"),
-    Claim("overtakes", "after the model reaches a good wer, the performance on acc climbs quickly for larger α, and they "
-          "soon outperform smaller α cases", "section 4.5",
-          "at the last epoch, accuracy is higher for α = 0.1 than for each smaller α"),
-)  # fmt: skip
+FIGURE2_CLAIMS = tuple(Claim(**entry) for entry in _PAPER["claim"])
 
 
 @dataclass(frozen=True)
 class Departure:
-    """A difference between paper, released code and this book.
-
-    `ours` is what the book does by default; `code` names where (module:object, importable); `measured` names the
-    configuration that runs the other side of the difference, or says that none does.
-    """
+    """A difference between paper, released code and this book."""
 
     name: str
     number: int  # row of the audit
     topic: str
     paper: str
     released: str
-    ours: str
-    code: str
-    measured: str
+    ours: str  # what the book does by default
+    code: str  # where (module:object, importable)
+    measured: str  # the configuration that runs the other side of the difference, or that none does
 
-
-_AUDIT = tomllib.loads((DATA_FOLDER / "departures.toml").read_text(encoding="utf-8"))
 
 DEPARTURES = tuple(Departure(**entry) for entry in _AUDIT["departure"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,6 @@ from mtlser.report import statistics, tables
 from mtlser.report.display import NOT_RUN, interval_points, points
 
 HELD, NOT_HELD, UNDECIDABLE = "held", "not held", "undecidable"
-LARGEST = max(FIGURE2_ALPHAS)
 _NAMES = [claim.name for claim in FIGURE2_CLAIMS]
 
 
@@ -35,11 +33,11 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
     if set(accuracy) != set(FIGURE2_ALPHAS) or len(accuracy) < 2 or accuracy.isna().any(axis=None):
         return dict.fromkeys(_NAMES, UNDECIDABLE)
     reached = first_epochs(wer.drop(columns=0.0))  # ascending alpha
-    before, last = accuracy[accuracy.index < reached[LARGEST]].mean(), accuracy.iloc[-1]
+    before, last = accuracy[accuracy.index < reached.iloc[-1]].mean(), accuracy.iloc[-1]
     held = {
         "earlier-wer": reached.is_monotonic_decreasing,
-        "slower-start": (before[LARGEST] < before.drop(LARGEST)).all(),
-        "overtakes": (last[LARGEST] > last.drop(LARGEST)).all(),
+        "slower-start": (before.iloc[-1] < before.iloc[:-1]).all(),
+        "overtakes": (last.iloc[-1] > last.iloc[:-1]).all(),
     }
     verdicts = {name: HELD if held[name] else NOT_HELD for name in _NAMES}
     if reached.nunique() == 1:  # all in the same epoch: the history is too coarse to tell
@@ -50,36 +48,30 @@ def decide_fold(history: pd.DataFrame) -> dict[str, str]:
 
 
 def decide(records: Any) -> pd.DataFrame:
-    """One row per fold and seed that has a run: fold, seed, and a verdict in one column per claim.
-
-    Only finished runs count, so a fold in which one of the alphas diverged is undecidable.
-    """
+    """One row per fold and seed: a verdict on each claim, undecidable where one of the alphas did not finish."""
     done = records.only(status="done").history
-    rows = []
-    for fold, seed in sorted(set(zip(records.runs["fold"], records.runs["seed"], strict=True))):
-        history = done[(done["fold"] == fold) & (done["seed"] == seed)]
-        rows.append({"fold": fold, "seed": seed, **decide_fold(history)})
+    rows = [
+        {"fold": fold, "seed": seed} | decide_fold(done[(done["fold"] == fold) & (done["seed"] == seed)])
+        for fold, seed in sorted(set(zip(records.runs["fold"], records.runs["seed"], strict=True)))
+    ]
     return pd.DataFrame(rows, columns=["fold", "seed", *_NAMES])
 
 
 def summary(records: Any) -> pd.DataFrame:
     """One row per claim: its quotation, what is measured, and in how many folds it held, did not, was undecidable."""
     verdicts = decide(records)
-    rows = []
-    for claim in FIGURE2_CLAIMS:
-        counts = verdicts[claim.name].value_counts()
-        row = {"claim": f"“{claim.quote}” ({claim.section})", "measured": claim.test}
-        row |= {verdict.replace(" ", "_"): int(counts.get(verdict, 0)) for verdict in (HELD, NOT_HELD, UNDECIDABLE)}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"claim": f"“{claim.quote}” ({claim.section})", "measured": claim.test}
+        | {name.replace(" ", "_"): int((verdicts[claim.name] == name).sum()) for name in (HELD, NOT_HELD, UNDECIDABLE)}
+        for claim in FIGURE2_CLAIMS
+    )
 
 
 def main_claim(records: Any) -> dict[str, Any] | None:
     """The paper's gain of BEST over BASELINE (Table 4) on one corpus; None where either alpha has no finished run.
 
-    The alpha's row of `statistics.paired_tests`, with `verdict`: "held", "contradicted" or "undecided", as the 95%
-    interval lies above zero, below it, or holds it (or does not exist, with a single speaker), and with `best`: the row
-    of `tables.scores` with the highest accuracy.
+    The alpha's row of `statistics.paired_tests`, with `verdict` ("held", "contradicted" or "undecided", as the 95%
+    interval lies above zero, below it, or neither) and `best`, the row of `tables.scores` with the highest accuracy.
     """
     if records is None or not {BASELINE, BEST} <= set(records.only(status="done").predictions["alpha"]):
         return None
@@ -92,41 +84,30 @@ def main_claim(records: Any) -> dict[str, Any] | None:
 
 def judgement(records: Any) -> str:
     """`main_claim` in short: "held (+5.10 points, 95% interval +1.2 to +9.0)", or "not run"."""
-    found = main_claim(records)
-    if found is None:
+    if (found := main_claim(records)) is None:
         return NOT_RUN
-    bounds = found["difference_interval"]
-    interval = "no interval" if isnan(bounds[0]) else f"95% interval {interval_points(bounds)}"
+    words = interval_points(found["difference_interval"])
+    interval = "no interval" if words == "–" else f"95% interval {words}"
     return f"{found['verdict']} ({points(found['difference'])} points, {interval})"
 
 
 def verdicts(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
-    """The paper's claims, what it reports for each, and what each corpus says so far.
-
-    Columns: claim, paper_reported, iemocap_verdict, pocket_verdict.
-    """
-    main = {
-        "claim": f"α = {BEST:g} recognises emotions better than α = 0 (Table 4)",
-        "paper_reported": f"{points(claimed_gain())} points",
-    }
-    drawn = [{"claim": f"“{claim.quote}” (Figure 2)", "paper_reported": "one run drawn"} for claim in FIGURE2_CLAIMS]
-    columns = {f"{name}_verdict": _verdicts(records) for name, records in (("iemocap", iemocap), ("pocket", pocket))}
-    return pd.DataFrame([main, *drawn]).assign(**columns)
+    """The paper's claims, what it reports for each, and what each corpus says so far."""
+    main = (f"α = {BEST:g} recognises emotions better than α = 0 (Table 4)", f"{points(claimed_gain())} points")
+    drawn = [(f"“{claim.quote}” (Figure 2)", "one run drawn") for claim in FIGURE2_CLAIMS]
+    table = pd.DataFrame([main, *drawn], columns=["claim", "paper_reported"])
+    return table.assign(iemocap_verdict=_verdicts(iemocap), pocket_verdict=_verdicts(pocket))
 
 
 def _verdicts(records: Any | None) -> list[str]:
-    """One corpus's column of `verdicts`."""
+    """One corpus's column of `verdicts`: `judgement`, then such as "held in 7 of 9 folds, 1 undecidable"."""
     if records is None or records.only(status="done").runs.empty:
         return [NOT_RUN] * (1 + len(FIGURE2_CLAIMS))
     main = judgement(records)
     partial = any(tables.completeness(records, alpha).startswith("partial") for alpha in (BASELINE, BEST))
-    main += "; partial" if partial and main != NOT_RUN else ""
-    return [main, *(_counted(row) for _, row in summary(records).iterrows())]
-
-
-def _counted(row: pd.Series) -> str:
-    """A row of `summary` in words: "held in 7 of 9 folds, 1 undecidable"."""
-    decided, undecidable = row["held"] + row["not_held"], row["undecidable"]
-    if not decided:
-        return UNDECIDABLE
-    return f"held in {row['held']} of {decided} folds" + (f", {undecidable} undecidable" if undecidable else "")
+    found = [main + ("; partial" if partial and main != NOT_RUN else "")]
+    for row in summary(records).itertuples():
+        undecidable = f", {row.undecidable} undecidable" if row.undecidable else ""
+        decided = row.held + row.not_held
+        found.append(f"held in {row.held} of {decided} folds{undecidable}" if decided else UNDECIDABLE)
+    return found

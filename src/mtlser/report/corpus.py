@@ -16,14 +16,12 @@ from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, bayes_accuracy
 from mtlser.corpus.pocket_text import VALENCE_WORDS
 from mtlser.corpus.release_counts import count_utterances, iemocap_counts
 from mtlser.corpus.text import normalise, released_style
+from mtlser.report.display import tenths
 from mtlser.report.sounds import Sound
 from mtlser.runs import baselines
 
 # What examples are made of, whatever the preset: nothing of IEMOCAP may be shown or played.
 EXAMPLES = get_preset("pocket").corpus
-
-# As a release writes them; invented, not IEMOCAP's.
-_TRANSCRIPTS = ("My sister helped us in the garden.", "My sister helped us. [LAUGHTER] In the garden!", "[BREATHING]")
 
 
 def iemocap_durations() -> dict:
@@ -38,27 +36,19 @@ def counts(utterances: pd.DataFrame) -> pd.DataFrame:
     keys += [("by_dialog_kind", "impro", "improvised"), ("by_dialog_kind", "script", "scripted")]
     rows = [(name, known[by][key], found[by].get(key, 0)) for by, key, name in keys]
     table = pd.DataFrame([*rows, ("all", known["total"], found["total"])], columns=["utterances", "IEMOCAP", "here"])
-    table.insert(2, "IEMOCAP, share", (table["IEMOCAP"] / known["total"]).map(_share))
-    return table.assign(**{"here, share": (table["here"] / found["total"]).map(_share)})
+    table.insert(2, "IEMOCAP, share", (table["IEMOCAP"] / known["total"]).map(tenths))
+    return table.assign(**{"here, share": (table["here"] / found["total"]).map(tenths)})
 
 
 def speakers(utterances: pd.DataFrame) -> pd.DataFrame:
     """Utterances of each speaker: columns speaker, IEMOCAP, here, and of each the smallest class."""
     known, found = iemocap_counts()["by_speaker"], count_utterances(utterances)["by_speaker"]
-    return pd.DataFrame(
-        {"speaker": name, "IEMOCAP": known[name]["total"], "IEMOCAP, fewest": _fewest(known[name]),
-         "here": found[name]["total"], "here, fewest": _fewest(found[name])}
-        for name in sorted(known) if name in found
-    )  # fmt: skip
-
-
-def _fewest(numbers: dict[str, int]) -> str:
-    emotion = min(EMOTIONS, key=lambda name: numbers.get(name, 0))
-    return f"{numbers.get(emotion, 0)} {emotion}"
-
-
-def _share(share: float) -> str:
-    return f"{100 * share:.1f}%"
+    table = pd.DataFrame({"speaker": sorted(set(known) & set(found))})
+    for heading, numbers in (("IEMOCAP", known), ("here", found)):
+        classes = pd.DataFrame([numbers[name] for name in table["speaker"]]).reindex(columns=list(EMOTIONS)).fillna(0)
+        table[heading] = [numbers[name]["total"] for name in table["speaker"]]
+        table[f"{heading}, fewest"] = [f"{row[row.idxmin()]:g} {row.idxmin()}" for _, row in classes.iterrows()]
+    return table
 
 
 def seconds_of(utterances: pd.DataFrame) -> pd.Series:
@@ -68,13 +58,13 @@ def seconds_of(utterances: pd.DataFrame) -> pd.Series:
 
 def durations(utterances: pd.DataFrame) -> pd.DataFrame:
     """Points of both distributions: columns seconds, share (of utterances not longer), corpus, label."""
-    known = iemocap_durations()["seconds"]
+    known, shares = iemocap_durations()["seconds"], np.linspace(0, 1, 101)
     places = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "99%": 0.99, "longest": 1.0}
     marks = pd.DataFrame({"seconds": [known[name] for name in places], "share": places.values()})
-    shares = np.linspace(0, 1, 101)
     curve = pd.DataFrame({"seconds": np.quantile(seconds_of(utterances), shares), "share": shares})
-    marks = marks.assign(corpus="IEMOCAP", label="IEMOCAP, known points")
-    return pd.concat([marks, curve.assign(corpus="pocket", label="this corpus (synthetic)")], ignore_index=True)
+    parts = [marks.assign(corpus="IEMOCAP", label="IEMOCAP, known points"),
+             curve.assign(corpus="pocket", label="this corpus (synthetic)")]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
 
 
 def lengths(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -114,27 +104,28 @@ def what_tells(utterances: pd.DataFrame, prosody: pd.DataFrame, settings: Pocket
     best = bayes_accuracy(settings)
     drawn = baselines.cue_accuracy(baselines.read_cues(utterances))
     measured = baselines.feature_accuracy(utterances, prosody)
-    names = {"prosody": "prosody alone", "words": "words alone", "both": "both"}
-    names = {"neither": "nothing: always the commonest"} | names
+    names = {"neither": "nothing: always the commonest", "prosody": "prosody alone", "words": "words alone",
+             "both": "both"}  # fmt: skip
     return pd.DataFrame(
-        {"who knows": label, "best possible, by the settings": _share(best[name]), "cues as drawn": _share(drawn[name]),
-         "simple measurements, speaker left out": _share(measured[name])}
+        {"who knows": label, "best possible, by the settings": tenths(best[name]), "cues as drawn": tenths(drawn[name]),
+         "simple measurements, speaker left out": tenths(measured[name])}
         for name, label in names.items()
     )  # fmt: skip
 
 
 def differences(*numbers: int) -> pd.DataFrame:
     """Rows of the audit by number: columns topic, as written, as released, this book."""
-    chosen = {row.number: row for row in paper.DEPARTURES}
-    rows = [(f"{n}. {chosen[n].topic}", chosen[n].paper, chosen[n].released, chosen[n].ours) for n in numbers]
+    chosen = [row for number in numbers for row in paper.DEPARTURES if row.number == number]
+    rows = [(f"{row.number}. {row.topic}", row.paper, row.released, row.ours) for row in chosen]
     return pd.DataFrame(rows, columns=["topic", "as written", "as released", "this book"])
 
 
-def transcript_styles(transcripts: Sequence[str] = _TRANSCRIPTS) -> pd.DataFrame:
-    """Invented transcripts in both styles of difference 16; a space that a reader would not see is written ␣."""
-    rows = [(text, normalise(text) or "(empty)", released_style(text).replace(" ", "␣")) for text in transcripts]
-    columns = ["in the release", "normalised, this book's default", "as released, approximated"]
-    return pd.DataFrame(rows, columns=columns)
+def transcript_styles() -> pd.DataFrame:
+    """Transcripts as a release writes them, invented, in both styles of difference 16; spaces are shown as ␣."""
+    texts = ("My sister helped us in the garden.", "My sister helped us. [LAUGHTER] In the garden!", "[BREATHING]")
+    rows = [(text, normalise(text) or "(empty)", released_style(text).replace(" ", "␣")) for text in texts]
+    heads = ["in the release", "normalised, this book's default", "as released, approximated"]
+    return pd.DataFrame(rows, columns=heads)
 
 
 def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:
@@ -149,4 +140,4 @@ def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:
         ("repeated texts whose commonest emotion in training is right", "76%", right),
     ]  # fmt: skip
     found = pd.DataFrame(rows, columns=["measure", "IEMOCAP", "here"])
-    return found.assign(here=found["here"].map(_share))
+    return found.assign(here=found["here"].map(tenths))

@@ -21,13 +21,9 @@ def sections() -> Html:
 
 
 def _departure(departure: paper.Departure) -> str:
-    rows = {
-        "As written": escape(departure.paper),
-        "As released": escape(departure.released),
-        "This book": escape(departure.ours),
-        "The other side": escape(departure.measured),
-        "Decided in": _link(departure.code),
-    }
+    rows = {"As written": departure.paper, "As released": departure.released, "This book": departure.ours}
+    rows = {term: escape(text) for term, text in (rows | {"The other side": departure.measured}).items()}
+    rows["Decided in"] = _link(departure.code)
     heading = f"<h3>{departure.number}. {escape(departure.topic)}</h3>"
     terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in rows.items())
     return f'<section id="departure-{departure.name}">{heading}<dl>{terms}</dl></section>\n'
@@ -53,7 +49,7 @@ def source_line(code: str) -> tuple[str, int]:
     """
     module, _, path = code.partition(":")
     file = Path(find_spec(module).origin)
-    node: Any = _parsed(file)
+    node: Any = ast.parse(file.read_text(encoding="utf-8"))
     for name in path.split("."):
         found = [child for child in node.body if name in _defined(child)]
         if not found:
@@ -63,14 +59,7 @@ def source_line(code: str) -> tuple[str, int]:
     return "/".join(["src", *parts[: -1 if file.stem == parts[-1] else None], file.name]), node.lineno
 
 
-@cache
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _defined(node: ast.stmt) -> set[str]:
+def _defined(node: ast.stmt) -> set[Any]:
     """The names that a statement of a module or class defines."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {node.name}
     targets = getattr(node, "targets", [getattr(node, "target", None)])
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    return {getattr(node, "name", None), *(target.id for target in targets if isinstance(target, ast.Name))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtlser.config import get_preset
+from mtlser.config import DATA_FOLDER, get_preset
 from mtlser.runs.records import CORPUS_NAMES
 
 # Folds of each protocol (section 4.1: ten speakers; the session protocol has one fold per session).
@@ -20,45 +21,11 @@ NUM_FOLDS = {"speaker": 10, "released": 10, "session": 5}
 NOT_RUN = "not run"
 
 # Groups of columns: "pocket_accuracy" is the column "accuracy" under the heading "pocket".
-GROUPS = {
-    "paper": "paper",
-    "iemocap": "IEMOCAP, this book",
-    "pocket": "pocket (synthetic), this book",
-    "ours": "this book",
-}
+GROUPS = {"paper": "paper", "iemocap": "IEMOCAP, this book", "pocket": "pocket (synthetic), this book",
+          "ours": "this book"}  # fmt: skip
 
-# Headings of columns whose names don't say it: of results, of repeated runs, and of the lessons on model and losses.
-HEADERS = {
-    "accuracy": "accuracy (WA)", "uar": "UA", "macro_f1": "macro-F1", "wer": "WER", "alpha": "α",
-    "interval": "95% interval", "difference": "difference, points", "num_utterances": "utterances",
-    "num_test": "test utterances", "num_train": "training utterances", "wilson": "95% interval (Wilson)",
-    "only_baseline": "only the first right", "only_alpha": "only the second right", "mcnemar": "McNemar, p",
-    "permutation": "permutation of speakers, p", "holm": "permutation, Holm-corrected p", "comparison": "α compared",
-    "wer_difference": "WER difference", "difference_interval": "95% interval, points",
-    "shared_speakers": "speakers in both", "shared_dialogs": "dialogs in both",
-    "test_in_train_speaker_share": "test utterances whose speaker is in training",
-    "repeated_text_share": "test texts also in training", "cross_validation": "cross-validation",
-    "known": "what is known of it", "comparable": "comparable with the claim", "wider": "first interval is wider by",
-    "discordance": "only one right", "speaker_deviation": "speakers deviate, points",
-    "detectable": "detectable, points", "detectable_holm": "among four, points",
-    "bootstrap_held": "speakers drawn: held the truth", "wilson_held": "Wilson: held the truth",
-    "from": "where it comes from", "accuracy_here": "accuracy here", "accuracy_there": "accuracy there",
-    "apart": "largest difference of a fold", "alike": "answered alike", "wer_here": "word errors here",
-    "wer_there": "word errors there", "difference_here": "gain here, points",
-    "difference_interval_here": "95% interval here", "holm_here": "Holm-corrected p here",
-    "difference_there": "gain there, points", "difference_interval_there": "95% interval there",
-    "holm_there": "Holm-corrected p there", "symbol": "paper's symbol", "legend": "shape", "size": "here",
-    "window_samples": "hears, samples", "window_ms": "hears, ms", "step_samples": "step, samples",
-    "step_ms": "step, ms", "outputs": "outputs here", "frames": "frames T", "characters": "characters L",
-    "logit_sum": "largest logit, sum", "logit_mean": "largest logit, mean", "gradient_sum": "gradient norm, sum",
-    "gradient_mean": "gradient norm, mean",
-    "features_change": "change of z, own frames", "pooled_change": "change of pooled ẑ", "loss": "loss, nats",
-    "ce": "cross-entropy", "ctc": "CTC", "ctc_per_character": "CTC per character", "weighted_ctc": "α · CTC",
-    "ctc_share": "CTC's share of the loss", "reduction": "reduction of CTC", "effective_alpha": "α it amounts to",
-    "batch_size": "utterances", "released_ctc": "CTC, released code", "released_alpha": "α it amounts to",
-    "margin": "lead of the right logit", "ce_once": "cross-entropy, one softmax", "ce_twice": "cross-entropy, two",
-    "pull_once": "gradient, one softmax", "pull_twice": "gradient, two",
-}  # fmt: skip
+# Headings of columns whose names don't say it.
+HEADERS = tomllib.loads((DATA_FOLDER / "headings.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +60,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
 
-def _tenths(share: float) -> str:
+def tenths(share: float) -> str:
+    """0.7166 → "71.7%"."""
     return f"{100 * share:.1f}%"
 
 
@@ -115,14 +83,12 @@ def p_statement(value: float) -> str:
 
 def interval(bounds: tuple[float, float]) -> str:
     """Two shares → "68.1 to 75.0%"; "–" where there is none."""
-    low, high = bounds
-    return "–" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}%"
+    return "–" if math.isnan(bounds[0]) else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}%"
 
 
 def interval_points(bounds: tuple[float, float]) -> str:
     """Two differences of shares → "+1.2 to +5.0"; "–" where there is none."""
-    low, high = bounds
-    return "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
+    return "–" if math.isnan(bounds[0]) else "{:+.1f} to {:+.1f}".format(*(100 * b for b in bounds)).replace("-", "−")
 
 
 def three_digits(value: float) -> str:
@@ -136,14 +102,14 @@ def three_digits(value: float) -> str:
 
 def relative_change(value: float) -> str:
     """A relative change as a percentage, "below 0.001%" where float32's rounding is all there is."""
-    return "below 0.001%" if value < 1e-5 else _tenths(value)
+    return "below 0.001%" if value < 1e-5 else tenths(value)
 
 
 _FORMATS: dict[str, Callable[[Any], str]] = {
     name: form
     for form, names in {
         percent: "accuracy uar macro_f1 accuracy_here accuracy_there alike wer_here wer_there",
-        _tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
+        tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
         p_value: "mcnemar permutation holm holm_here holm_there",
         interval: "interval wilson",
         points: "difference difference_here difference_there",
@@ -189,11 +155,9 @@ def _head(columns: list[str]) -> str:
     top = bottom = ""
     for group, part in groupby(names, key=lambda name: name[0]):
         labels = [html.escape(HEADERS.get(name, name.replace("_", " "))) for _, name in part]
-        if group:
-            top += f'<th scope="colgroup" colspan="{len(labels)}">{GROUPS[group]}</th>'
-            bottom += "".join(f'<th scope="col">{label}</th>' for label in labels)
-        else:
-            top += "".join(f'<th scope="col"{tall}>{label}</th>' for label in labels)
+        top += f'<th scope="colgroup" colspan="{len(labels)}">{GROUPS[group]}</th>' if group else ""
+        heads = "".join(f'<th scope="col"{"" if group else tall}>{label}</th>' for label in labels)
+        top, bottom = (top, bottom + heads) if group else (top + heads, bottom)
     return f"<tr>{top}</tr>" + (f"<tr>{bottom}</tr>" if bottom else "")
 
 
@@ -205,13 +169,12 @@ def show(frame: pd.DataFrame, title: str, source: Any, *, empty: str = "nothing 
     """
     caption = f"{title}. {provenance(source)}"
     if frame.empty:
-        return line(caption if provenance(source) == NOT_RUN.capitalize() else f"{caption}: {empty}")
+        return line(caption if caption.endswith(". Not run") else f"{caption}: {empty}")
     rows = ""
     for values in frame.itertuples(index=False):
         head, *cells = map(_cell, frame.columns, values)
         rows += f'<tr><th scope="row">{head}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
-    # tabindex and role let a keyboard scroll a table that is wider than the screen.
-    body = (
+    body = (  # tabindex and role let a keyboard scroll a table that is wider than the screen
         f'<div class="mtlser-table" role="region" tabindex="0" style="overflow-x:auto" '
         f'aria-label="{html.escape(title)}">\n'
         f'<table class="dataframe table"><caption><span>{html.escape(caption)}</span></caption>\n'
@@ -227,11 +190,7 @@ def line(text: str) -> Html:
 
 def corpus_name(preset: str) -> str:
     """The corpus of a preset as captions name it: "IEMOCAP" or "Pocket corpus (synthetic)"."""
-    return _capital(CORPUS_NAMES[preset])
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    return CORPUS_NAMES[preset][0].upper() + CORPUS_NAMES[preset][1:]
 
 
 def _listed(values: pd.Series) -> str:
@@ -253,15 +212,16 @@ def provenance(source: Any) -> str:
     if runs.empty:
         return NOT_RUN.capitalize()
     total = sum(NUM_FOLDS[protocol] for protocol in runs["protocol"].unique())
-    folds = finished_folds(runs)
-    low, high = folds.min(), folds.max()
+    low, high = finished_folds(runs).agg(["min", "max"])
     changed = runs["precision"] != [get_preset(name).run.precision for name in runs["preset"]]
+    processors = runs["processor"].nunique()  # records from before it was written down have none
     words = [
-        f"{_capital(source.provenance)}: {_listed(runs['protocol'])} folds",
+        f"{source.provenance[0].upper()}{source.provenance[1:]}: {_listed(runs['protocol'])} folds",
         f"{_listed(runs['pooling'])} pooling",
         ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"]),
         *(f"{count:g} epoch{'' if count == 1 else 's'}" for count in sorted(runs["epochs"].unique())),
         *([f"in {_listed(runs['precision'])}"] if changed.any() else []),
+        *([f"on {processors} kinds of processor"] if processors > 1 else []),
         f"{low} of {total} folds" if low == high else f"{low} to {high} of {total} folds, depending on α",
     ]
     return ", ".join(words) + (": partial" if low < total else "")

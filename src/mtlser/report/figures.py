@@ -31,27 +31,23 @@ EMOTION_COLOURS = dict(zip(EMOTIONS, ["#7F7F7F", "#009E73", "#D55E00", "#2A7FC0"
 EMOTION_MARKERS = dict(zip(EMOTIONS, ["s", "^", "D", "v"], strict=True))
 PAPER_COLOUR = "#D55E00"
 
-_INK = {"light": "#222832", "dark": "#ced6dd"}
-_COLOUR_MAPS = {"light": "Blues", "dark": "Blues_r"}  # the smallest share is nearest to the page's ground
-
-
-def _style(theme: str) -> dict[str, Any]:
-    ink = _INK[theme]
-    return {
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": "mtlser",  # the same picture gives the same bytes
-        "font.family": "sans-serif",
-        "font.size": 10,
-        **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], ink),
-        **dict.fromkeys(["axes.facecolor", "figure.facecolor"], "none"),
-        **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
-        "image.cmap": _COLOUR_MAPS[theme],
-    }
+# Ink and colour map: the smallest share is nearest to the page's ground.
+_THEMES = {"light": ("#222832", "Blues"), "dark": ("#ced6dd", "Blues_r")}
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "mtlser",  # the same picture gives the same bytes
+    "font.family": "sans-serif",
+    "font.size": 10,
+    **dict.fromkeys(["axes.facecolor", "figure.facecolor"], "none"),
+    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
+}
+_INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 def draw(function: Callable[..., Figure], data: Any, theme: str) -> str:
     """The SVG of `function(data)` in the theme "light" or "dark"."""
-    with mpl.rc_context(_style(theme)):
+    ink, colours = _THEMES[theme]
+    with mpl.rc_context(_STYLE | dict.fromkeys(_INKED, ink) | {"image.cmap": colours}):
         buffer = io.StringIO()
         function(data).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
@@ -69,12 +65,10 @@ def show(function: Callable[..., Figure], data: Any, title: str, alt: str, sourc
     if hasattr(source, "runs") and source.only(status="done").runs.empty:
         return line(f"{title}: not run")
     caption, images = f"{title}. {provenance(source)}", ""
-    for theme in _INK:
-        svg = b64encode(draw(function, data, theme).encode()).decode()
-        images += (
-            f'<img class="only-{theme}" style="max-width:100%;background:none;padding:0" alt="{escape(alt)}" '
-            f'src="data:image/svg+xml;base64,{svg}">'
-        )
+    for theme in _THEMES:
+        address = f"data:image/svg+xml;base64,{b64encode(draw(function, data, theme).encode()).decode()}"
+        style = f'class="only-{theme}" style="max-width:100%;background:none;padding:0"'
+        images += f'<img {style} alt="{escape(alt)}" src="{address}">'
     body = f'<div>{images}</div><figcaption class="mtlser-caption">{escape(caption)}</figcaption>'
     return Html(f'<figure class="mtlser" style="margin:0">{body}</figure>', f"{caption}. {alt}")
 
@@ -88,10 +82,10 @@ def panels_of(count: int, height: float = 3.2, width: float = 7.5, columns: int 
 
 def _over_epochs(axes: Axes, history: pd.DataFrame, column: str, **colours: Any) -> None:
     """A thin line for each run and a thick one for their mean over folds."""
-    sns.lineplot(history, x="epoch", y=column, units="run_id", estimator=None, lw=0.8, alpha=0.6, ax=axes,
-                 legend=False, marker="." if history["epoch"].nunique() == 1 else None, **colours)  # fmt: skip
-    sns.lineplot(history, x="epoch", y=column, errorbar=None, lw=2, ax=axes, legend=False,
-                 marker="o" if history["epoch"].nunique() == 1 else None, **colours)  # fmt: skip
+    dot, ring = (".", "o") if history["epoch"].nunique() == 1 else (None, None)
+    given = {"data": history, "x": "epoch", "y": column, "ax": axes, "legend": False, **colours}
+    sns.lineplot(**given, units="run_id", estimator=None, lw=0.8, alpha=0.6, marker=dot)
+    sns.lineplot(**given, errorbar=None, lw=2, marker=ring)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -147,8 +141,7 @@ def figure2(records: Any) -> Figure:
 def accuracy_by_alpha(records: Any) -> Figure:
     """Accuracy of each alpha with its interval, beside the paper's Table 4."""
     figure, (axes,) = panels_of(1)
-    scores = tables.scores(records)
-    published = paper.table4()
+    scores, published = tables.scores(records), paper.table4()
     places = {alpha: place for place, alpha in enumerate(published["alpha"])}
     axes.plot(places.values(), published["accuracy"], "D", color=PAPER_COLOUR, label="paper, IEMOCAP")
     for alpha, accuracy, (low, high) in scores[["alpha", "accuracy", "interval"]].itertuples(index=False):
@@ -196,12 +189,12 @@ def emotion_marks(axes: Axes, values: pd.Series, speakers: list[str], size: floa
 def per_speaker(records: Any) -> Figure:
     """For each test speaker the recall of each emotion (small marks) and the accuracy (dot)."""
     predictions = records.only(status="done").predictions
-    predictions = predictions.assign(correct=predictions["label"] == predictions["prediction"])
-    speakers = sorted(predictions["speaker"].unique())
-    figure, (axes,) = panels_of(1, height=1.2 + 0.28 * len(speakers))
-    emotion_marks(axes, predictions.groupby(["label", "speaker"])["correct"].mean(), speakers, size=4.5)
-    accuracy = predictions.groupby("speaker")["correct"].mean()
-    axes.plot(accuracy, range(len(speakers)), "o", color=mpl.rcParams["text.color"], ms=7, mfc="none", label="accuracy")
+    correct = predictions["label"] == predictions["prediction"]
+    accuracy = correct.groupby(predictions["speaker"]).mean()
+    figure, (axes,) = panels_of(1, height=1.2 + 0.28 * len(accuracy))
+    recalls = correct.groupby([predictions["label"], predictions["speaker"]]).mean()
+    emotion_marks(axes, recalls, list(accuracy.index), size=4.5)
+    axes.plot(accuracy, range(len(accuracy)), "o", color=mpl.rcParams["text.color"], ms=7, mfc="none", label="accuracy")
     axes.set(xlim=(-0.02, 1.02), xlabel="share recognised")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside upper center", ncols=5, columnspacing=1, handletextpad=0.2)
@@ -211,8 +204,7 @@ def per_speaker(records: Any) -> Figure:
 def leaks(shares: pd.DataFrame) -> Figure:
     """Speakers × folds (`tables.speaker_shares`): the share of a speaker in the test fold; the rest is in training."""
     texts = shares.map(lambda share: f"{100 * share:.0f}%" if share else "")
-    height, width = 1 + 0.3 * len(shares), 1.6 + 0.6 * shares.shape[1]
-    return _matrix(shares, texts, "test fold", "speaker", height, width)
+    return _matrix(shares, texts, "test fold", "speaker", 1 + 0.3 * len(shares), 1.6 + 0.6 * shares.shape[1])
 
 
 def detectable(curves: pd.DataFrame) -> Figure:
@@ -224,8 +216,7 @@ def detectable(curves: pd.DataFrame) -> Figure:
                   dashes=[(None, None), (4, 2), (1, 1)][place], label=f"{100 * share:.0f}% discordant")  # fmt: skip
     axes.axhline(100 * paper.claimed_gain(), color=PAPER_COLOUR, lw=1, label="the paper's gain")
     axes.set_xscale("log")
-    ticks = [250, 500, 1000, 2000, 5000]
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks(ticks := [250, 500, 1000, 2000, 5000], [f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="test utterances", ylabel="detectable, points", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=2)
@@ -249,12 +240,8 @@ def step_profile(profile: pd.DataFrame) -> Figure:
 def gradients(records: Any) -> Figure:
     """Norms of both losses' gradients at the encoder, how hard α lets CTC pull, and the angle between; over epochs."""
     figure, panels = panels_of(4, height=5.6, columns=2)
-    titles = {
-        "gradient_norm_ce": "cross-entropy: norm",
-        "gradient_norm_ctc": "CTC, before α: norm",
-        "pull": "α · CTC norm / cross-entropy norm",
-        "gradient_cosine": "cosine of the two",
-    }
+    titles = {"gradient_norm_ce": "cross-entropy: norm", "gradient_norm_ctc": "CTC, before α: norm",
+              "pull": "α · CTC norm / cross-entropy norm", "gradient_cosine": "cosine of the two"}  # fmt: skip
     _each_alpha(figure, panels, gradient_history(records), titles)
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
         axes.set(title=title, ylabel="", yscale="linear" if column == "gradient_cosine" else "log")

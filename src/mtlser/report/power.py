@@ -18,6 +18,9 @@ ASSUMED_DISCORDANCE = 0.3
 ASSUMED_SPEAKER_DEVIATION = 0.02
 POWER = 0.8  # the usual convention
 LEVEL = 1 - statistics.CONFIDENCE
+NUM_TRIALS = 300  # of a simulation
+DESIGN_SIZES = (240, 1000, 2000, paper.NUM_UTTERANCES)  # test utterances of designs worth comparing; last, IEMOCAP's
+CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and ones that often differ
 
 
 def detectable_difference(
@@ -46,43 +49,31 @@ def design(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[str
     """
     pairs = statistics.pairs(predictions, baseline, alpha)
     gain = pairs["second"] - pairs["first"]
-    by_speaker = gain.groupby(pairs["speaker"]).agg(["mean", "size", lambda values: values.var(ddof=0)])
-    by_speaker.columns = ["difference", "size", "variance"]
-    expected = (by_speaker["variance"] / by_speaker["size"]).mean()  # from drawing utterances alone
-    excess = by_speaker["difference"].var() - expected
-    return {
-        "num_utterances": pairs["utterance"].nunique(),
-        "num_speakers": len(by_speaker),
-        "discordance": float(gain.abs().mean()),
-        "speaker_deviation": math.sqrt(max(0.0, excess)) if excess == excess else float("nan"),
-    }
-
-
-NUM_TRIALS = 300  # of a simulation
+    by_speaker = gain.groupby(pairs["speaker"])
+    expected = (by_speaker.var(ddof=0) / by_speaker.size()).mean()  # from drawing utterances alone
+    excess = by_speaker.mean().var() - expected
+    deviation = math.nan if math.isnan(excess) else math.sqrt(max(0.0, excess))
+    sizes = {"num_utterances": pairs["utterance"].nunique(), "num_speakers": len(by_speaker)}
+    return sizes | {"discordance": float(gain.abs().mean()), "speaker_deviation": deviation}
 
 
 def coverage(speaker_deviation: float, num_speakers: int = 10, utterances: int = 120, accuracy: float = 0.75) -> dict:
-    """How often the two 95% intervals hold the truth when speakers differ: a simulation with known accuracy.
+    """How often the two 95% intervals hold a known accuracy when speakers differ: shares bootstrap_held, wilson_held.
 
     Each trial draws the speakers' true accuracies around `accuracy` with that standard deviation (clipped to [0, 1])
-    and then `utterances` right or wrong answers of each. Returns the shares `bootstrap_held`, `wilson_held`.
+    and then `utterances` right or wrong answers of each.
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    generator = np.random.default_rng(statistics.SEED)
-    held = {"bootstrap_held": 0, "wilson_held": 0}
+    generator, tail, held = np.random.default_rng(statistics.SEED), 100 * LEVEL / 2, []
     for _ in range(NUM_TRIALS):
         levels = np.clip(generator.normal(accuracy, speaker_deviation, num_speakers), 0, 1)
         right = generator.binomial(utterances, levels)
         resampled = right[generator.integers(num_speakers, size=(1000, num_speakers))].mean(axis=1) / utterances
-        tail = 100 * LEVEL / 2
-        intervals = {
-            "bootstrap_held": np.percentile(resampled, [tail, 100 - tail]),
-            "wilson_held": proportion_confint(right.sum(), num_speakers * utterances, alpha=LEVEL, method="wilson"),
-        }
-        for name, (low, high) in intervals.items():
-            held[name] += int(low <= accuracy <= high)
-    return {name: count / NUM_TRIALS for name, count in held.items()}
+        drawn = np.percentile(resampled, [tail, 100 - tail])
+        wilson = proportion_confint(right.sum(), num_speakers * utterances, alpha=LEVEL, method="wilson")
+        held.append([low <= accuracy <= high for low, high in (drawn, wilson)])
+    return dict(zip(("bootstrap_held", "wilson_held"), np.mean(held, axis=0).tolist(), strict=True))
 
 
 def intervals(records: Any) -> pd.DataFrame:
@@ -95,26 +86,15 @@ def intervals(records: Any) -> pd.DataFrame:
     return table.assign(wider=(drawn / wilson).map("{:.1f} times".format))
 
 
-# From no difference between speakers to one of 10 points, standard deviations of their true accuracy.
-COVERAGE_DEVIATIONS = (0.0, 0.02, 0.05, 0.1)
-
-
 def coverages() -> pd.DataFrame:
-    """`coverage` for speakers who differ more and more: standard deviation and the two shares."""
-    return pd.DataFrame([{"speaker_deviation": d, **coverage(d)} for d in COVERAGE_DEVIATIONS])
-
-
-# Test utterances of designs worth comparing; the last is IEMOCAP's.
-DESIGN_SIZES = (240, 1000, 2000, paper.NUM_UTTERANCES)
+    """`coverage` for speakers alike up to ones whose true accuracies deviate by 10 points, and the two shares."""
+    return pd.DataFrame([{"speaker_deviation": d, **coverage(d)} for d in (0.0, 0.02, 0.05, 0.1)])
 
 
 def assumed_power() -> pd.DataFrame:
     """What designs of several sizes detect, under the assumptions made before anything ran: shares of accuracy."""
     assumed = ASSUMED_DISCORDANCE, ASSUMED_SPEAKER_DEVIATION
-    return pd.DataFrame([{"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES])
-
-
-CURVE_DISCORDANCES = (0.1, 0.2, 0.3)  # models that answer almost alike, and ones that often differ
+    return pd.DataFrame({"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES)
 
 
 def curves() -> pd.DataFrame:
@@ -127,11 +107,9 @@ def curves() -> pd.DataFrame:
 
 def _detectable(size: float, discordance: float, deviation: float, num_speakers: int = 10) -> dict[str, float]:
     """For one comparison, and for the hardest of all comparisons with alpha = 0 under Holm's correction."""
-    corrected = LEVEL / (len(ALPHAS) - 1)
-    return {
-        name: detectable_difference(size, discordance, deviation, num_speakers=num_speakers, level=level)
-        for name, level in (("detectable", LEVEL), ("detectable_holm", corrected))
-    }
+    levels = {"detectable": LEVEL, "detectable_holm": LEVEL / (len(ALPHAS) - 1)}
+    given = {"num_utterances": size, "discordance": discordance, "speaker_deviation": deviation}
+    return {name: detectable_difference(**given, num_speakers=num_speakers, level=levels[name]) for name in levels}
 
 
 def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
@@ -145,10 +123,10 @@ def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
     rows = []
     for alpha in others:
         found = design(predictions, baseline, alpha)
-        num_speakers = found.pop("num_speakers")
-        if num_speakers > 1:
-            found["difference"] = statistics.compare(predictions, baseline, alpha)["difference"]
-            size = found["num_utterances"], found["discordance"], found["speaker_deviation"], num_speakers
-            rows.append({"comparison": f"{baseline:g} → {alpha:g}", **found, **_detectable(*size)})
+        size = [found[name] for name in ("num_utterances", "discordance", "speaker_deviation", "num_speakers")]
+        if found["num_speakers"] > 1:
+            difference = statistics.compare(predictions, baseline, alpha)["difference"]
+            row = {"comparison": f"{baseline:g} → {alpha:g}", "difference": difference}
+            rows.append(row | found | _detectable(*size))
     columns = ["num_utterances", "discordance", "speaker_deviation", "difference", "detectable", "detectable_holm"]
     return pd.DataFrame(rows, columns=["comparison", *columns])

@@ -7,9 +7,8 @@ differs in the last bits, and training carries the difference on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -19,15 +18,17 @@ from mtlser.report import statistics
 from mtlser.report.display import provenance
 from mtlser.runs import metrics
 from mtlser.runs.plan import table4
-from mtlser.runs.records import Records, merge, read_shared
+from mtlser.runs.records import Records, first_of_each, merge, read_shared
 from mtlser.runs.settings import Settings
 
 LEVEL = 0.05  # of p, below which a table of results would say that there is a difference
 
+RUN = ["alpha", "fold", "seed"]  # what makes two runs of Table 4 the same: their ids may be of different times
+
 
 @dataclass(frozen=True)
 class Repeat:
-    """The runs that the maintainers and one contributor both finished, in the same order."""
+    """The runs that the maintainers and one contributor both finished."""
 
     contributor: str
     remarks: str  # the contributor's, on the machine
@@ -43,27 +44,20 @@ def read_repeats(preset: str = "pocket", settings: Settings | None = None) -> li
     home = plan.settings.results / MAINTAINERS
     if home not in folders:
         return []
-    ours, own = plan.matching(read_shared(home)).only(status="done"), _about(home)
+    done = {path: first_of_each(plan.matching(read_shared(path)).only(status="done")) for path in folders}
+    about = {path: json.loads((path / "about.json").read_text(encoding="utf-8")) for path in folders}
     found = []
-    for folder in folders:
-        theirs = plan.matching(read_shared(folder)).only(status="done")
-        both = sorted(set(ours.runs["run_id"]) & set(theirs.runs["run_id"]))
-        if folder != home and both:
-            about = _about(folder)
-            packages = other_versions(own.get("versions", {}), about.get("versions", {}))
-            here, there = (records.only(run_id=both) for records in (ours, theirs))
-            found.append(Repeat(folder.name, about.get("remarks", ""), packages, here, there))
+    for path in folders:
+        both = done[home].runs.merge(done[path].runs, on=RUN)
+        if path != home and len(both):
+            other = ", ".join(
+                f"{name} {there} instead of {here}"
+                for name, here in about[home].get("versions", {}).items()
+                if (there := about[path].get("versions", {}).get(name, here)) != here
+            )
+            here, there = done[home].only(run_id=list(both["run_id_x"])), done[path].only(run_id=list(both["run_id_y"]))
+            found.append(Repeat(path.name, about[path].get("remarks", ""), other, here, there))
     return found
-
-
-def _about(folder: Path) -> dict:
-    return json.loads((folder / "about.json").read_text(encoding="utf-8"))
-
-
-def other_versions(here: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """Packages that both name, in different versions: "torch 2.12.0 instead of 2.13.0"; empty where there are none."""
-    both = [name for name in here if name in there and here[name] != there[name]]
-    return ", ".join(f"{name} {there[name]} instead of {here[name]}" for name in both)
 
 
 def machines(repeats: Sequence[Repeat]) -> str:
@@ -83,45 +77,36 @@ def compared(repeats: Sequence[Repeat]) -> pd.DataFrame:
     rows = []
     for repeat in repeats:
         for alpha in sorted(repeat.here.runs["alpha"].unique()):
-            here, there = (records.only(alpha=alpha) for records in (repeat.here, repeat.there))
-            accuracies = [records.runs.set_index("run_id")["accuracy"] for records in (here, there)]
+            here, there = repeat.here.only(alpha=alpha), repeat.there.only(alpha=alpha)
+            both = here.runs.merge(there.runs, on=RUN)
+            answers = here.predictions.merge(there.predictions, on=[*RUN, "utterance"])
             rows.append({
                 "by": repeat.contributor, "alpha": alpha, "runs": len(here.runs),
                 "accuracy_here": metrics.pooled_accuracy(here), "accuracy_there": metrics.pooled_accuracy(there),
-                "apart": (accuracies[0] - accuracies[1]).abs().max(), "alike": _alike(here, there),
+                "apart": (both["accuracy_x"] - both["accuracy_y"]).abs().max(),
+                "alike": float((answers["prediction_x"] == answers["prediction_y"]).mean()),
                 "wer_here": metrics.mean_wer(here.runs["wer"]), "wer_there": metrics.mean_wer(there.runs["wer"]),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _alike(here: Records, there: Records) -> float:
-    keys = ["run_id", "utterance"]
-    both = here.predictions[[*keys, "prediction"]].merge(there.predictions[[*keys, "prediction"]], on=keys)
-    return float((both["prediction_x"] == both["prediction_y"]).mean())
-
-
 def gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
     """Each alpha against 0, tested on either machine: a row for each repeat and alpha.
 
-    Columns: by, alpha, then difference, difference_interval and holm of `statistics.paired_tests`, with `_here` and
-    with `_there`. No rows for a repeat without alpha = 0.
+    Columns: by, alpha, then difference, difference_interval, holm of `paired_tests`, each with `_here` and `_there`.
     """
-    tables = []
+    tables, columns = [], ["alpha", "difference", "difference_interval", "holm"]
     for repeat in repeats:
-        columns = ["difference", "difference_interval", "holm"]
-        here, there = (statistics.paired_tests(records) for records in (repeat.here, repeat.there))
+        here, there = statistics.paired_tests(repeat.here), statistics.paired_tests(repeat.there)
         if len(here) and len(there):
-            found = here.set_index("alpha")[columns].add_suffix("_here")
-            found = found.join(there.set_index("alpha")[columns].add_suffix("_there")).reset_index()
-            tables.append(found.assign(by=repeat.contributor)[["by", *found]])
+            found = here[columns].merge(there[columns], how="left", on="alpha", suffixes=("_here", "_there"))
+            found.insert(0, "by", repeat.contributor)
+            tables.append(found)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["by", "holm_here", "holm_there"])
 
 
 def paper_gains(repeats: Sequence[Repeat]) -> pd.DataFrame:
-    """The paper's comparison on either machine: the row of BEST in `gains`, with how many answers changed.
-
-    Further columns: packages (`Repeat.packages`), changed_baseline and changed_best (shares of the answers).
-    """
+    """BEST's row of `gains`, with packages and the shares of answers changed_baseline and changed_best."""
     found, alike = gains(repeats), compared(repeats)
     if found.empty:
         return found

@@ -64,16 +64,12 @@ def players(sounds: Iterable[Sound], title: str, source: Any, embedded: bool = F
     opened where no file beside it may be served, as in Colab. Raises ValueError for a sound without a label, which a
     screen reader would announce as nothing.
     """
-    body = ""
+    body, caption = "", f"{title}. {provenance(source)}"
     for group, part in groupby(sounds, key=lambda sound: sound.group):
         heard = "".join(_player(sound, embedded) for sound in part)
         body += f"<section><p><strong>{escape(group)}</strong></p>{heard}</section>"
-    caption = f"{title}. {provenance(source)}"
-    return Html(
-        f'<figure class="mtlser-sounds"><div>{body}</div>'
-        f'<figcaption class="mtlser-caption">{escape(caption)}</figcaption></figure>',
-        caption,
-    )
+    below = f'<figcaption class="mtlser-caption">{escape(caption)}</figcaption>'
+    return Html(f'<figure class="mtlser-sounds"><div>{body}</div>{below}</figure>', caption)
 
 
 def _player(sound: Sound, embedded: bool) -> str:

@@ -23,9 +23,7 @@ RANGE_DB = 40.0  # from the loudest point down to the page's ground
 NUM_SHADES = 8  # few enough that a picture is a few kilobytes
 
 VOICE_COLUMNS = {"pitch_hz": "pitch, Hz", "letters_per_second": "letters per second"}
-
-_POCKET_COLOUR = "#2A7FC0"
-_PITCH_COLOUR = PAPER_COLOUR
+_POCKET_COLOUR, _PITCH_COLOUR = "#2A7FC0", PAPER_COLOUR
 
 
 def durations(shares: pd.DataFrame) -> Figure:
@@ -44,8 +42,7 @@ def durations(shares: pd.DataFrame) -> Figure:
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:
     """(S,) → (bands of 62.5 Hz, steps of 10 ms) in [0, 1]: 1 is the loudest point, 0 is RANGE_DB below it or less."""
-    window = scipy.signal.get_window("hann", WINDOW)
-    transform = scipy.signal.ShortTimeFFT(window, HOP, SAMPLE_RATE_HZ, mfft=512)
+    transform = scipy.signal.ShortTimeFFT(scipy.signal.get_window("hann", WINDOW), HOP, SAMPLE_RATE_HZ, mfft=512)
     power = np.abs(transform.stft(samples))[: HIGHEST_HZ * 512 // SAMPLE_RATE_HZ] ** 2
     power = power.reshape(len(power) // 2, 2, -1).mean(axis=1)  # bands of 62.5 Hz
     level = 10 * np.log10(power / power.max() + 1e-12)
@@ -77,8 +74,7 @@ def _spectrogram(axes: Axes, samples: np.ndarray) -> Axes:
     shades = np.round(spectrogram(samples) * NUM_SHADES) / NUM_SHADES
     extent = (0, shades.shape[1] * HOP / SAMPLE_RATE_HZ, 0, HIGHEST_HZ / 1000)
     axes.imshow(shades, origin="lower", aspect="auto", interpolation="none", extent=extent, vmin=0, vmax=1)
-    pitch = pitch_contour(samples, HOP)
-    own = axes.twinx()
+    own, pitch = axes.twinx(), pitch_contour(samples, HOP)
     own.plot(np.arange(len(pitch)) * HOP / SAMPLE_RATE_HZ, pitch, color=_PITCH_COLOUR, lw=1.5)
     own.set(ylim=(50, 350), yticks=[])
     own.tick_params(colors=_PITCH_COLOUR)

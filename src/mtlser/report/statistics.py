@@ -18,19 +18,14 @@ CONFIDENCE = 0.95
 NUM_RESAMPLES = 10_000
 SEED = 0  # of the resampling: the same records always give the same interval
 
-Interval = tuple[float, float]
-NO_INTERVAL: Interval = (float("nan"), float("nan"))
+NO_INTERVAL = (float("nan"), float("nan"))
 
 
 def _correct(predictions: pd.DataFrame) -> pd.Series:
     return (predictions["label"] == predictions["prediction"]).astype(float)
 
 
-def _ratio_of_sums(numerator: np.ndarray, denominator: np.ndarray, axis: int = -1) -> np.ndarray:
-    return numerator.sum(axis=axis) / denominator.sum(axis=axis)
-
-
-def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Interval:
+def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> tuple[float, float]:
     """Percentile interval of the mean of `numerator` when whole speakers are drawn with replacement."""
     import scipy.stats
 
@@ -38,13 +33,15 @@ def _bootstrap_over_speakers(numerator: pd.Series, speakers: pd.Series) -> Inter
     if len(sums) < 2:
         return NO_INTERVAL  # one speaker says nothing about how speakers differ
     bounds = scipy.stats.bootstrap(
-        (sums["sum"].to_numpy(), sums["size"].to_numpy()), _ratio_of_sums, paired=True, vectorized=True,
-        n_resamples=NUM_RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=SEED,
+        (sums["sum"].to_numpy(), sums["size"].to_numpy()),
+        lambda sums, sizes, axis=-1: sums.sum(axis=axis) / sizes.sum(axis=axis),
+        paired=True, vectorized=True, method="percentile",
+        n_resamples=NUM_RESAMPLES, confidence_level=CONFIDENCE, rng=SEED,
     ).confidence_interval  # fmt: skip
     return float(bounds.low), float(bounds.high)
 
 
-def accuracy_interval(predictions: pd.DataFrame) -> Interval:
+def accuracy_interval(predictions: pd.DataFrame) -> tuple[float, float]:
     """95% interval of the weighted accuracy, by bootstrap over speakers; NaN for fewer than two speakers.
 
     `predictions` (columns label, prediction, speaker) is of one alpha; several seeds add rows to their speaker.
@@ -52,7 +49,7 @@ def accuracy_interval(predictions: pd.DataFrame) -> Interval:
     return _bootstrap_over_speakers(_correct(predictions), predictions["speaker"])
 
 
-def wilson_interval(predictions: pd.DataFrame) -> Interval:
+def wilson_interval(predictions: pd.DataFrame) -> tuple[float, float]:
     """95% Wilson interval, as if utterances were independent: a lower bound of the uncertainty, for comparison.
 
     With several seeds an utterance counts once, with its mean correctness.
@@ -60,8 +57,8 @@ def wilson_interval(predictions: pd.DataFrame) -> Interval:
     from statsmodels.stats.proportion import proportion_confint
 
     correct = _correct(predictions).groupby(predictions["utterance"]).mean()
-    bounds = proportion_confint(correct.sum(), len(correct), alpha=1 - CONFIDENCE, method="wilson")
-    return float(bounds[0]), float(bounds[1])
+    low, high = proportion_confint(correct.sum(), len(correct), alpha=1 - CONFIDENCE, method="wilson")
+    return float(low), float(high)
 
 
 def permutation_test(differences: np.ndarray) -> float:
@@ -73,10 +70,8 @@ def permutation_test(differences: np.ndarray) -> float:
     import scipy.stats
 
     differences = np.asarray(differences, dtype=float)
-    if differences.size == 0:
-        return float("nan")
-    if differences.size == 1:
-        return 1.0  # both signs are equally far from zero
+    if differences.size < 2:
+        return 1.0 if differences.size else float("nan")  # both signs of one are equally far from zero
     result = scipy.stats.permutation_test(
         (differences, np.zeros_like(differences)), lambda a, b, axis=-1: (a - b).sum(axis=axis),
         permutation_type="samples", vectorized=True, n_resamples=NUM_RESAMPLES, rng=SEED,
@@ -85,9 +80,11 @@ def permutation_test(differences: np.ndarray) -> float:
 
 
 def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
-    """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, taken as independent."""
+    """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, as if independent, or NaN."""
     from statsmodels.stats.contingency_tables import mcnemar
 
+    if first.empty:
+        return float("nan")
     return float(mcnemar([[0, (first > second).sum()], [(second > first).sum(), 0]], exact=True).pvalue)
 
 
@@ -96,8 +93,7 @@ def holm(p_values: list[float]) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 
     corrected = np.array(p_values, dtype=float)
-    tested = ~np.isnan(corrected)
-    if tested.any():
+    if (tested := ~np.isnan(corrected)).any():
         corrected[tested] = multipletests(corrected[tested], method="holm")[1]
     return corrected.tolist()
 
@@ -117,20 +113,17 @@ def compare(predictions: pd.DataFrame, baseline: float, alpha: float) -> dict[st
     McNemar takes the lowest seed that both ran, because the seeds of an utterance are not independent.
     """
     paired = pairs(predictions, baseline, alpha)
-    row: dict[str, Any] = {"baseline": baseline, "alpha": alpha, "num_utterances": paired["utterance"].nunique()}
-    if paired.empty:
-        nothing = dict.fromkeys(["difference", "mcnemar", "permutation"], float("nan"))
-        return row | nothing | {"only_baseline": 0, "only_alpha": 0, "difference_interval": NO_INTERVAL}
     gain = paired["second"] - paired["first"]
     one_seed = paired[paired["seed"] == paired["seed"].min()]
-    return row | {
+    return {
+        "baseline": baseline, "alpha": alpha, "num_utterances": paired["utterance"].nunique(),
         "difference": float(gain.mean()),
         "difference_interval": _bootstrap_over_speakers(gain, paired["speaker"]),
         "only_baseline": int((one_seed["first"] > one_seed["second"]).sum()),
         "only_alpha": int((one_seed["second"] > one_seed["first"]).sum()),
         "mcnemar": mcnemar_test(one_seed["first"], one_seed["second"]),
         "permutation": permutation_test(gain.groupby(paired["speaker"]).sum().to_numpy()),
-    }
+    }  # fmt: skip
 
 
 def paired_tests(records: Any, baseline: float = 0.0) -> pd.DataFrame:
@@ -140,8 +133,8 @@ def paired_tests(records: Any, baseline: float = 0.0) -> pd.DataFrame:
     permutation, holm. No rows where the baseline or every other alpha has no prediction.
     """
     predictions = records.predictions
-    alphas = sorted(set(predictions["alpha"]) - {baseline}) if len(predictions) else []
-    if not alphas or baseline not in set(predictions["alpha"]):
+    found = set(predictions["alpha"])
+    if baseline not in found or len(found) == 1:
         return pd.DataFrame()
-    rows = pd.DataFrame([compare(predictions, baseline, alpha) for alpha in alphas])
+    rows = pd.DataFrame(compare(predictions, baseline, alpha) for alpha in sorted(found - {baseline}))
     return rows.assign(holm=holm(rows["permutation"].tolist()))

@@ -1,4 +1,7 @@
-"""Records → the data frames that the book shows; `display.show` turns each into a captioned table."""
+"""Records → the data frames that the book shows; `display.show` turns each into a captioned table.
+
+Tables that average over runs raise MixedRecordsError for records of more than one experiment.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from mtlser import paper
 from mtlser.config import EMOTIONS, RunConfig, get_preset
 from mtlser.corpus.folds import Fold
 from mtlser.corpus.release_counts import iemocap_counts
-from mtlser.model.backbone import PUBLISHED, WEIGHT_FILES
+from mtlser.model.backbone import PUBLISHED
 from mtlser.report import statistics
 from mtlser.report.display import GROUPS, NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
@@ -23,12 +26,11 @@ class MixedRecordsError(ValueError):
 
 def check_one_experiment(records: Any) -> None:
     """Raises MixedRecordsError when runs differ in anything but alpha, fold and seed that a result depends on."""
-    decide = ["corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding"]
-    for column in [*decide, "initialisation"]:
-        values = sorted(map(str, records.runs[column].unique()))
-        if len(values) > 1:
-            mixed = f"records mix {column} {' and '.join(values)}"
-            raise MixedRecordsError(f"{mixed}: choose one, records.only({column}=…)")
+    for column in ("corpus", "protocol", "pooling", "epochs", "precision", "transcript_style", "encoder_padding",
+                   "initialisation"):  # fmt: skip
+        values = " and ".join(sorted(map(str, records.runs[column].unique())))
+        if records.runs[column].nunique(dropna=False) > 1:
+            raise MixedRecordsError(f"records mix {column} {values}: choose one, records.only({column}=…)")
 
 
 def completeness(records: Any, alpha: float) -> str:
@@ -46,20 +48,15 @@ def completeness(records: Any, alpha: float) -> str:
 def _result(records: Any, alpha: float) -> dict[str, Any]:
     """One corpus's cells of Table 4 for one alpha: Eq. 4 and Eq. 5 over the finished runs, interval, and folds."""
     done = records.only(alpha=alpha, status="done")
-    nothing = done.runs.empty
-    return {
-        "accuracy": float("nan") if nothing else metrics.pooled_accuracy(done),
-        "wer": float("nan") if nothing else metrics.mean_wer(done.runs["wer"]),
-        "interval": statistics.NO_INTERVAL if nothing else statistics.accuracy_interval(done.predictions),
-        "folds": completeness(records, alpha),
-    }
+    found = {"accuracy": float("nan"), "wer": float("nan"), "interval": statistics.NO_INTERVAL}
+    if len(done.runs):
+        found = {"accuracy": metrics.pooled_accuracy(done), "wer": metrics.mean_wer(done.runs["wer"]),
+                 "interval": statistics.accuracy_interval(done.predictions)}  # fmt: skip
+    return found | {"folds": completeness(records, alpha)}
 
 
 def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
-    """One alpha of one pocket experiment, for a table of several: pocket_accuracy, _wer, _interval and _folds.
-
-    Raises MixedRecordsError for records of more than one experiment.
-    """
+    """One alpha of one pocket experiment: pocket_accuracy, _wer, _interval, _folds."""
     check_one_experiment(records)
     return {f"pocket_{name}": value for name, value in _result(records, alpha).items()}
 
@@ -68,17 +65,15 @@ def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame
     """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 
     Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
-    Raises MixedRecordsError for records of more than one experiment.
     """
     table = paper.table4()
     frame = table.rename(columns={"accuracy": "paper_accuracy", "wer": "paper_wer"})
     for name, records in (("iemocap", iemocap), ("pocket", pocket)):
-        if records is None or records.runs.empty:
-            frame[[f"{name}_accuracy", f"{name}_wer"]] = float("nan")
-            continue
-        check_one_experiment(records)
-        results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
-        results.insert(3, "difference", results["accuracy"] - table["accuracy"])
+        results = pd.DataFrame({"accuracy": float("nan"), "wer": float("nan")}, index=table.index)
+        if records is not None and len(records.runs):
+            check_one_experiment(records)
+            results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
+            results.insert(3, "difference", results["accuracy"] - table["accuracy"])
         frame = frame.join(results.add_prefix(f"{name}_"))
     return frame
 
@@ -86,8 +81,7 @@ def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame
 def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 3 as printed, what is known of each row, and this book's rows at the paper's best alpha below it.
 
-    Columns: method, year, cross_validation, accuracy (a share), known, comparable, status. NaN is a row that was not
-    run. Raises MixedRecordsError for records of more than one experiment.
+    Columns: method, year, cross_validation, accuracy (a share; NaN where not run), known, comparable, status.
     """
     printed = paper.table3().merge(paper.table3_notes(), on="method", how="left", validate="one_to_one")
     printed = printed.assign(status="as printed").astype({"year": str})
@@ -96,28 +90,23 @@ def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     return table[["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]]
 
 
-_COMPARABLE = {
-    "iemocap": "yes, with the claim: same corpus, metric and number of folds, as written",
-    "pocket": "no: synthetic speech, another corpus. It says nothing about any row above",
-}
-
-
 def _row_of_table3(records: Any, name: str) -> dict[str, Any]:
     row = {
         "method": f"this book, {GROUPS[name].split(',')[0]}", "cross_validation": "10-fold", "accuracy": float("nan"),
-        "known": "–", "comparable": _COMPARABLE[name], "status": NOT_RUN,
+        "known": "–", "comparable": "yes, with the claim: same corpus, metric and number of folds, as written",
+        "status": NOT_RUN,
     }  # fmt: skip
+    if name == "pocket":
+        row["comparable"] = "no: synthetic speech, another corpus. It says nothing about any row above"
     if records is None or records.runs.empty:
         return row
     check_one_experiment(records)
-    protocol = records.runs["protocol"].iloc[0]
-    return row | {
-        "cross_validation": f"{NUM_FOLDS[protocol]}-fold",
-        "accuracy": _result(records, paper.BEST)["accuracy"],
-        "known": f"WA (Eq. 4), {protocol} folds, α = {paper.BEST:g}",
-        "comparable": _COMPARABLE[name] if protocol == "speaker" or name == "pocket" else f"no: {protocol} folds",
-        "status": completeness(records, paper.BEST),
-    }
+    protocol, result = records.runs["protocol"].iloc[0], _result(records, paper.BEST)
+    if name == "iemocap" and protocol != "speaker":
+        row["comparable"] = f"no: {protocol} folds"
+    known = f"WA (Eq. 4), {protocol} folds, α = {paper.BEST:g}"
+    found = {"accuracy": result["accuracy"], "known": known, "status": result["folds"]}
+    return row | found | {"cross_validation": f"{NUM_FOLDS[protocol]}-fold"}
 
 
 def beside_paper(records: Any) -> pd.DataFrame:
@@ -127,20 +116,21 @@ def beside_paper(records: Any) -> pd.DataFrame:
     for alpha, accuracy, wer in paper.table4().itertuples(index=False):
         if alpha in set(records.runs["alpha"]):
             ours = _result(records, alpha)
-            last = {"difference": ours["accuracy"] - accuracy, "wer_difference": ours["wer"] - wer}
-            last["folds"] = ours.pop("folds")
-            row = {"alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer}
-            rows.append(row | {f"ours_{name}": value for name, value in ours.items()} | last)
+            rows.append({
+                "alpha": alpha, "paper_accuracy": accuracy, "paper_wer": wer, "ours_accuracy": ours["accuracy"],
+                "ours_wer": ours["wer"], "ours_interval": ours["interval"], "difference": ours["accuracy"] - accuracy,
+                "wer_difference": ours["wer"] - wer, "folds": ours["folds"],
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _scores(predictions: pd.DataFrame) -> dict[str, Any]:
-    words = predictions["words"].sum()
+    answers, words = (predictions["label"], predictions["prediction"]), predictions["words"].sum()
     return {
         "num_utterances": predictions["utterance"].nunique(),
-        "accuracy": metrics.weighted_accuracy(predictions["label"], predictions["prediction"]),
-        "uar": metrics.unweighted_accuracy(predictions["label"], predictions["prediction"]),
-        "macro_f1": metrics.macro_f1(predictions["label"], predictions["prediction"]),
+        "accuracy": metrics.weighted_accuracy(*answers),
+        "uar": metrics.unweighted_accuracy(*answers),
+        "macro_f1": metrics.macro_f1(*answers),
         "wer": predictions["word_errors"].sum() / words if words else float("nan"),
     }
 
@@ -171,26 +161,24 @@ def confusion(records: Any) -> pd.DataFrame:
     return pd.DataFrame(counts, columns=list(EMOTIONS)).assign(emotion=EMOTIONS)[["emotion", *EMOTIONS]]
 
 
+def _outcomes(table: pd.DataFrame) -> pd.Series:
+    """Status of each run; a finished run that predicts one emotion almost always is "collapsed"."""
+    return table["status"].mask(table["collapsed"].eq(True) & (table["status"] == "done"), "collapsed")
+
+
 def runs(records: Any) -> pd.DataFrame:
     """Every run that ended, those with a problem first: its outcome, scores, minutes and device."""
     outcomes = _outcomes(records.runs)
     table = records.runs.assign(outcome=outcomes, minutes=records.runs["seconds"].astype(float) / 60)
-    table = table.assign(fine=outcomes == "done").sort_values(["fine", "alpha", "fold", "seed"])
-    columns = ["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]
-    return table[columns].reset_index(drop=True)
-
-
-def _outcomes(table: pd.DataFrame) -> pd.Series:
-    """Status of each run; a finished run that predicts one emotion almost always is "collapsed"."""
-    collapsed = table["collapsed"].eq(True) & (table["status"] == "done")
-    return table["status"].mask(collapsed, "collapsed")
+    table = table.assign(fine=outcomes == "done").sort_values(["fine", "alpha", "fold", "seed"], ignore_index=True)
+    return table[["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]]
 
 
 def problems(records: Any) -> pd.DataFrame:
     """The runs that diverged, failed or collapsed, with the reason that the run left; no rows when there is none."""
     table = records.runs.assign(outcome=_outcomes(records.runs))
-    table = table[table["outcome"] != "done"].sort_values(["alpha", "fold", "seed"])
-    return table[["alpha", "fold", "seed", "outcome", "error"]].reset_index(drop=True)
+    table = table[table["outcome"] != "done"].sort_values(["alpha", "fold", "seed"], ignore_index=True)
+    return table[["alpha", "fold", "seed", "outcome", "error"]]
 
 
 def paired_tests(records: Any) -> pd.DataFrame:
@@ -199,29 +187,26 @@ def paired_tests(records: Any) -> pd.DataFrame:
     rows = statistics.paired_tests(records.only(status="done"))
     if rows.empty:
         return rows
-    rows.insert(0, "comparison", [f"{a:g} → {b:g}" for a, b in zip(rows["baseline"], rows["alpha"], strict=True)])
-    return rows.drop(columns=["baseline", "alpha"])
+    comparisons = [f"{a:g} → {b:g}" for a, b in zip(rows.pop("baseline"), rows.pop("alpha"), strict=True)]
+    rows.insert(0, "comparison", comparisons)
+    return rows
 
 
 def leak_shares(audits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Audits (`folds.audit`) of several protocols → each protocol's shares over all of its test utterances.
-
-    Columns: protocol, num_folds, and the three shares, NaN where a fold has none.
-    """
+    """Audits (`folds.audit`) by protocol → number of folds and the three shares over all test utterances, or NaN."""
     columns = ["test_in_train_speaker_share", "named_speaker_share", "repeated_text_share"]
-    rows = []
-    for protocol, audit in audits.items():
-        weights = audit["num_test"] / audit["num_test"].sum()
-        shares = audit[columns].mul(weights, axis=0).sum(skipna=False)
-        rows.append({"protocol": protocol, "num_folds": len(audit), **shares})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"protocol": protocol, "num_folds": len(audit)}
+        | audit[columns].mul(audit["num_test"] / audit["num_test"].sum(), axis=0).sum(skipna=False).to_dict()
+        for protocol, audit in audits.items()
+    )
 
 
 def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     """Index speaker, one column per fold: the share of the speaker's utterances that the fold tests."""
     speakers = utterances.set_index("utterance")["speaker"]
-    counts = {fold.name: speakers[list(fold.test)].value_counts() for fold in folds}
-    return pd.DataFrame(counts).div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
+    counts = pd.DataFrame({fold.name: speakers[list(fold.test)].value_counts() for fold in folds})
+    return counts.div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
 
 
 def settings(config: RunConfig) -> pd.DataFrame:
@@ -233,9 +218,9 @@ def settings(config: RunConfig) -> pd.DataFrame:
 def iemocap_release() -> pd.DataFrame:
     """What the loader expects of a release: utterances by session and emotion, columns session, the emotions, total."""
     sessions = iemocap_counts()["by_session"]
-    table = pd.DataFrame([{"session": name, **counts} for name, counts in sorted(sessions.items())])
-    table.loc[len(table)] = {"session": "all", **table.drop(columns="session").sum()}
-    return table[["session", *EMOTIONS, "total"]]
+    table = pd.DataFrame.from_dict(sessions, orient="index")[[*EMOTIONS, "total"]].sort_index()
+    table.loc["all"] = table.sum()
+    return table.rename_axis("session").reset_index()
 
 
 def iemocap_cost() -> pd.DataFrame:
@@ -266,5 +251,4 @@ def backbone_files() -> pd.DataFrame:
     preset = get_preset("iemocap")
     known = PUBLISHED[preset.backbone, preset.backbone_revision]
     rows = [("config.json", "–", "–"), (known.file, f"{known.num_bytes:,}", known.sha256)]
-    assert known.file in WEIGHT_FILES
     return pd.DataFrame(rows, columns=["file", "bytes", "sha256"])

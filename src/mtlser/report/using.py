@@ -22,8 +22,7 @@ from mtlser.runs import kept
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
 
-_FORMATS = (("speech.wav", 16_000, 1), ("speech.flac", 44_100, 2), ("speech.ogg", 22_050, 1), ("speech.mp3", 48_000, 2))
-_HOUR = 3600  # s
+_FORMATS = (("wav", 16_000, "mono"), ("flac", 44_100, "stereo"), ("ogg", 22_050, "mono"), ("mp3", 48_000, "stereo"))
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ def demonstration(preset: str, settings: Settings | None = None) -> Demonstratio
 
 def examples(demo: Demonstration) -> list[Example]:
     """One sentence in four emotions, by the speaker whom the model never heard."""
-    fold = "" if demo.model is None else demo.model.run["config"]["fold"]
-    speaker = fold if len(fold) == 6 else "Ses01F"  # a session's name has five letters
-    return speak_examples(EXAMPLES, speakers=[speaker])
+    fold = demo.model.run["config"]["fold"] if demo.model else ""
+    return speak_examples(EXAMPLES, speakers=[fold if len(fold) == 6 else "Ses01F"])  # a session's has five letters
 
 
 def write_examples(spoken: Sequence[Example], folder: Path) -> dict[str, Path]:
@@ -64,30 +62,27 @@ def write_examples(spoken: Sequence[Example], folder: Path) -> dict[str, Path]:
 
 def write_formats(example: Example, folder: Path) -> dict[str, Path]:
     """The same utterance in every format that is read, at several sampling rates, mono and stereo."""
-    paths = {}
-    for name, rate, num_channels in _FORMATS:
+    paths = {f"{form}, {rate} Hz, {channels}": folder / f"speech.{form}" for form, rate, channels in _FORMATS}
+    for path, (_, rate, channels) in zip(paths.values(), _FORMATS, strict=True):
         samples = soxr.resample(example.samples, SAMPLE_RATE_HZ, rate)
-        soundfile.write(folder / name, np.repeat(samples[:, None], num_channels, axis=1), rate)
-        paths[f"{Path(name).suffix[1:]}, {rate} Hz, {'stereo' if num_channels == 2 else 'mono'}"] = folder / name
+        soundfile.write(path, np.repeat(samples[:, None], 2 if channels == "stereo" else 1, axis=1), rate)
     return paths
 
 
 def write_bad_files(folder: Path) -> dict[str, Path]:
     """Files that can't be answered, each with what is wrong with it. The first one does not exist."""
+    names = {"no such file": "missing.wav", "a text": "letter.wav", "no byte": "nothing.wav", "no sample": "empty.wav",
+             "silence": "silent.wav", "a hundredth of a second": "blink.wav", "an hour": "lecture.flac",
+             "not a number": "nan.wav"}  # fmt: skip
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
     (folder / "letter.wav").write_text("Dear reader,\n", encoding="utf-8")
     (folder / "nothing.wav").write_bytes(b"")
     soundfile.write(folder / "empty.wav", noise[:0], SAMPLE_RATE_HZ)
-    soundfile.write(folder / "silent.wav", np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32), SAMPLE_RATE_HZ)
+    soundfile.write(folder / "silent.wav", 0 * noise[::2], SAMPLE_RATE_HZ)
     soundfile.write(folder / "blink.wav", noise[: SAMPLE_RATE_HZ // 100], SAMPLE_RATE_HZ)
-    soundfile.write(folder / "lecture.flac", np.zeros(8000 * _HOUR, dtype=np.int16), 8000)
+    soundfile.write(folder / "lecture.flac", np.zeros(8000 * 3600, dtype=np.int16), 8000)
     noise[100] = np.nan
     soundfile.write(folder / "nan.wav", noise, SAMPLE_RATE_HZ, subtype="FLOAT")
-    names = {
-        "no such file": "missing.wav", "a text": "letter.wav", "no byte": "nothing.wav", "no sample": "empty.wav",
-        "silence": "silent.wav", "a hundredth of a second": "blink.wav", "an hour": "lecture.flac",
-        "not a number": "nan.wav",
-    }  # fmt: skip
     return {what: folder / name for what, name in names.items()}
 
 
@@ -106,20 +101,17 @@ def refusals(demo: Demonstration, files: Mapping[str, Path]) -> pd.DataFrame:
     rows = []
     for name, path in files.items() if demo.recognizer else ():
         try:
-            error = f"none: {demo.recognizer(path).emotion}"
+            rows.append({"file": name, "error": f"none: {demo.recognizer(path).emotion}"})
         except AudioError as refused:
-            error = f"{path.name}: {refused.reason}"
-        rows.append({"file": name, "error": error})
+            rows.append({"file": name, "error": f"{path.name}: {refused.reason}"})
     return pd.DataFrame(rows)
 
 
 def frame_table(frames: Any) -> pd.DataFrame:
     """`Recognition.frames` as columns seconds, character ("" where the blank is likelier), probability, …"""
-    spoken = np.asarray(frames.probabilities) > np.asarray(frames.blank_probabilities)
-    return pd.DataFrame(
-        {"seconds": frames.seconds, "character": np.where(spoken, frames.characters, ""),
-         "probability": frames.probabilities, "blank_probability": frames.blank_probabilities}
-    )  # fmt: skip
+    columns = {"seconds": frames.seconds, "character": frames.characters, "probability": frames.probabilities}
+    table = pd.DataFrame(columns | {"blank_probability": frames.blank_probabilities})
+    return table.assign(character=table["character"].where(table["probability"] > table["blank_probability"], ""))
 
 
 def frames(demo: Demonstration, files: Mapping[str, Path], title: str) -> Html:
@@ -128,12 +120,10 @@ def frames(demo: Demonstration, files: Mapping[str, Path], title: str) -> Html:
         return line(f"{title}: {NOT_RUN}")
     name, path = next(iter(files.items()))
     found = demo.recognizer(path)
-    alt = (
-        "Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar "
-        f"with that character. Read together they give: {found.transcript or 'nothing'}."
-    )
-    table = frame_table(found.frames)
-    return figures.show(speech_figures.frames, table, f"{title}, {name.split(':')[0]}", alt, demo.source)
+    alt = ("Over time, a line for the probability of the blank, and where a character is likelier than the blank a bar "
+           f"with that character. Read together they give: {found.transcript or 'nothing'}.")  # fmt: skip
+    title = f"{title}, {name.split(':')[0]}"
+    return figures.show(speech_figures.frames, frame_table(found.frames), title, alt, demo.source)
 
 
 def card(demo: Demonstration) -> pd.DataFrame:
