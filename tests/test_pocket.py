@@ -21,10 +21,9 @@ from mtlser.config import EMOTIONS, PRESETS, ConfigError, PocketCorpusConfig
 from mtlser.corpus import espeak, espeak_process, pocket
 from mtlser.corpus.audio import read_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
-from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER
 from mtlser.corpus.pocket_plan import AROUSAL, SPEAKERS, VALENCE, emotion_counts, make_voices
 from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, VALENCE_WORDS, VALENCES, make_sentence, vocabulary
-from mtlser.corpus.release_counts import count_utterances
+from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_utterances
 from mtlser.corpus.text import normalise
 
 DEFAULT = PRESETS["pocket"].corpus

@@ -23,9 +23,8 @@ from mtlser.config import POCKET_GENERATOR_VERSION, SAMPLE_RATE_HZ, PocketCorpus
 from mtlser.corpus import espeak
 from mtlser.corpus.audio import write_wav
 from mtlser.corpus.iemocap import ReleaseError
-from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER, count_files, is_complete
 from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
-from mtlser.corpus.release_counts import count_utterances
+from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_files, count_utterances, is_complete
 from mtlser.files import digest, file_digest, whole_folder, write_json
 
 __all__ = ["bayes_accuracy", "is_complete", "plan_corpus", "write_release"]

@@ -93,7 +93,7 @@ class Recognizer:
 
     def _read(self, file: str | Path) -> np.ndarray:
         """(S,) samples that can be recognised. Raises AudioError."""
-        self._check_seconds(file, audio_info(file).seconds)  # by the header, before anything is decoded
+        self._check_seconds(file, audio_info(file).duration)  # by the header, before anything is decoded
         samples = read_audio(file)
         self._check_seconds(file, len(samples) / SAMPLE_RATE_HZ)  # a header may say less than there is
         if len(samples) < self.layout.window:
