@@ -117,7 +117,7 @@ def audio_problems(paths: Iterable[str | Path]) -> list[AudioError]:
 
 
 def _header_problem(path: str | Path) -> AudioError | None:
-    """libsndfile reads what there is of a file whose copy was interrupted: its size is compared with its RIFF header."""
+    """libsndfile reads what there is of a file whose copy was interrupted: compare its size and its RIFF header."""
     try:
         info = audio_info(path)
     except AudioError as error:
