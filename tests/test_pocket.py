@@ -22,9 +22,10 @@ from mtlser.corpus import espeak, espeak_process, pocket
 from mtlser.corpus.audio import read_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.pocket_plan import AROUSAL, SPEAKERS, VALENCE, emotion_counts, make_voices
-from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, VALENCE_WORDS, VALENCES, make_sentence, vocabulary
+from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, VALENCE_WORDS, VALENCES, make_sentence
 from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_utterances
 from mtlser.corpus.text import normalise
+from words import vocabulary
 
 DEFAULT = PRESETS["pocket"].corpus
 TINY = PocketCorpusConfig(utterances_per_speaker=4)

@@ -11,10 +11,10 @@ import soundfile
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ, get_preset
-from mtlser.model.backbone import init_random_backbone
 from mtlser.runs.corpora import Corpus
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
+from tiny_models import init_random_backbone
 
 WORDS = ("RAIN", "SUN", "WE WENT", "IT'S COLD", "NO", "")
 

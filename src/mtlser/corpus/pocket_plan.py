@@ -126,6 +126,11 @@ def _speaker_rows(settings: PocketCorpusConfig, speaker: str) -> Iterator[dict]:
             turn, (scene, worn) = n // len(slots), slots[n % len(slots)]
             dialog = _dialog_name(speaker[:5], worn, kind, scene)
             utterance = f"{dialog}_{speaker[5]}{1 + turn + turn // 4:03d}"  # turns 0, 5, 10 … are of no class
+            arousal, valence = AROUSAL[emotion], VALENCE[emotion]
+            draw = generator(settings, "cues", utterance)
+            shows_arousal = draw.random() < settings.arousal_cue_probability
+            shows_valence = draw.random() < settings.valence_cue_probability
+            happy_code = "hap" if draw.random() < _SHARE_HAPPY_CODE else "exc"
             yield {
                 "utterance": utterance,
                 "dialog": dialog,
@@ -134,7 +139,9 @@ def _speaker_rows(settings: PocketCorpusConfig, speaker: str) -> Iterator[dict]:
                 "emotion": emotion,
                 "text_kind": "scripted" if kind == "script" else "improvised",
                 "line": f"{worn}{scene}{speaker[5]}",  # what is said in the same place of other sessions' scripts
-                **_draw_cues(settings, utterance, emotion),
+                "arousal": arousal if shows_arousal else _OTHER[arousal],
+                "valence": valence if shows_valence else _OTHER[valence],
+                "code": happy_code if emotion == "happy" else emotion[:3],
             }
 
 
@@ -143,20 +150,6 @@ def _dialog_name(session: str, worn: str, kind: str, scene: int) -> str:
     suffixed = {("Ses03", "M", "impro", 0): "impro05a", ("Ses05", "M", "script", 0): "script01_1b"}
     plain = f"impro{scene + 1:02d}" if kind == "impro" else f"script{scene + 1:02d}_1"
     return f"{session}{worn}_{suffixed.get((session, worn, kind, scene), plain)}"
-
-
-def _draw_cues(settings: PocketCorpusConfig, utterance: str, emotion: str) -> dict[str, str]:
-    """The sides shown, and the code of the label."""
-    draw = generator(settings, "cues", utterance)
-    right_arousal = draw.random() < settings.arousal_cue_probability
-    right_valence = draw.random() < settings.valence_cue_probability
-    happy_code = "hap" if draw.random() < _SHARE_HAPPY_CODE else "exc"
-    arousal, valence = AROUSAL[emotion], VALENCE[emotion]
-    return {
-        "arousal": arousal if right_arousal else _OTHER[arousal],
-        "valence": valence if right_valence else _OTHER[valence],
-        "code": happy_code if emotion == "happy" else emotion[:3],
-    }
 
 
 def num_sounds(num_utterances: int) -> tuple[int, int]:

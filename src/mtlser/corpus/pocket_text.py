@@ -62,14 +62,6 @@ TEMPLATES = (
 )
 
 
-def vocabulary() -> frozenset[str]:
-    """Every word that a sentence can hold."""
-    paired = {word for pairs in VALENCE_WORDS.values() for pair in pairs for word in pair}
-    neutral = {word for words in NEUTRAL_WORDS.values() for word in words}
-    fixed = {word for form in SHORT_TEMPLATES + TEMPLATES for word in form.split() if not word.startswith("{")}
-    return frozenset(paired | neutral | fixed)
-
-
 def make_sentence(valence: Valence, templates: tuple[str, ...], generator: np.random.Generator) -> str:
     """A random sentence that shows the valence in one or two words, e.g. "They gave my sister a lovely gift."
 

@@ -147,18 +147,6 @@ def read_config(path: Path) -> Wav2Vec2Config:
     return Wav2Vec2Config.from_dict(fields)
 
 
-def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) -> Path:
-    """Writes an untrained backbone of that architecture, for tests: model.safetensors, config.json in `folder`."""
-    import torch
-    from transformers import Wav2Vec2Model
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Wav2Vec2Model(config)
-    write_model(Path(folder), model.state_dict(), config)
-    return Path(folder)
-
-
 def write_model(folder: Path, weights: dict[str, Tensor], config: Wav2Vec2Config) -> None:
     """Writes model.safetensors and config.json into the folder, each whole; the configuration comes last."""
     from safetensors.torch import save

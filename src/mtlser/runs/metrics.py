@@ -6,7 +6,7 @@ the weighted accuracy of this field `accuracy_score` and its unweighted accuracy
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from typing import Any
 
@@ -62,14 +62,6 @@ def macro_f1(labels: Sequence[str | int], predictions: Sequence[str | int]) -> f
     return float(f1_score(*_positions(labels, predictions), average="macro", zero_division=0))
 
 
-def _with_reference(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pairs whose reference holds a word."""
-    if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: need the same number")
-    pairs = [(r, h) for r, h in zip(references, hypotheses, strict=True) if r.split()]
-    return [r for r, _ in pairs], [h for _, h in pairs]
-
-
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
     """(substitutions + deletions + insertions, words of the reference); (0, 0) where the reference is empty.
 
@@ -86,14 +78,19 @@ def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
 
     Empty references are left out (31 of IEMOCAP's 5531, departure "transcripts"); NaN when every one is empty.
     """
-    references, hypotheses = _with_reference(references, hypotheses)
-    return float(jiwer.wer(references, hypotheses)) if references else float("nan")
+    return _rate(jiwer.wer, references, hypotheses)
 
 
 def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Character error rate of a fold, spaces included; empty references as in `wer`. Not in the paper."""
-    references, hypotheses = _with_reference(references, hypotheses)
-    return float(jiwer.cer(references, hypotheses)) if references else float("nan")
+    return _rate(jiwer.cer, references, hypotheses)
+
+
+def _rate(rate: Callable, references: Sequence[str], hypotheses: Sequence[str]) -> float:
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: need the same number")
+    pairs = [pair for pair in zip(references, hypotheses, strict=True) if pair[0].split()]
+    return float(rate(*map(list, zip(*pairs, strict=True)))) if pairs else float("nan")
 
 
 def mean_wer(per_fold: Sequence[float]) -> float:
