@@ -74,7 +74,7 @@ def load_release(path: str | Path, *, allow_different: bool = False, expected: M
     expected, expected_from = _expectation(release, expected)
     utterances, findings = _read_utterances(release)
     problems = audio_problems(utterances["wav"])
-    wav_report = AudioFilesError(problems, len(utterances)) if problems else ""
+    wav_report = str(AudioFilesError(problems, len(utterances))) if problems else ""
     table = compare(utterances, expected, findings)
     if len(table):
         if not allow_different:
@@ -137,9 +137,9 @@ def _read_session(session: Path, findings: Findings) -> list[dict]:
     if not session.is_dir():
         findings.hints.append(row_of(f"folder {session.name}", "present", "missing"))
         return []
-    labels = _names(session / "dialog" / "EmoEvaluation", findings, "Ses*.txt")
-    transcribed = _names(session / "dialog" / "transcriptions", findings, "Ses*.txt")
-    recorded = _names(session / "sentences" / "wav", findings, "Ses*")
+    labels = _names(session, "dialog/EmoEvaluation", "Ses*.txt", findings)
+    transcribed = _names(session, "dialog/transcriptions", "Ses*.txt", findings)
+    recorded = _names(session, "sentences/wav", "Ses*", findings)
     for what, lacking in (
         ("label files", (transcribed | recorded).keys() - labels.keys()),
         ("transcription files", labels.keys() - transcribed.keys()),
@@ -158,14 +158,13 @@ def _read_session(session: Path, findings: Findings) -> list[dict]:
     return rows
 
 
-def _names(folder: Path, findings: Findings, pattern: str) -> dict[str, Path]:
+def _names(session: Path, folder: str, pattern: str, findings: Findings) -> dict[str, Path]:
     """Dialog name -> file or folder, sorted. The pattern leaves out names that start with a dot, such as ._Ses01F…"""
-    if not folder.is_dir():
-        session = next(parent for parent in folder.parents if parent.name.startswith("Session"))
-        findings.hints.append(row_of(f"folder {folder.relative_to(session.parent)}", "present", "missing"))
+    if not (session / folder).is_dir():
+        findings.hints.append(row_of(f"folder {session.name}/{folder}", "present", "missing"))
         return {}
     is_file = pattern.endswith(".txt")
-    paths = sorted(path for path in folder.glob(pattern) if path.is_file() == is_file)
+    paths = sorted(path for path in (session / folder).glob(pattern) if path.is_file() == is_file)
     return {path.stem if is_file else path.name: path for path in paths}
 
 

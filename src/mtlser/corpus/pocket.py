@@ -28,8 +28,6 @@ from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
 from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_files, count_utterances, is_complete
 from mtlser.files import digest, file_digest, whole_folder, write_json
 
-__all__ = ["bayes_accuracy", "is_complete", "plan_corpus", "write_release"]
-
 CUES = "pocket_cues.csv"
 
 _CUE_COLUMNS = "utterance speaker emotion arousal valence text_kind voice rate_wpm pitch pitch_range transcript".split()

@@ -232,12 +232,10 @@ def _add_prosody(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
     """espeak-ng's settings of each utterance: the voice's own, moved by the arousal it shows and by chance."""
     voices = make_voices(settings)
     plan["voice"] = plan.speaker.map(_VOICE_SETS[settings.voices])
-    plan[["rate_wpm", "pitch", "pitch_range"]] = [
-        make_prosody(
-            settings, voices[u.speaker], u.arousal, generator(settings, "prosody", u.utterance).standard_normal(3)
-        )
-        for u in plan.itertuples()
-    ]
+    chances = [generator(settings, "prosody", utterance).standard_normal(3) for utterance in plan.utterance]
+    shown = zip(plan.speaker, plan.arousal, chances, strict=True)
+    drawn = [make_prosody(settings, voices[speaker], arousal, chance) for speaker, arousal, chance in shown]
+    plan[["rate_wpm", "pitch", "pitch_range"]] = drawn
 
 
 def make_prosody(
