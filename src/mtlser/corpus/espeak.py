@@ -115,7 +115,7 @@ def _start(speeches: Sequence[Speech], stack: ExitStack) -> subprocess.Popen[byt
 def _read_answer(process: subprocess.Popen[bytes], speech: Speech) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
     """Samples (float64, in [-1, 1]), their rate, and (first sample, phoneme), for the process's next request."""
     line = process.stdout.readline()
-    if not line:
+    if not line.endswith(b"\n"):
         raise EspeakError(f"espeak-ng's process ended early, at {speech.text!r} with voice {speech.voice!r}")
     answer = json.loads(line)
     samples = np.frombuffer(process.stdout.read(answer["num_bytes"]), dtype="<i2") / 32768.0

@@ -58,6 +58,7 @@ class Recognizer:
         self.max_seconds = max_seconds
         self.emotions = tuple(getattr(model.config, "emotions", EMOTIONS))
         self.layout = FrameLayout.of(model.config)
+        self.frame_seconds = self.layout.stride / SAMPLE_RATE_HZ
         self._characters = [id_ for id_ in range(model.config.vocab_size) if decode([id_])]  # ids that stand for one
 
     @classmethod
@@ -86,7 +87,7 @@ class Recognizer:
             probabilities=dict(zip(self.emotions, probabilities, strict=True)),
             transcript=greedy_decode(ctc_logits[0].argmax(dim=-1).tolist()),
             num_frames=ctc_logits.shape[1],
-            frame_seconds=self.layout.stride / SAMPLE_RATE_HZ,
+            frame_seconds=self.frame_seconds,
             seconds=len(samples) / SAMPLE_RATE_HZ,
             frames=self._frames(ctc_logits[0]),
         )
