@@ -4,9 +4,9 @@ espeak-ng keeps state between the utterances of one process: the same sentence t
 a parent that has never spoken gives the same samples in any order. Forking is safe here because this file is run by
 itself (`python -I -S espeak_process.py <library> <data folder>`), on the standard library alone, without threads.
 
-Input: one JSON request a line, with the fields of `mtlser.corpus.espeak.Speech`. Output for each, in order: a line of JSON
-with its sample_rate_hz, its num_bytes of samples, none where espeak-ng failed, and its phonemes, each with the sample at
-which it starts; then so many bytes of little-endian 16-bit samples.
+Input: one JSON request a line, with the fields of `mtlser.corpus.espeak.Speech`. Output for each, in order: a line of
+JSON with its sample_rate_hz, its num_bytes of samples, none where espeak-ng failed, and its phonemes, each with the
+sample at which it starts; then so many bytes of little-endian 16-bit samples.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ the weighted accuracy of this field `accuracy_score` and its unweighted accuracy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
 from typing import Any
 
 import jiwer
