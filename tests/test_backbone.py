@@ -14,8 +14,8 @@ from transformers import Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from mtlser.config import PRESETS
 from mtlser.model import BackboneError, backbone_digest
-from mtlser.model.backbone import PUBLISHED, WEIGHT_NORM_NAMES, Published, init_random_backbone
-from tiny_models import from_backbone, tiny_config
+from mtlser.model.backbone import PUBLISHED, WEIGHT_NORM_NAMES, Published
+from tiny_models import from_backbone, init_random_backbone, tiny_config
 
 
 @pytest.fixture

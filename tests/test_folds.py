@@ -33,12 +33,9 @@ def known(known_tree) -> pd.DataFrame:
 # --- Fold ---
 
 
-def test_a_fold_is_frozen_and_holds_tuples():
-    fold = Fold("Ses01", ["a", "b"], ["c"])
-    assert (fold.train, fold.test, fold.validation) == (("a", "b"), ("c",), ())
-    assert Fold("Ses01", ("a",), ("b",), ("c",)).validation == ("c",)
+def test_a_fold_is_frozen():
     with pytest.raises(FrozenInstanceError):
-        fold.name = "other"
+        Fold("Ses01", ("a", "b"), ("c",)).name = "other"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +43,7 @@ def test_a_fold_is_frozen_and_holds_tuples():
     [
         ((["a", "b"], ["b"]), "fold x: 1 utterances occur twice or in two parts, e.g. b"),
         ((["a", "a"], ["b"]), "e.g. a"),
-        ((["a"], ["b"], ["a"]), "e.g. a"),
-        ((["a"], ["b"], ["b"]), "e.g. b"),
+        ((["a"], ["b", "b"]), "e.g. b"),
         (([], ["b"]), "train holds no utterance"),
         ((["a"], []), "test holds no utterance"),
     ],

@@ -15,10 +15,11 @@ import soundfile
 from mtlser.config import EMOTIONS, PRESETS
 from mtlser.corpus.pocket import plan_corpus
 from mtlser.corpus.pocket_examples import SENTENCES, SPEAKERS, speak_examples
-from mtlser.corpus.pocket_text import VALENCE_WORDS, vocabulary
+from mtlser.corpus.pocket_text import VALENCE_WORDS
 from mtlser.corpus.text import normalise
 from mtlser.report import corpus, figures, speech_figures
 from mtlser.report.sounds import PAGE_FILES, Sound, players, write_sound
+from words import vocabulary
 
 
 @pytest.fixture(scope="module")

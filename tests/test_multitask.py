@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from mtlser.model import BackboneError, MultitaskModel, multitask_loss, time_mask
-from mtlser.model.backbone import init_random_backbone
-from tiny_models import FAMILIES, from_backbone, padded, tiny_config, waveforms
+from tiny_models import FAMILIES, from_backbone, init_random_backbone, padded, tiny_config, waveforms
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 every_family = pytest.mark.parametrize("family", FAMILIES)

@@ -21,11 +21,11 @@ from mtlser.config import EMOTIONS, PRESETS, ConfigError, PocketCorpusConfig
 from mtlser.corpus import espeak, espeak_process, pocket
 from mtlser.corpus.audio import read_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
-from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER
 from mtlser.corpus.pocket_plan import AROUSAL, SPEAKERS, VALENCE, emotion_counts, make_voices
-from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, VALENCE_WORDS, VALENCES, make_sentence, vocabulary
-from mtlser.corpus.release_counts import count_utterances
+from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, VALENCE_WORDS, VALENCES, make_sentence
+from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_utterances
 from mtlser.corpus.text import normalise
+from words import vocabulary
 
 DEFAULT = PRESETS["pocket"].corpus
 TINY = PocketCorpusConfig(utterances_per_speaker=4)
@@ -347,4 +347,4 @@ def test_speaking_without_fork_gives_the_same_answers():
         for start in (["-c", code], [])
     )  # fmt: skip
     assert started == forked
-    assert started[: len(started) // 2] * 2 == started and espeak_process.HEADER.unpack_from(started)[1] > 0
+    assert started[: len(started) // 2] * 2 == started and json.loads(started.splitlines()[0])["num_bytes"] > 0

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mtlser.corpus.pocket_plan import VOICES
-from mtlser.corpus.pocket_text import vocabulary
 from mtlser.corpus.pretraining_speech import (
     ACCENTS,
     HELD_OUT_VARIANTS,
@@ -19,6 +18,7 @@ from mtlser.corpus.pretraining_speech import (
     speak,
 )
 from mtlser.corpus.text import normalise
+from words import vocabulary
 
 SPEECH = SpeechConfig(num_training=24, num_probe=6)
 

@@ -14,10 +14,10 @@ from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ, get_preset
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.store import store_audio
 from mtlser.corpus.text import transcript_text
-from mtlser.model.backbone import init_random_backbone
 from mtlser.runs.corpora import Corpus
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
+from tiny_models import init_random_backbone
 
 WORDS = ("RAIN", "SUN", "WE WENT", "IT'S COLD", "NO", "")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2Config
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from mtlser.model import MultitaskModel
+from mtlser.model.backbone import write_model
 
 # The two families of wav2vec 2.0: base's (group norm, post-norm) and large's (layer norm, pre-norm).
 FAMILIES = {
@@ -63,3 +66,12 @@ def padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
 def from_backbone(path, **settings) -> MultitaskModel:
     """`MultitaskModel.from_backbone` with settings that a test need not name."""
     return MultitaskModel.from_backbone(path, **{"pooling": "mean", "encoder_padding": "exact", "seed": 0} | settings)
+
+
+def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) -> Path:
+    """Writes an untrained backbone of that architecture: model.safetensors, config.json in `folder`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Wav2Vec2Model(config)
+    write_model(Path(folder), model.state_dict(), config)
+    return Path(folder)

@@ -103,7 +103,7 @@ def _settings():
 
 
 def _corpus(options: argparse.Namespace) -> int:
-    from mtlser.corpus.iemocap import fingerprint
+    from mtlser.corpus.release_counts import fingerprint
     from mtlser.runs.corpora import load_utterances
 
     utterances = load_utterances(options.preset, _settings())

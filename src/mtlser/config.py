@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 # The order of the four classes is the order of the emotion head's outputs (section 4.1: excited is merged into happy).
 EMOTIONS = ("neutral", "happy", "angry", "sad")
@@ -29,7 +29,7 @@ RECIPE_VERSION = 1
 POCKET_GENERATOR_VERSION = 2
 
 Protocol = Literal["speaker", "released", "session"]
-PROTOCOLS: tuple[Protocol, ...] = ("speaker", "released", "session")
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 # The contributor whose records the book shows first.
 MAINTAINERS = "maintainers"
@@ -40,6 +40,13 @@ POCKET_BACKBONE = DATA_FOLDER / "pocket-backbone"
 
 class ConfigError(ValueError):
     """A setting is unknown or out of range; the message names the field and what it accepts."""
+
+
+def _refuse(settings: RunConfig | PocketCorpusConfig, checks: dict[str, bool]) -> None:
+    for name, holds in checks.items():
+        if not holds:
+            kind, value = type(settings).__name__, getattr(settings, name)
+            raise ConfigError(f"{name}={value!r} is out of range; see {kind}.{name}")
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,7 @@ class RunConfig:
             "micro_batch_seconds": self.micro_batch_seconds > 0,
             "micro_batch_padding_seconds": self.micro_batch_padding_seconds >= 0,
         }
-        for name, holds in checks.items():
-            if not holds:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range; see {type(self).__name__}.{name}")
+        _refuse(self, checks)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -112,8 +117,7 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
         """Inverse of `to_dict`. Raises ConfigError for a field this version does not know."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
+        if unknown := set(values) - {f.name for f in fields(cls)}:
             raise ConfigError(f"unknown configuration fields: {', '.join(sorted(unknown))}")
         return cls(**values)
 
@@ -152,9 +156,7 @@ class PocketCorpusConfig:
             "rate_ratio": self.rate_ratio > 0,
             "base_words_per_minute": 80 <= self.base_words_per_minute <= 300,
         }
-        for name, holds in checks.items():
-            if not holds:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range; see {type(self).__name__}.{name}")
+        _refuse(self, checks)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class Preset:
     num_folds: int | None = None  # None: every fold of the protocol
     seeds: tuple[int, ...] = (0,)
     corpus: PocketCorpusConfig | None = None  # None: an IEMOCAP release that the researcher holds
-    backbone: str = str(POCKET_BACKBONE.name)  # "pocket-backbone" (shipped), a local folder, or a hub name
+    backbone: str = POCKET_BACKBONE.name  # "pocket-backbone" (shipped), a local folder, or a hub name
     backbone_revision: str | None = None  # commit on the hub
     kept_weights: tuple[tuple[float, str], ...] = ()  # (alpha, fold) whose trained weights are kept for the book
 
@@ -211,32 +213,31 @@ class PilotConfig:
 
 PILOT = PilotConfig()
 
-PRESETS: dict[str, Preset] = {
-    "pocket": Preset(
-        name="pocket",
-        run=_POCKET_RUN,
-        corpus=PocketCorpusConfig(),
-        kept_weights=((0.1, "Ses01F"),),
-    ),
-    "smoke": Preset(
-        name="smoke",
-        run=replace(_POCKET_RUN, preset="smoke", epochs=1),
-        num_folds=2,
-        corpus=PocketCorpusConfig(utterances_per_speaker=8),
-        kept_weights=((0.1, "Ses01F"),),
-    ),
-    "iemocap": Preset(
-        name="iemocap",
-        run=RunConfig(preset="iemocap", precision="bf16"),
-        backbone="facebook/wav2vec2-base",
-        backbone_revision="0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
-    ),
+_KEPT = ((0.1, "Ses01F"),)  # whose weights the book shows
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("pocket", _POCKET_RUN, corpus=PocketCorpusConfig(), kept_weights=_KEPT),
+        Preset(
+            "smoke",
+            replace(_POCKET_RUN, preset="smoke", epochs=1),
+            num_folds=2,
+            corpus=PocketCorpusConfig(utterances_per_speaker=8),
+            kept_weights=_KEPT,
+        ),
+        Preset(
+            "iemocap",
+            RunConfig(preset="iemocap", precision="bf16"),
+            backbone="facebook/wav2vec2-base",
+            backbone_revision="0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+        ),
+    )
 }
 
 
 def get_preset(name: str) -> Preset:
     """The preset of that name. Raises ConfigError that lists the names."""
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}") from None
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -75,8 +75,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def write_json(path: Path, value: object) -> None:
     """Writes JSON whole; NaN is an error, since other readers refuse it."""
     with whole_file(path) as partial:
-        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,47 +39,30 @@ class AudioError(ValueError):
 
 
 class AudioFilesError(AudioError):
-    """Several audio files can't be used: `problems` has one AudioError each, the message names the first 20."""
+    """Some of `total` audio files can't be used: `problems` has one AudioError each, the message names the first 20."""
 
     def __init__(self, problems: Sequence[AudioError], total: int):
-        first = problems[0]
-        super().__init__(first.path, first.reason)
+        super().__init__(problems[0].path, problems[0].reason)
         self.problems = tuple(problems)
-        self.args = (describe_problems(problems, total),)
+        lines = [f"{len(problems)} of {total} audio files are missing or can't be used:"]
+        lines += [f"  {problem}" for problem in problems[:NUM_NAMED]]
+        if len(problems) > NUM_NAMED:
+            lines.append(f"  … and {len(problems) - NUM_NAMED} more")
+        self.args = ("\n".join(lines),)
 
 
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file's header says: samples per channel, sampling rate, channels."""
+def audio_info(path: str | Path) -> soundfile._SoundFileInfo:
+    """The header alone: frames (samples per channel), samplerate in Hz, channels, duration in seconds.
 
-    num_samples: int
-    sample_rate_hz: int
-    num_channels: int
-
-    @property
-    def seconds(self) -> float:
-        """Duration."""
-        return self.num_samples / self.sample_rate_hz
-
-
-def describe_problems(problems: Sequence[AudioError], total: int) -> str:
-    """One message for many files: how many of `total`, the first 20 by name, how many more."""
-    lines = [f"{len(problems)} of {total} audio files are missing or can't be used:"]
-    lines += [f"  {problem}" for problem in problems[:NUM_NAMED]]
-    if len(problems) > NUM_NAMED:
-        lines.append(f"  … and {len(problems) - NUM_NAMED} more")
-    return "\n".join(lines)
-
-
-def audio_info(path: str | Path) -> AudioInfo:
-    """Reads the header alone. Raises AudioError for a file that is missing, not audio, or empty."""
+    Raises AudioError for a file that is missing, not audio, or empty.
+    """
     try:
         info = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(path, _why_unreadable(path, error)) from error
     if info.frames == 0:
         raise AudioError(path, "holds no samples")
-    return AudioInfo(info.frames, info.samplerate, info.channels)
+    return info
 
 
 def read_audio(path: str | Path) -> np.ndarray:
@@ -121,10 +103,8 @@ def write_wav(path: str | Path, samples: np.ndarray) -> None:
     `read_audio` returns them within half a step of 1 / 32768. Raises AudioError for empty or non-finite samples.
     """
     samples = np.asarray(samples, dtype=np.float64)
-    if samples.ndim != 1 or samples.size == 0:
-        raise AudioError(path, f"samples to write must be one non-empty row, not of shape {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise AudioError(path, "samples to write hold NaN or infinite values")
+    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
+        raise AudioError(path, f"samples to write must be one row of finite numbers; their shape is {samples.shape}")
     steps = np.round(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
     with whole_file(Path(path)) as partial:
         soundfile.write(str(partial), steps, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
@@ -137,21 +117,16 @@ def audio_problems(paths: Iterable[str | Path]) -> list[AudioError]:
 
 
 def _header_problem(path: str | Path) -> AudioError | None:
+    """libsndfile reads what there is of a file whose copy was interrupted: compare its size and its RIFF header."""
     try:
         info = audio_info(path)
     except AudioError as error:
         return error
-    if (info.sample_rate_hz, info.num_channels) != (SAMPLE_RATE_HZ, 1):
-        found = f"{info.sample_rate_hz} Hz with {info.num_channels} channel(s)"
+    if (info.samplerate, info.channels) != (SAMPLE_RATE_HZ, 1):
+        found = f"{info.samplerate} Hz with {info.channels} channel(s)"
         return AudioError(path, f"is {found}; the release has {SAMPLE_RATE_HZ} Hz mono")
-    return _cut_short(path)
-
-
-def _cut_short(path: str | Path) -> AudioError | None:
-    """libsndfile reads what there is of a file whose copy was interrupted: compare its size with its RIFF header."""
     with open(path, "rb") as file:
-        header = file.read(8)
-        size = os.fstat(file.fileno()).st_size
+        header, size = file.read(8), os.fstat(file.fileno()).st_size
     promised = 8 + int.from_bytes(header[4:], "little")
     is_known = header[:4] == b"RIFF" and promised < 2**31  # writers to a pipe leave a huge size
     if is_known and size + RIFF_SLACK_BYTES < promised:

@@ -76,24 +76,28 @@ def synthesise(
     nothing but the speech. `workers` processes (default: the cores there are) speak at the same time.
     Raises EspeakError where espeak-ng gives no samples.
     """
-    for samples, _ in synthesise_aligned(speeches, progress=progress, workers=workers):
+    for done, (samples, _) in enumerate(synthesise_aligned(speeches, workers=workers), start=1):
         yield samples
+        if progress:
+            progress(done, len(speeches))
 
 
 def synthesise_aligned(
-    speeches: Sequence[Speech], *, progress: Progress | None = None, workers: int | None = None
+    speeches: Sequence[Speech], *, workers: int | None = None
 ) -> Iterator[tuple[np.ndarray, list[tuple[float, str]]]]:
     """As `synthesise`, with (start in seconds, phoneme in IPA) of each phoneme that espeak-ng spoke, "" for a pause."""
     num_workers = max(1, min(workers or os.cpu_count() or 1, len(speeches)))
     with ExitStack() as stack:
         processes = [_start(speeches[n::num_workers], stack) for n in range(num_workers)]
         for n, speech in enumerate(speeches):
-            samples, sample_rate, phonemes = _read_answer(processes[n % num_workers], speech)
-            first, last = _ends(samples)
-            starts = [(max(0.0, (sample - first) / sample_rate), name) for sample, name in phonemes if sample < last]
-            yield _resample(samples[first:last], sample_rate), starts
-            if progress:
-                progress(n + 1, len(speeches))
+            samples, rate_hz, phonemes = _read_answer(processes[n % num_workers], speech)
+            # espeak-ng ends each sentence with a pause of a length of its own.
+            loud = np.flatnonzero(np.abs(samples) > _SILENCE * np.abs(samples).max())
+            first, last = int(loud[0]), int(loud[-1]) + 1
+            # In float64, so that rounding to 16 bits afterwards gives the same bytes on different processors.
+            speech_alone = soxr.resample(samples[first:last], rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+            starts = [(max(0.0, (sample - first) / rate_hz), name) for sample, name in phonemes if sample < last]
+            yield np.clip(speech_alone, -1.0, 1.0).astype(np.float32), starts
 
 
 def _start(speeches: Sequence[Speech], stack: ExitStack) -> subprocess.Popen[bytes]:
@@ -101,36 +105,20 @@ def _start(speeches: Sequence[Speech], stack: ExitStack) -> subprocess.Popen[byt
     requests = stack.enter_context(tempfile.TemporaryFile())
     requests.writelines(json.dumps(asdict(speech)).encode() + b"\n" for speech in speeches)
     requests.seek(0)
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", espeak_process.__file__,
-         str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())],
-        stdin=requests, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    stack.enter_context(process)  # waits for it
+    paths = str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())
+    command = [sys.executable, "-I", "-S", espeak_process.__file__, *paths]
+    process = stack.enter_context(subprocess.Popen(command, stdin=requests, stdout=subprocess.PIPE))  # waits for it
     stack.callback(process.kill)  # before waiting
     return process
 
 
 def _read_answer(process: subprocess.Popen[bytes], speech: Speech) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
     """Samples (float64, in [-1, 1]), their rate, and (first sample, phoneme), for the process's next request."""
-    header = process.stdout.read(espeak_process.HEADER.size)
-    if len(header) < espeak_process.HEADER.size:
+    line = process.stdout.readline()
+    if not line.endswith(b"\n"):
         raise EspeakError(f"espeak-ng's process ended early, at {speech.text!r} with voice {speech.voice!r}")
-    sample_rate, num_bytes, num_bytes_of_phonemes = espeak_process.HEADER.unpack(header)
-    samples = np.frombuffer(process.stdout.read(num_bytes), dtype="<i2") / 32768.0
-    phonemes = json.loads(process.stdout.read(num_bytes_of_phonemes))
+    answer = json.loads(line)
+    samples = np.frombuffer(process.stdout.read(answer["num_bytes"]), dtype="<i2") / 32768.0
     if not samples.any():
         raise EspeakError(f"espeak-ng gave no sound for {speech.text!r} with voice {speech.voice!r}")
-    return samples, sample_rate, [(int(sample), str(name)) for sample, name in phonemes]
-
-
-def _ends(samples: np.ndarray) -> tuple[int, int]:
-    """Where speech begins and ends: espeak-ng ends each sentence with a pause of a length of its own."""
-    loud = np.flatnonzero(np.abs(samples) > _SILENCE * np.abs(samples).max())
-    return int(loud[0]), int(loud[-1]) + 1
-
-
-def _resample(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """To 16 kHz. In float64, so that rounding to 16 bits afterwards gives the same bytes on different processors."""
-    resampled = soxr.resample(samples, sample_rate, SAMPLE_RATE_HZ, quality="HQ")
-    return np.clip(resampled, -1.0, 1.0).astype(np.float32)
+    return samples, answer["sample_rate_hz"], answer["phonemes"]

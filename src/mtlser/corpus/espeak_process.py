@@ -4,9 +4,9 @@ espeak-ng keeps state between the utterances of one process: the same sentence t
 a parent that has never spoken gives the same samples in any order. Forking is safe here because this file is run by
 itself (`python -I -S espeak_process.py <library> <data folder>`), on the standard library alone, without threads.
 
-Input: one JSON request a line, with the fields of `mtlser.corpus.espeak.Speech`. Output for each, in order: sample rate
-and two numbers of bytes as little-endian unsigned 32-bit integers, then so many bytes of 16-bit samples, none where
-espeak-ng failed, and so many of JSON: which phoneme starts at which sample.
+Input: one JSON request a line, with the fields of `mtlser.corpus.espeak.Speech`. Output for each, in order: a line of
+JSON with its sample_rate_hz, its num_bytes of samples, none where espeak-ng failed, and its phonemes, each with the
+sample at which it starts; then so many bytes of little-endian 16-bit samples.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ import ctypes
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
-from typing import Any, BinaryIO
-
-HEADER = struct.Struct("<III")  # sample rate in Hz, bytes of samples, bytes of phonemes
+from typing import Any
 
 # Values of espeak-ng's public header speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -63,7 +60,7 @@ def _initialise(library_path: str, data_path: str) -> tuple[ctypes.CDLL, int]:
 def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[tuple[int, str]]]:
     """Samples of one request, b"" when espeak-ng refuses, and (first sample, phoneme) of each phoneme.
 
-    Changes the library's state: call it in a fork only.
+    Changes the library's state.
     """
     pieces: list[bytes] = []
     phonemes: list[tuple[int, str]] = []
@@ -91,59 +88,46 @@ def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[t
     return b"".join(pieces), phonemes
 
 
-def _answer(library: ctypes.CDLL, request: dict[str, Any], sample_rate: int) -> bytes:
-    """The answer to one request. Changes the library's state."""
-    samples, phonemes = _speak(library, request)
-    listed = json.dumps(phonemes).encode()
-    return HEADER.pack(sample_rate, len(samples), len(listed)) + samples + listed
+def _write(sample_rate_hz: int, samples: bytes = b"", phonemes: list[tuple[int, str]] | None = None) -> None:
+    """One answer to standard output."""
+    header = {"sample_rate_hz": sample_rate_hz, "num_bytes": len(samples), "phonemes": phonemes or []}
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + samples)
+    sys.stdout.buffer.flush()
 
 
-def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], sample_rate: int) -> bytes:
-    """The answer to one request, from a child that ends right after; without samples when the child failed."""
-    reading, writing = os.pipe()
+def _answers_in_fork(library: ctypes.CDLL, line: bytes, sample_rate_hz: int) -> bool:
+    """Whether a child of this process, which has spoken nothing, could answer the request."""
     child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(reading)
-            with open(writing, "wb") as pipe:
-                pipe.write(_answer(library, request, sample_rate))
-            status = 0
-        finally:
-            os._exit(status)  # no clean-up of the parent's state
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        answer = pipe.read()
-    _, status = os.waitpid(child, 0)
-    return answer if status == 0 else HEADER.pack(sample_rate, 0, 2) + b"[]"
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    try:
+        _write(sample_rate_hz, *_speak(library, json.loads(line)))
+        os._exit(0)  # no clean-up of the parent's state
+    finally:
+        os._exit(1)
 
 
-def _speak_in_process(library_path: str, data_path: str, line: bytes, sample_rate: int) -> bytes:
+def _answers_in_process(line: bytes) -> bool:
     """The same without fork, for Windows: a process that is started for this request, and so has not spoken either."""
-    command = [sys.executable, "-I", "-S", __file__, library_path, data_path, "once"]
-    result = subprocess.run(command, input=line, stdout=subprocess.PIPE)
-    return result.stdout if result.returncode == 0 else HEADER.pack(sample_rate, 0, 2) + b"[]"
+    return subprocess.run([sys.executable, "-I", "-S", __file__, *sys.argv[1:3], "once"], input=line).returncode == 0
 
 
-def main(library_path: str, data_path: str, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer every request until the requests end or the reader of the answers has gone."""
-    library, sample_rate = _initialise(library_path, data_path)
-    for line in requests:
-        if hasattr(os, "fork"):
-            answer = _speak_in_fork(library, json.loads(line), sample_rate)
-        else:
-            answer = _speak_in_process(library_path, data_path, line, sample_rate)
-        try:
-            answers.write(answer)
-            answers.flush()
-        except BrokenPipeError:
-            os._exit(1)
+def main() -> None:
+    """Answers every request until the requests end or the reader of the answers has gone."""
+    library, sample_rate_hz = _initialise(sys.argv[1], sys.argv[2])
+    for line in sys.stdin.buffer:
+        if sys.argv[3:] == ["once"]:
+            _write(sample_rate_hz, *_speak(library, json.loads(line)))
+            continue
+        forks = hasattr(os, "fork")
+        answered = _answers_in_fork(library, line, sample_rate_hz) if forks else _answers_in_process(line)
+        if not answered:
+            _write(sample_rate_hz)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback of its own
-    if sys.argv[3:] == ["once"]:  # one request in, its answer out
-        loaded, rate_hz = _initialise(sys.argv[1], sys.argv[2])
-        sys.stdout.buffer.write(_answer(loaded, json.loads(sys.stdin.buffer.readline()), rate_hz))
-    else:
-        main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)
+    try:
+        main()
+    except BrokenPipeError:
+        os._exit(1)

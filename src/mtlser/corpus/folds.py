@@ -17,23 +17,19 @@ MANY_WORDS = 5
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the corpus: utterance ids of training, test and, where a reader sets one aside, validation.
+    """One division of the corpus: utterance ids of training and test.
 
-    Raises ValueError when training or test is empty, an id repeats, or parts overlap.
+    Raises ValueError when one of them is empty, or an id occurs twice.
     """
 
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
-    validation: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for part in ("train", "test", "validation"):
-            object.__setattr__(self, part, tuple(getattr(self, part)))
         if not self.train or not self.test:
             raise ValueError(f"fold {self.name}: {'train' if not self.train else 'test'} holds no utterance")
-        counts = Counter((*self.train, *self.test, *self.validation))
-        repeated = [utterance for utterance, count in counts.items() if count > 1]
+        repeated = [utterance for utterance, count in Counter((*self.train, *self.test)).items() if count > 1]
         if repeated:
             some = ", ".join(repeated[:3])
             raise ValueError(f"fold {self.name}: {len(repeated)} utterances occur twice or in two parts, e.g. {some}")
@@ -94,8 +90,16 @@ def _distinct_ids(utterances: pd.DataFrame) -> pd.Series:
 
 
 def _audit_fold(table: pd.DataFrame, fold: Fold) -> dict[str, object]:
-    train, test = (_rows(table, part, fold.name) for part in (fold.train, fold.test))
+    for ids in (fold.train, fold.test):
+        if unknown := [utterance for utterance in ids if utterance not in table.index]:
+            raise ValueError(
+                f"fold {fold.name} names {len(unknown)} utterances that the table lacks, e.g. {unknown[0]}"
+            )
+    train, test = table.loc[list(fold.train)], table.loc[list(fold.test)]
     named = test["speaker"].str.removeprefix("Ses") == fold.name.removeprefix("Ses")
+    with_text = test[test["text"] != ""]
+    repeated = with_text["text"].isin(train["text"])
+    many_words = with_text["text"].str.count(" ") + 1 >= MANY_WORDS
     return {
         "fold": fold.name,
         "num_train": len(train),
@@ -104,30 +108,14 @@ def _audit_fold(table: pd.DataFrame, fold: Fold) -> dict[str, object]:
         "shared_dialogs": len(set(train["dialog"]) & set(test["dialog"])),
         "test_in_train_speaker_share": test["speaker"].isin(train["speaker"]).mean(),
         "named_speaker_share": named.mean() if fold.name[-1:] in ("F", "M") else float("nan"),
-        **_repeated_text(train, test),
-    }
-
-
-def _rows(table: pd.DataFrame, ids: Sequence[str], fold: str) -> pd.DataFrame:
-    unknown = [utterance for utterance in ids if utterance not in table.index]
-    if unknown:
-        raise ValueError(f"fold {fold} names {len(unknown)} utterances that the table lacks, e.g. {unknown[0]}")
-    return table.loc[list(ids)]
-
-
-def _repeated_text(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, object]:
-    test = test[test["text"] != ""]
-    repeated = test["text"].isin(train["text"])
-    many_words = test["text"].str.count(" ") + 1 >= MANY_WORDS
-    return {
-        "shared_transcripts": test.loc[repeated, "text"].nunique(),
-        "num_with_text": len(test),
+        "shared_transcripts": with_text.loc[repeated, "text"].nunique(),
+        "num_with_text": len(with_text),
         "num_repeated": int(repeated.sum()),
-        "repeated_text_share": _share(repeated.sum(), len(test)),
+        "repeated_text_share": repeated.mean(),  # NaN of none
         "num_five_words": int(many_words.sum()),
         "num_repeated_five_words": int((repeated & many_words).sum()),
-        "repeated_text_share_five_words": _share((repeated & many_words).sum(), many_words.sum()),
-        "repeated_text_majority_right": _majority_right(train, test[repeated]),
+        "repeated_text_share_five_words": repeated[many_words].mean(),
+        "repeated_text_majority_right": _majority_right(train, with_text[repeated]),
     }
 
 
@@ -139,8 +127,4 @@ def _majority_right(train: pd.DataFrame, repeated: pd.DataFrame) -> float:
     is_majority = counts.eq(counts.max(axis=1), axis=0)
     credit = is_majority.div(is_majority.sum(axis=1), axis=0).stack().to_dict()  # (text, emotion) -> 1/k or 0
     pairs = zip(repeated["text"], repeated["emotion"], strict=True)
-    return _share(sum(credit.get(pair, 0.0) for pair in pairs), len(repeated))
-
-
-def _share(part: float, whole: int) -> float:
-    return float(part) / float(whole) if whole else float("nan")
+    return sum(credit.get(pair, 0.0) for pair in pairs) / len(repeated)

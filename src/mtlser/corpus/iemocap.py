@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser.corpus.audio import AudioError, audio_problems, describe_problems
-from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER
+from mtlser.corpus.audio import AudioFilesError, audio_problems
 from mtlser.corpus.release_counts import (
     EXPECTED_KEYS,
+    MANIFEST,
+    RELEASE_FOLDER,
     Findings,
     compare,
     fingerprint,
     format_table,
     iemocap_counts,
     row_of,
-)
+)  # fmt: skip
 
-__all__ = ["ReleaseDiffers", "ReleaseError", "find_release", "fingerprint", "load_release"]
+__all__ = ["ReleaseDiffers", "ReleaseError", "find_release", "fingerprint", "iemocap_counts", "load_release"]
 
 NUM_SESSIONS = 5
 COLUMNS = ["utterance", "dialog", "session", "speaker", "emotion", "transcript", "wav", "start_seconds", "end_seconds"]
@@ -39,7 +40,6 @@ _LABEL = re.compile(
 )
 # Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.    Stray lines ("M: …") have no such id.
 _TRANSCRIPT = re.compile(r"(Ses\w+)\s*(?:\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s*:?|:)(.*)")
-
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +77,15 @@ def load_release(path: str | Path, *, allow_different: bool = False, expected: M
     expected, expected_from = _expectation(release, expected)
     utterances, findings = _read_utterances(release)
     problems = audio_problems(utterances["wav"])
-    wav_report = describe_problems(problems, len(utterances)) if problems else ""
+    wav_report = str(AudioFilesError(problems, len(utterances))) if problems else ""
     table = compare(utterances, expected, findings)
     if len(table):
         if not allow_different:
-            rows = [*table.to_dict("records"), *_wav_rows(utterances, problems)]
-            raise ReleaseDiffers(release, pd.DataFrame(rows), expected_from, wav_report)
+            if problems:
+                dialogs = sorted({Path(problem.path).parent.name for problem in problems})
+                count = len(utterances)
+                table.loc[len(table)] = row_of("wavs that can be read", count, count - len(problems), dialogs)
+            raise ReleaseDiffers(release, table, expected_from, wav_report)
         _log.warning("%s differs from %s:\n%s", release, expected_from, format_table(table))
         utterances.attrs["differences"] = table.to_dict("records")
     if problems:
@@ -112,19 +115,20 @@ def _expectation(release: Path, expected: Mapping | None) -> tuple[Mapping, str]
             raise ReleaseError(f"{manifest} is not JSON ({error}); make the pocket corpus again") from error
     elif expected is None:
         expected, source = iemocap_counts(), "the known counts of IEMOCAP"
-    missing = [key for key in EXPECTED_KEYS if key not in expected]
-    if missing:
+    if missing := [key for key in EXPECTED_KEYS if key not in expected]:
         raise ReleaseError(f"{release}: {source} lack {', '.join(missing)}")
     return expected, source
 
 
 def _read_utterances(release: Path) -> tuple[pd.DataFrame, Findings]:
     findings = Findings()
-    rows: list[dict] = []
-    for number in range(1, NUM_SESSIONS + 1):
-        session = release / f"Session{number}"
-        rows += _read_session(session, findings)
-    _refuse_repeated(rows)
+    rows = [
+        row for number in range(1, NUM_SESSIONS + 1) for row in _read_session(release / f"Session{number}", findings)
+    ]
+    places: dict[str, str] = {}
+    for row in rows:
+        if (first := places.setdefault(row["utterance"], row["place"])) != row["place"]:
+            raise ReleaseError(f"utterance {row['utterance']} is labelled twice: {first} and {row['place']}")
     rows = [row for row in rows if row["emotion"]]
     _match_transcripts(rows, findings)
     utterances = pd.DataFrame(rows, columns=COLUMNS).sort_values("utterance", ignore_index=True)
@@ -136,9 +140,9 @@ def _read_session(session: Path, findings: Findings) -> list[dict]:
     if not session.is_dir():
         findings.hints.append(row_of(f"folder {session.name}", "present", "missing"))
         return []
-    labels = _names(session / "dialog" / "EmoEvaluation", findings, "Ses*.txt")
-    transcribed = _names(session / "dialog" / "transcriptions", findings, "Ses*.txt")
-    recorded = _names(session / "sentences" / "wav", findings, "Ses*")
+    labels = _names(session, "dialog/EmoEvaluation", "Ses*.txt", findings)
+    transcribed = _names(session, "dialog/transcriptions", "Ses*.txt", findings)
+    recorded = _names(session, "sentences/wav", "Ses*", findings)
     for what, lacking in (
         ("label files", (transcribed | recorded).keys() - labels.keys()),
         ("transcription files", labels.keys() - transcribed.keys()),
@@ -157,14 +161,13 @@ def _read_session(session: Path, findings: Findings) -> list[dict]:
     return rows
 
 
-def _names(folder: Path, findings: Findings, pattern: str) -> dict[str, Path]:
+def _names(session: Path, folder: str, pattern: str, findings: Findings) -> dict[str, Path]:
     """Dialog name -> file or folder, sorted. The pattern leaves out names that start with a dot, such as ._Ses01F…"""
-    if not folder.is_dir():
-        session = next(parent for parent in folder.parents if parent.name.startswith("Session"))
-        findings.hints.append(row_of(f"folder {folder.relative_to(session.parent)}", "present", "missing"))
+    if not (session / folder).is_dir():
+        findings.hints.append(row_of(f"folder {session.name}/{folder}", "present", "missing"))
         return {}
     is_file = pattern.endswith(".txt")
-    paths = sorted(path for path in folder.glob(pattern) if path.is_file() == is_file)
+    paths = sorted(path for path in (session / folder).glob(pattern) if path.is_file() == is_file)
     return {path.stem if is_file else path.name: path for path in paths}
 
 
@@ -219,14 +222,6 @@ def _lines(file: Path) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _refuse_repeated(rows: list[dict]) -> None:
-    places: dict[str, str] = {}
-    for row in rows:
-        first = places.setdefault(row["utterance"], row["place"])
-        if first != row["place"]:
-            raise ReleaseError(f"utterance {row['utterance']} is labelled twice: {first} and {row['place']}")
-
-
 def _match_transcripts(rows: list[dict], findings: Findings) -> None:
     lacking: dict[str, list[str]] = {}
     for row in rows:
@@ -240,10 +235,3 @@ def _match_transcripts(rows: list[dict], findings: Findings) -> None:
         num_labels = sum(row["dialog"] == dialog for row in rows)
         what = f"transcripts, {dialog}" + (f" ({', '.join(ids)})" if len(ids) <= 3 else "")
         findings.differences.append(row_of(what, num_labels, num_labels - len(ids), [dialog]))
-
-
-def _wav_rows(utterances: pd.DataFrame, problems: list[AudioError]) -> list[dict]:
-    if not problems:
-        return []
-    dialogs = sorted({Path(problem.path).parent.name for problem in problems})
-    return [row_of("wavs that can be read", len(utterances), len(utterances) - len(problems), dialogs)]

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -22,20 +22,15 @@ from filelock import FileLock
 from mtlser.config import POCKET_GENERATOR_VERSION, SAMPLE_RATE_HZ, PocketCorpusConfig
 from mtlser.corpus import espeak
 from mtlser.corpus.audio import write_wav
+from mtlser.corpus.espeak import Progress
 from mtlser.corpus.iemocap import ReleaseError
-from mtlser.corpus.manifest import MANIFEST, RELEASE_FOLDER, count_files, is_complete
 from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
-from mtlser.corpus.release_counts import count_utterances
+from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_files, count_utterances, is_complete
 from mtlser.files import digest, file_digest, whole_folder, write_json
-
-__all__ = ["bayes_accuracy", "is_complete", "plan_corpus", "write_release"]
-
-Progress = Callable[[int, int], None]  # (utterances done, total)
 
 CUES = "pocket_cues.csv"
 
-_CUE_COLUMNS = ["utterance", "speaker", "emotion", "arousal", "valence", "text_kind", "voice", "rate_wpm", "pitch"]
-_CUE_COLUMNS += ["pitch_range", "transcript"]
+_CUE_COLUMNS = "utterance speaker emotion arousal valence text_kind voice rate_wpm pitch pitch_range transcript".split()
 
 _LEVEL = 0.06  # root mean square of the speech, before the gain; leaves room for peaks
 _GAIN_DB = 6.0  # each utterance is up to this much louder or softer, whatever its emotion
@@ -67,18 +62,13 @@ def write_release(
         for leftover in folder.glob(f"{RELEASE_FOLDER}.*.partial"):
             shutil.rmtree(leftover)
         if not is_complete(folder, settings):  # another process may have made it while this one waited
-            _make_release(release, settings, progress, workers)
+            old = release.with_name(f"{release.name}.old.partial")
+            with whole_folder(release) as partial:
+                _write_corpus(partial, settings, progress, workers)
+                if release.exists():
+                    os.replace(release, old)
+            shutil.rmtree(old, ignore_errors=True)
     return release
-
-
-def _make_release(release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None) -> None:
-    """Writes the corpus beside its place, and swaps it in when whole."""
-    old = release.with_name(f"{release.name}.old.partial")
-    with whole_folder(release) as partial:
-        _write_corpus(partial, settings, progress, workers)
-        if release.exists():
-            os.replace(release, old)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_corpus(release: Path, settings: PocketCorpusConfig, progress: Progress | None, workers: int | None) -> None:
@@ -90,11 +80,7 @@ def _write_corpus(release: Path, settings: PocketCorpusConfig, progress: Progres
         _write_dialog(release, str(dialog), utterances)
     _write_oddities(release)
     plan[_CUE_COLUMNS].to_csv(release / CUES, index=False, lineterminator="\n")
-    write_json(release / MANIFEST, _manifest(release, plan, settings))
-
-
-def _manifest(release: Path, plan: pd.DataFrame, settings: PocketCorpusConfig) -> dict:
-    return {
+    manifest = {
         "kind": "pocket",
         "generator_version": POCKET_GENERATOR_VERSION,
         "settings": asdict(settings),
@@ -105,6 +91,7 @@ def _manifest(release: Path, plan: pd.DataFrame, settings: PocketCorpusConfig) -
         "sha256_of_audio": digest(*map(file_digest, plan["wav"])),
         **count_utterances(plan),
     }
+    write_json(release / MANIFEST, manifest)
 
 
 def _wav_path(release: Path, dialog: str, utterance: str) -> Path:
@@ -174,7 +161,10 @@ def _write_dialog(release: Path, dialog: str, utterances: pd.DataFrame) -> None:
     session = release / f"Session{dialog[4]}" / "dialog"
     labels = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", "", *(_label(turn) for turn in turns)]
     _write_lines(session / "EmoEvaluation" / f"{dialog}.txt", labels)
-    _write_lines(session / "transcriptions" / f"{dialog}.txt", _transcriptions(dialog, turns))
+    # One transcription per turn, with the stray lines of the release between them.
+    first, *others = (f"{t['utterance']} [{t['start']:08.4f}-{t['end']:08.4f}]: {t['transcript']}" for t in turns)
+    lines = [first, f"{dialog}_MXX0 [001.0000-001.5000]: Okay.", *others, "M: Okay.", "F: [LAUGHTER]"]
+    _write_lines(session / "transcriptions" / f"{dialog}.txt", lines)
 
 
 def _make_turns(dialog: str, utterances: pd.DataFrame) -> list[dict]:
@@ -211,22 +201,15 @@ def _label(turn: dict) -> str:
     )
 
 
-def _transcriptions(dialog: str, turns: list[dict]) -> list[str]:
-    """One line per turn, with the stray lines of the release between them."""
-    lines = [f"{turn['utterance']} [{turn['start']:08.4f}-{turn['end']:08.4f}]: {turn['transcript']}" for turn in turns]
-    return [*lines[:1], f"{dialog}_MXX0 [001.0000-001.5000]: Okay.", *lines[1:], "M: Okay.", "F: [LAUGHTER]"]
-
-
 def _write_oddities(release: Path) -> None:
     """What else lies in the release's folders: files that start with a dot, one rater's labels in a subfolder."""
     for session in sorted(release.iterdir()):
-        dialog = session.joinpath("dialog")
-        first = min(path.stem for path in (dialog / "EmoEvaluation").glob("Ses*.txt"))
-        _write_lines(dialog / "EmoEvaluation" / "Categorical" / f"{first}_e2_cat.txt", [f"{first}_F001 :Neutral; ()"])
-        for hidden in (dialog / "EmoEvaluation", dialog / "transcriptions"):
-            hidden.joinpath(f"._{first}.txt").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
-        wavs = session / "sentences" / "wav" / first
-        wavs.joinpath(f"._{first}_F001.wav").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
+        labels, transcripts = session / "dialog" / "EmoEvaluation", session / "dialog" / "transcriptions"
+        wavs = session / "sentences" / "wav"
+        first = min(path.stem for path in labels.glob("Ses*.txt"))
+        _write_lines(labels / "Categorical" / f"{first}_e2_cat.txt", [f"{first}_F001 :Neutral; ()"])
+        for hidden in (labels / f"._{first}.txt", transcripts / f"._{first}.txt", wavs / first / f"._{first}_F001.wav"):
+            hidden.write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

@@ -43,18 +43,14 @@ def speak_examples(
     """
     voices = make_voices(settings)
     pairs = [(emotion, speaker) for emotion in emotions for speaker in speakers]
-    speeches = []
-    for emotion, speaker in pairs:
-        rate, pitch, pitch_range = make_prosody(settings, voices[speaker], AROUSAL[emotion])
-        speeches.append(espeak.Speech(SENTENCES[VALENCE[emotion]], voices[speaker].name, rate, pitch, pitch_range))
-    spoken = espeak.synthesise(speeches, workers=1)
-    return [
-        Example(speaker, emotion, AROUSAL[emotion], VALENCE[emotion], speech.text, _record(samples, speaker, settings))
-        for (emotion, speaker), speech, samples in zip(pairs, speeches, spoken, strict=True)
+    speeches = [
+        espeak.Speech(SENTENCES[VALENCE[e]], voices[s].name, *make_prosody(settings, voices[s], AROUSAL[e]))
+        for e, s in pairs
     ]
-
-
-def _record(speech: np.ndarray, speaker: str, settings: PocketCorpusConfig) -> np.ndarray:
-    """(S,) with the corpus's margins and noise, the same for every emotion of a speaker, at one level."""
-    samples = record_speech(speech, "", False, generator(settings, "example", speaker), settings)
-    return (samples * (_PEAK / np.abs(samples).max())).astype(np.float32)
+    examples = []
+    for (emotion, speaker), speech, spoken in zip(pairs, speeches, espeak.synthesise(speeches, workers=1), strict=True):
+        # The corpus's margins and noise, the same for every emotion of a speaker.
+        samples = record_speech(spoken, "", False, generator(settings, "example", speaker), settings)
+        samples = (samples * (_PEAK / np.abs(samples).max())).astype(np.float32)
+        examples.append(Example(speaker, emotion, AROUSAL[emotion], VALENCE[emotion], speech.text, samples))
+    return examples

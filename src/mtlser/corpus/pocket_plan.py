@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mtlser.config import EMOTIONS, PocketCorpusConfig
-from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, VALENCES, Valence, make_sentence
+from mtlser.corpus.pocket_text import SHORT_TEMPLATES, TEMPLATES, make_sentence
 
-Arousal = Literal["high", "low"]
-AROUSAL: dict[str, Arousal] = {"neutral": "low", "happy": "high", "angry": "high", "sad": "low"}
-VALENCE: dict[str, Valence] = {"neutral": "positive", "happy": "positive", "angry": "negative", "sad": "negative"}
+AROUSAL = {"neutral": "low", "happy": "high", "angry": "high", "sad": "low"}
+VALENCE = {"neutral": "positive", "happy": "positive", "angry": "negative", "sad": "negative"}
 _OTHER = {"high": "low", "low": "high", "positive": "negative", "negative": "positive"}
 
 # espeak-ng's numbered variants of each sex. The pocket backbone is pretrained on other voices.
@@ -50,7 +49,6 @@ _SAME_EMOTION = 0.78
 class Voice:
     """How one speaker talks, and shows arousal: the weights average to 1 and say by which of three means, mostly."""
 
-    speaker: str
     name: str
     pitch: float
     rate_wpm: float
@@ -82,7 +80,6 @@ def make_voices(settings: PocketCorpusConfig) -> dict[str, Voice]:
         main_means = draw.permutation([n % 3 for n in range(len(speakers))])
         for n, speaker in enumerate(speakers):
             voices[speaker] = Voice(
-                speaker,
                 _VOICE_SETS[settings.voices][speaker],
                 50 + float(3 * PITCH_STEPS_PER_SEMITONE * pitches[n]),
                 settings.base_words_per_minute * float(np.exp(0.06 * rates[n])),
@@ -126,10 +123,14 @@ def _speaker_rows(settings: PocketCorpusConfig, speaker: str) -> Iterator[dict]:
     for kind, part in (("script", emotions[:num_scripted]), ("impro", emotions[num_scripted:])):
         slots = [(n, worn) for n in range(max(1, round(len(part) / _TURNS_PER_DIALOG))) for worn in "FM"]
         for n, emotion in enumerate(part):
-            scene, worn = slots[n % len(slots)]
-            turn = n // len(slots)
+            turn, (scene, worn) = n // len(slots), slots[n % len(slots)]
             dialog = _dialog_name(speaker[:5], worn, kind, scene)
             utterance = f"{dialog}_{speaker[5]}{1 + turn + turn // 4:03d}"  # turns 0, 5, 10 … are of no class
+            arousal, valence = AROUSAL[emotion], VALENCE[emotion]
+            draw = generator(settings, "cues", utterance)
+            shows_arousal = draw.random() < settings.arousal_cue_probability
+            shows_valence = draw.random() < settings.valence_cue_probability
+            happy_code = "hap" if draw.random() < _SHARE_HAPPY_CODE else "exc"
             yield {
                 "utterance": utterance,
                 "dialog": dialog,
@@ -138,7 +139,9 @@ def _speaker_rows(settings: PocketCorpusConfig, speaker: str) -> Iterator[dict]:
                 "emotion": emotion,
                 "text_kind": "scripted" if kind == "script" else "improvised",
                 "line": f"{worn}{scene}{speaker[5]}",  # what is said in the same place of other sessions' scripts
-                **_draw_cues(settings, utterance, emotion),
+                "arousal": arousal if shows_arousal else _OTHER[arousal],
+                "valence": valence if shows_valence else _OTHER[valence],
+                "code": happy_code if emotion == "happy" else emotion[:3],
             }
 
 
@@ -147,20 +150,6 @@ def _dialog_name(session: str, worn: str, kind: str, scene: int) -> str:
     suffixed = {("Ses03", "M", "impro", 0): "impro05a", ("Ses05", "M", "script", 0): "script01_1b"}
     plain = f"impro{scene + 1:02d}" if kind == "impro" else f"script{scene + 1:02d}_1"
     return f"{session}{worn}_{suffixed.get((session, worn, kind, scene), plain)}"
-
-
-def _draw_cues(settings: PocketCorpusConfig, utterance: str, emotion: str) -> dict[str, str]:
-    """The sides shown, and the code of the label."""
-    draw = generator(settings, "cues", utterance)
-    right_arousal = draw.random() < settings.arousal_cue_probability
-    right_valence = draw.random() < settings.valence_cue_probability
-    happy_code = "hap" if draw.random() < _SHARE_HAPPY_CODE else "exc"
-    arousal, valence = AROUSAL[emotion], VALENCE[emotion]
-    return {
-        "arousal": arousal if right_arousal else _OTHER[arousal],
-        "valence": valence if right_valence else _OTHER[valence],
-        "code": happy_code if emotion == "happy" else emotion[:3],
-    }
 
 
 def num_sounds(num_utterances: int) -> tuple[int, int]:
@@ -190,17 +179,15 @@ def _add_texts(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
     texts: dict[int, str] = {}
     for group, short_share in [(g, _SHARE_SHORT_LINES) for g in groups] + [([row], _SHARE_SHORT) for row in alone]:
         draw = generator(settings, "text", plan.at[group[0], "utterance"])
-        while (text := _draw_text(plan.at[group[0], "valence"], short_share, draw)) in used:
-            pass
+        text = None
+        while text is None or text in used:
+            templates = SHORT_TEMPLATES if draw.random() < short_share else TEMPLATES
+            text = make_sentence(plan.at[group[0], "valence"], templates, draw)
         used.add(text)
         texts |= dict.fromkeys(group, text)
     plan["text"] = [texts.get(row, "") for row in plan.index]
     tag_then_text, text_then_tag = plan.tag + " " + plan.text, plan.text + " " + plan.tag
     plan["transcript"] = tag_then_text.where(plan.tag_first, text_then_tag).str.strip()
-
-
-def _draw_text(valence: Valence, short_share: float, draw: np.random.Generator) -> str:
-    return make_sentence(valence, SHORT_TEMPLATES if draw.random() < short_share else TEMPLATES, draw)
 
 
 def _group_lines(plan: pd.DataFrame, settings: PocketCorpusConfig) -> list[list[int]]:
@@ -245,13 +232,10 @@ def _add_prosody(plan: pd.DataFrame, settings: PocketCorpusConfig) -> None:
     """espeak-ng's settings of each utterance: the voice's own, moved by the arousal it shows and by chance."""
     voices = make_voices(settings)
     plan["voice"] = plan.speaker.map(_VOICE_SETS[settings.voices])
-    drawn = [_draw_prosody(settings, voices[u.speaker], u.utterance, u.arousal) for u in plan.itertuples()]
-    plan[["rate_wpm", "pitch", "pitch_range"]] = np.array(drawn, dtype=int)
-
-
-def _draw_prosody(settings: PocketCorpusConfig, voice: Voice, utterance: str, arousal: str) -> tuple[int, int, int]:
-    """Rate in words per minute, pitch and pitch range in espeak-ng's steps."""
-    return make_prosody(settings, voice, arousal, generator(settings, "prosody", utterance).standard_normal(3))
+    chances = [generator(settings, "prosody", utterance).standard_normal(3) for utterance in plan.utterance]
+    shown = zip(plan.speaker, plan.arousal, chances, strict=True)
+    drawn = [make_prosody(settings, voices[speaker], arousal, chance) for speaker, arousal, chance in shown]
+    plan[["rate_wpm", "pitch", "pitch_range"]] = drawn
 
 
 def make_prosody(
@@ -262,9 +246,8 @@ def make_prosody(
     `chance`: standard normal draws for rate, pitch and range; without them, what the voice does on average.
     """
     half = {"high": 0.5, "low": -0.5, "": 0.0}[arousal]
-    rate = voice.rate_wpm * np.exp(
-        half * voice.rate_weight * np.log(settings.rate_ratio) + settings.rate_variation * chance[0]
-    )
+    log_ratio = half * voice.rate_weight * np.log(settings.rate_ratio) + settings.rate_variation * chance[0]
+    rate = voice.rate_wpm * np.exp(log_ratio)
     semitones = half * voice.pitch_weight * settings.pitch_shift_semitones
     pitch = voice.pitch + PITCH_STEPS_PER_SEMITONE * (semitones + settings.pitch_variation_semitones * chance[1])
     pitch_range = voice.pitch_range + half * voice.range_weight * settings.pitch_range_shift + 3 * chance[2]
@@ -277,23 +260,21 @@ def bayes_accuracy(settings: PocketCorpusConfig) -> dict[str, float]:
     Computed exactly from the cue probabilities and the class balance. A model that remembers texts from training can
     pass it: repeated lines keep their emotion more often than their valence tells.
     """
+
+    def shown(side_of: dict[str, str], probability: float) -> np.ndarray:
+        """(2, E): probability that each emotion shows each side."""
+        sides = sorted(set(side_of.values()))
+        return np.array([[probability if side_of[e] == side else 1 - probability for e in EMOTIONS] for side in sides])
+
     counts = emotion_counts(settings.utterances_per_speaker)
     prior = np.array([counts[emotion] for emotion in EMOTIONS]) / sum(counts.values())  # (E,)
-    shown = {  # (2, E): probability that an emotion shows each side
-        "prosody": _side_probabilities(AROUSAL, ("high", "low"), settings.arousal_cue_probability),
-        "words": _side_probabilities(VALENCE, VALENCES, settings.valence_cue_probability),
-    }
-    joint = {
+    prosody, words = shown(AROUSAL, settings.arousal_cue_probability), shown(VALENCE, settings.valence_cue_probability)
+    joint = {  # probabilities of what is shown and each emotion: (sides shown, E)
         "neither": prior[None],
-        "prosody": shown["prosody"] * prior,
-        "words": shown["words"] * prior,
-        "both": (shown["prosody"][:, None] * shown["words"][None] * prior).reshape(-1, len(EMOTIONS)),
+        "prosody": prosody * prior,
+        "words": words * prior,
+        "both": (prosody[:, None] * words[None] * prior).reshape(-1, len(EMOTIONS)),
     }
     num_utterances = settings.utterances_per_speaker * len(SPEAKERS)
     silent = num_sounds(num_utterances)[0] / num_utterances  # a sound alone shows neither cue
     return {cues: float((1 - silent) * table.max(axis=1).sum() + silent * prior.max()) for cues, table in joint.items()}
-
-
-def _side_probabilities(side_of: dict[str, str], sides: Sequence[str], probability: float) -> np.ndarray:
-    """(2, E): probability that each emotion shows each side, the right one with `probability`."""
-    return np.array([[probability if side_of[e] == side else 1 - probability for e in EMOTIONS] for side in sides])

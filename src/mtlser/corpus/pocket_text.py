@@ -13,42 +13,20 @@ import numpy as np
 Valence = Literal["positive", "negative"]
 VALENCES: tuple[Valence, ...] = ("positive", "negative")
 
+
+def _pairs(words: str) -> tuple[tuple[str, str], ...]:
+    return tuple(tuple(pair.split("/")) for pair in words.split())
+
+
 # Slot → pairs of a positive and a negative word. All words of a sentence are of the same valence.
-VALENCE_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "adjective": (
-        ("good", "poor"),
-        ("warm", "cold"),
-        ("kind", "mean"),
-        ("sweet", "harsh"),
-        ("noble", "cruel"),
-        ("lovely", "rotten"),
-        ("gentle", "bitter"),
-        ("pretty", "filthy"),
+VALENCE_WORDS = {
+    "adjective": _pairs(
+        "good/poor warm/cold kind/mean sweet/harsh noble/cruel lovely/rotten gentle/bitter pretty/filthy"
     ),
-    "noun": (
-        ("gift", "debt"),
-        ("smile", "crime"),
-        ("prize", "crash"),
-        ("dream", "wound"),
-        ("treat", "fraud"),
-        ("friend", "threat"),
-    ),
-    "done_to_person": (
-        ("helped", "robbed"),
-        ("hugged", "cursed"),
-        ("adored", "abused"),
-        ("trusted", "cheated"),
-    ),
-    "done_to_thing": (
-        ("fixed", "broke"),
-        ("mended", "ruined"),
-        ("cleaned", "smashed"),
-        ("enjoyed", "damaged"),
-    ),
-    "manner": (
-        ("gladly", "rudely"),
-        ("nicely", "grimly"),
-    ),
+    "noun": _pairs("gift/debt smile/crime prize/crash dream/wound treat/fraud friend/threat"),
+    "done_to_person": _pairs("helped/robbed hugged/cursed adored/abused trusted/cheated"),
+    "done_to_thing": _pairs("fixed/broke mended/ruined cleaned/smashed enjoyed/damaged"),
+    "manner": _pairs("gladly/rudely nicely/grimly"),
 }
 
 NEUTRAL_WORDS: dict[str, tuple[str, ...]] = {
@@ -84,14 +62,6 @@ TEMPLATES = (
 )
 
 
-def vocabulary() -> frozenset[str]:
-    """Every word that a sentence can hold."""
-    paired = {word for pairs in VALENCE_WORDS.values() for pair in pairs for word in pair}
-    neutral = {word for words in NEUTRAL_WORDS.values() for word in words}
-    fixed = {word for form in SHORT_TEMPLATES + TEMPLATES for word in form.split() if not word.startswith("{")}
-    return frozenset(paired | neutral | fixed)
-
-
 def make_sentence(valence: Valence, templates: tuple[str, ...], generator: np.random.Generator) -> str:
     """A random sentence that shows the valence in one or two words, e.g. "They gave my sister a lovely gift."
 
@@ -107,7 +77,6 @@ def _fill(word: str, valence: Valence, generator: np.random.Generator) -> str:
     slot = word.strip("{}")
     if slot == word:
         return word
-    if slot in VALENCE_WORDS:
-        pair = VALENCE_WORDS[slot][generator.integers(len(VALENCE_WORDS[slot]))]
-        return pair[VALENCES.index(valence)]
-    return NEUTRAL_WORDS[slot][generator.integers(len(NEUTRAL_WORDS[slot]))]
+    words = VALENCE_WORDS.get(slot) or NEUTRAL_WORDS[slot]
+    chosen = words[generator.integers(len(words))]
+    return chosen if slot in NEUTRAL_WORDS else chosen[VALENCES.index(valence)]

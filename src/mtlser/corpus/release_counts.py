@@ -1,18 +1,24 @@
-"""What is known of a release's counts, and how a copy differs from it."""
+"""What is known of a release, by IEMOCAP's counts or a pocket corpus's manifest, and how a copy differs from it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
-from mtlser.config import DATA_FOLDER, EMOTIONS
+from mtlser.config import DATA_FOLDER, EMOTIONS, POCKET_GENERATOR_VERSION, PocketCorpusConfig
+
+RELEASE_FOLDER = "IEMOCAP_full_release"
+MANIFEST = "pocket_manifest.json"  # what a pocket corpus is written with: its settings, and its counts
 
 FINGERPRINT = "sha256_of_sorted_utterance_emotion_lines"
 
+# The keys of the counts, and the columns of `_with_groups` that they count.
 _GROUPS = {"by_session": "session", "by_speaker": "speaker", "by_released_fold": "released fold"}
 EXPECTED_KEYS = ("total", "by_emotion", "by_dialog_kind", *_GROUPS, "num_dialogs", FINGERPRINT)
 
@@ -34,20 +40,27 @@ def fingerprint(utterances: pd.DataFrame) -> str:
 
 def count_utterances(utterances: pd.DataFrame) -> dict:
     """Counts and fingerprint in the shape of data/iemocap_counts.json."""
-    kinds = utterances["dialog"].str.contains("_impro").map({True: "impro", False: "script"})
-    groups = {"by_session": utterances["session"], "by_speaker": utterances["speaker"]}
-    groups["by_released_fold"] = utterances["dialog"].str[3:6]
+    table = _with_groups(utterances)
     return {
-        "total": len(utterances),
-        "by_emotion": _tally(utterances["emotion"]),
-        "by_dialog_kind": _tally(kinds),
+        "total": len(table),
+        "by_emotion": _tally(table["emotion"]),
+        "by_dialog_kind": _tally(table["kind"]),
         **{
-            name: {group: _tally(rows) | {"total": len(rows)} for group, rows in utterances["emotion"].groupby(keys)}
-            for name, keys in groups.items()
+            key: {group: _tally(rows) | {"total": len(rows)} for group, rows in table["emotion"].groupby(table[column])}
+            for key, column in _GROUPS.items()
         },
-        "num_dialogs": utterances["dialog"].nunique(),
-        FINGERPRINT: fingerprint(utterances),
+        "num_dialogs": table["dialog"].nunique(),
+        FINGERPRINT: fingerprint(table),
     }
+
+
+def _with_groups(utterances: pd.DataFrame) -> pd.DataFrame:
+    kinds = utterances["dialog"].str.contains("_impro").map({True: "impro", False: "script"})
+    return utterances.assign(**{"kind": kinds, "released fold": utterances["dialog"].str[3:6]})
+
+
+def _tally(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().items()}
 
 
 def iemocap_counts() -> dict:
@@ -55,42 +68,34 @@ def iemocap_counts() -> dict:
     return json.loads((DATA_FOLDER / "iemocap_counts.json").read_text(encoding="utf-8"))
 
 
-def format_table(table: pd.DataFrame) -> str:
-    """The difference table as text: hashes and long lists of dialogs are cut; `ReleaseDiffers.table` has them whole."""
-    rows = [("what", "expected", "found", "dialogs")]
-    for row in table.itertuples(index=False):
-        rows.append((row.what, _cut_hash(row.expected), _cut_hash(row.found), _cut_list(row.dialogs)))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)] + [0]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+def is_complete(folder: str | Path, settings: PocketCorpusConfig) -> bool:
+    """Whether `folder` holds the whole pocket corpus of these settings: by its manifest, and no file missing."""
+    release = Path(folder) / RELEASE_FOLDER
+    try:
+        manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    same = (manifest.get("generator_version"), manifest.get("settings")) == (POCKET_GENERATOR_VERSION, asdict(settings))
+    return same and manifest.get("num_files") == count_files(release)
 
 
-def _cut_hash(value: object) -> str:
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-def _cut_list(dialogs: str) -> str:
-    names = dialogs.split()
-    if not names or not names[0].startswith("Ses") or len(names) <= 4:
-        return dialogs
-    return f"{' '.join(names[:3])} … {names[-1]} ({len(names)} dialogs)"
+def count_files(release: Path) -> int:
+    """Files of a pocket corpus besides the manifest, which is written last."""
+    return sum(len(files) for _, _, files in os.walk(release)) - (release / MANIFEST).is_file()
 
 
 def compare(utterances: pd.DataFrame, expected: Mapping, findings: Findings) -> pd.DataFrame:
     """Rows what, expected, found, dialogs; empty when nothing differs."""
-    found = count_utterances(utterances)
-    differing_folds = {
-        fold
-        for fold in expected["by_released_fold"].keys() | found["by_released_fold"].keys()
-        if expected["by_released_fold"].get(fold) != found["by_released_fold"].get(fold)
-    }
-    dialogs = utterances.drop_duplicates(["dialog", "speaker", "emotion"])
-    if differing_folds:  # what differs is in these dialogs, whatever else is counted
-        dialogs = dialogs[dialogs["dialog"].str[3:6].isin(differing_folds)]
-    rows = [
-        row_of(what, want, have, sorted(set(dialogs.loc[selected(dialogs), "dialog"])))
-        for what, want, have, selected in _count_rows(expected, found)
-        if want != have
-    ]
+    found, table = count_utterances(utterances), _with_groups(utterances)
+    folds, found_folds = expected["by_released_fold"], found["by_released_fold"]
+    differing = [fold for fold in folds.keys() | found_folds.keys() if folds.get(fold) != found_folds.get(fold)]
+    if differing:  # what differs is in these dialogs, whatever else is counted
+        table = table[table["released fold"].isin(differing)]
+    rows = []
+    for what, want, have, column, value in _count_rows(expected, found):
+        if want != have:
+            about = table if column is None else table[table[column] == value]
+            rows.append(row_of(what, want, have, sorted(set(about["dialog"]))))
     rows += findings.differences
     if expected[FINGERPRINT] != found[FINGERPRINT]:
         row = row_of("fingerprint", expected[FINGERPRINT], found[FINGERPRINT])
@@ -101,34 +106,35 @@ def compare(utterances: pd.DataFrame, expected: Mapping, findings: Findings) -> 
 
 
 def _count_rows(expected: Mapping, found: Mapping) -> Iterator[tuple]:
-    """(what, expected, found, which rows of a table it is about) for each number that is known."""
-
-    def everything(table):
-        return pd.Series(True, index=table.index)
-
-    yield "utterances", expected["total"], found["total"], everything
-    yield "dialogs", expected["num_dialogs"], found["num_dialogs"], everything
-    for kind in ("impro", "script"):
-        want, have = (counts["by_dialog_kind"].get(kind, 0) for counts in (expected, found))
-        yield f"utterances, {kind}", want, have, lambda t, kind=kind: t["dialog"].str.contains(f"_{kind}")
-    for emotion in EMOTIONS:
-        want, have = (counts["by_emotion"].get(emotion, 0) for counts in (expected, found))
-        yield f"utterances, {emotion}", want, have, lambda t, emotion=emotion: t["emotion"] == emotion
-    for key, name in _GROUPS.items():
+    """(what, expected, found, column and value of the rows that it is about) for each number that is known."""
+    yield "utterances", expected["total"], found["total"], None, None
+    yield "dialogs", expected["num_dialogs"], found["num_dialogs"], None, None
+    for key, column, values in (("by_dialog_kind", "kind", ("impro", "script")), ("by_emotion", "emotion", EMOTIONS)):
+        for value in values:
+            yield f"utterances, {value}", expected[key].get(value, 0), found[key].get(value, 0), column, value
+    for key, column in _GROUPS.items():
         for group in sorted(expected[key].keys() | found[key].keys()):
             for emotion in ("total", *EMOTIONS):
                 want, have = (counts[key].get(group, {}).get(emotion, 0) for counts in (expected, found))
-                what = f"utterances, {name} {group}" + ("" if emotion == "total" else f", {emotion}")
-                yield what, want, have, lambda t, key=key, group=group: _group_of(t, key) == group
-
-
-def _group_of(table: pd.DataFrame, key: str) -> pd.Series:
-    return table["dialog"].str[3:6] if key == "by_released_fold" else table[key.removeprefix("by_")]
+                what = f"utterances, {column} {group}" + ("" if emotion == "total" else f", {emotion}")
+                yield what, want, have, column, group
 
 
 def row_of(what: str, expected: object, found: object, dialogs: list[str] = ()) -> dict:
+    """A row of a difference table."""
     return {"what": what, "expected": expected, "found": found, "dialogs": " ".join(dialogs)}
 
 
-def _tally(values: pd.Series) -> dict[str, int]:
-    return {str(value): int(count) for value, count in values.value_counts().items()}
+def format_table(table: pd.DataFrame) -> str:
+    """The difference table as text: hashes and long lists of dialogs are cut; `ReleaseDiffers.table` has them whole."""
+    rows = [table.columns, *([_cut(value) for value in row] for row in table.itertuples(index=False))]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] + [0]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    names = text.split()
+    if len(names) > 4 and names[0].startswith("Ses"):
+        return f"{' '.join(names[:3])} … {names[-1]} ({len(names)} dialogs)"
+    return f"{text[:12]}…" if len(text) == 64 and len(names) == 1 else text

@@ -14,12 +14,11 @@ from mtlser.config import DATA_FOLDER
 ALPHABET: dict[str, int] = json.loads((DATA_FOLDER / "alphabet.json").read_text(encoding="utf-8"))
 
 BLANK = ALPHABET["<pad>"]
-WORD_DELIMITER = "|"
-SPECIALS = frozenset(id_ for symbol, id_ in ALPHABET.items() if len(symbol) > 1)  # <pad>, <s>, </s>, <unk>
+_SPECIALS = {id_ for symbol, id_ in ALPHABET.items() if len(symbol) > 1}  # <pad>, <s>, </s>, <unk>
 
 TRANSCRIPT_STYLES = ("normalised", "released")
 
-_CHARACTERS = {id_: symbol.replace(WORD_DELIMITER, " ") for symbol, id_ in ALPHABET.items() if id_ not in SPECIALS}
+_CHARACTERS = {id_: symbol.replace("|", " ") for symbol, id_ in ALPHABET.items() if id_ not in _SPECIALS}
 _IDS = {symbol: id_ for id_, symbol in _CHARACTERS.items()}
 
 # [LAUGHTER], [breathing], …; also a tag whose other bracket was forgotten.
@@ -32,7 +31,6 @@ _LONE_APOSTROPHES = re.compile(r"(?<!\S)'+(?!\S)")
 # Tags of the released code's transcripts: {LG} 121, {NS} 29, {BR} 27, where the release has [LAUGHTER] 120,
 # [GARBAGE] 21, [BREATHING] 27. That they correspond is inferred from those counts; any other tag becomes NS.
 _RELEASED_TAGS = {"LAUGHTER": "LG", "BREATHING": "BR"}
-_RELEASED_OTHER_TAG = "NS"
 _SENTENCE_END = re.compile(r"[.?!…]+")
 
 
@@ -56,8 +54,8 @@ def released_style(transcript: str) -> str:
     An utterance without words and tags stays "".
     """
     words = _TAG.sub(_released_tag, transcript)
-    sentences = [normalise(sentence) for sentence in _SENTENCE_END.split(words)]
-    return "".join(f"{sentence} " if last else f"{sentence}  " for sentence, last in _mark_last(sentences))
+    sentences = [sentence for part in _SENTENCE_END.split(words) if (sentence := normalise(part))]
+    return "  ".join(sentences) + " " * bool(sentences)
 
 
 def transcript_text(transcript: str, style: str = "normalised") -> str:
@@ -69,8 +67,7 @@ def transcript_text(transcript: str, style: str = "normalised") -> str:
 
 def encode(text: str) -> list[int]:
     """Character ids, a space as the word delimiter. Raises ValueError that names characters outside the alphabet."""
-    unknown = sorted(set(text) - _IDS.keys())
-    if unknown:
+    if unknown := sorted(set(text) - _IDS.keys()):
         raise ValueError(
             f"{' '.join(map(repr, unknown))} in {text!r}: not among the 28 characters A-Z, ' and space; "
             "write numbers as words, and pass transcripts through transcript_text first"
@@ -81,8 +78,7 @@ def encode(text: str) -> list[int]:
 def decode(ids: Iterable[int]) -> str:
     """The inverse of `encode`; special symbols such as padding are left out. Raises ValueError for an unknown id."""
     ids = [int(id_) for id_ in ids]
-    unknown = sorted(set(ids) - _CHARACTERS.keys() - SPECIALS)
-    if unknown:
+    if unknown := sorted(set(ids) - _CHARACTERS.keys() - _SPECIALS):
         raise ValueError(f"ids {unknown} are not in the alphabet of {len(ALPHABET)}")
     return "".join(_CHARACTERS.get(id_, "") for id_ in ids)
 
@@ -101,10 +97,4 @@ def _upper(text: str) -> str:
 
 
 def _released_tag(tag: re.Match[str]) -> str:
-    name = tag.group().strip("[] ").upper()
-    return f" {_RELEASED_TAGS.get(name, _RELEASED_OTHER_TAG)} "
-
-
-def _mark_last(sentences: list[str]) -> Iterable[tuple[str, bool]]:
-    kept = [sentence for sentence in sentences if sentence]
-    return ((sentence, position == len(kept) - 1) for position, sentence in enumerate(kept))
+    return f" {_RELEASED_TAGS.get(tag.group().strip('[] ').upper(), 'NS')} "

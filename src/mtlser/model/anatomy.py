@@ -5,12 +5,12 @@ Shapes follow the legend in `mtlser.model.multitask`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2Config
 
@@ -27,21 +27,19 @@ def waveform(path: str | Path) -> Tensor:
     return torch.from_numpy(normalise_waveform(read_audio(path)))
 
 
-def by_length(utterances: pd.DataFrame) -> pd.DataFrame:
-    """The same rows, shortest first."""
+def _by_length(utterances: pd.DataFrame) -> pd.DataFrame:
     seconds = utterances["end_seconds"] - utterances["start_seconds"]
     return utterances.loc[seconds.sort_values(kind="stable").index]
 
 
-def short_middle_long(utterances: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:
+def short_middle_long(utterances: pd.DataFrame) -> tuple[Tensor, ...]:
     """Waveforms (S,) of the shortest, the median and the longest of a corpus."""
-    paths = by_length(utterances)["wav"]
-    return waveform(paths.iloc[0]), waveform(paths.iloc[len(paths) // 2]), waveform(paths.iloc[-1])
+    return tuple(waveform(_by_length(utterances)["wav"].iloc[row]) for row in (0, len(utterances) // 2, -1))
 
 
 def middle_rows(utterances: pd.DataFrame, count: int) -> pd.DataFrame:
     """`count` rows of a corpus from the median length upwards."""
-    return by_length(utterances).iloc[len(utterances) // 2 :].head(count)
+    return _by_length(utterances).iloc[len(utterances) // 2 :].head(count)
 
 
 def batch(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -54,21 +52,21 @@ def architecture(configs: Mapping[str, Wav2Vec2Config]) -> pd.DataFrame:
 
     A backbone has no emotion head yet; it gets this book's number of emotions.
     """
-    rows = []
-    for what, (size, section) in paper.ARCHITECTURE.items():
-        found = {name: _SIZES[what](config) for name, config in configs.items()}
-        rows.append({"what": what, "section": section, "paper": size} | found)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(
+        {"what": what, "section": section, "paper": size} for what, (size, section) in paper.ARCHITECTURE.items()
+    )
+    return table.assign(**{name: table["what"].map(_sizes(config)) for name, config in configs.items()})
 
 
-_SIZES: dict[str, Callable[[Wav2Vec2Config], int | str]] = {
-    "convolutional blocks": lambda config: len(config.conv_kernel),
-    "channels of each": lambda config: ", ".join(map(str, sorted(set(config.conv_dim)))),
-    "transformer blocks": lambda config: config.num_hidden_layers,
-    "hidden dimension": lambda config: config.hidden_size,
-    "characters": lambda config: config.vocab_size,
-    "emotions": lambda config: getattr(config, "num_emotions", len(EMOTIONS)),
-}
+def _sizes(config: Wav2Vec2Config) -> dict[str, int | str]:
+    return {
+        "convolutional blocks": len(config.conv_kernel),
+        "channels of each": ", ".join(map(str, sorted(set(config.conv_dim)))),
+        "transformer blocks": config.num_hidden_layers,
+        "hidden dimension": config.hidden_size,
+        "characters": config.vocab_size,
+        "emotions": getattr(config, "num_emotions", len(EMOTIONS)),
+    }
 
 
 @torch.no_grad()
@@ -91,13 +89,9 @@ def stages(model: MultitaskModel, samples: Tensor) -> pd.DataFrame:
     ]
     return pd.DataFrame(
         {"stage": stage, "symbol": symbol, "legend": legend, "size": " × ".join(map(str, tensor.shape)),
-         "parameters": _num_parameters(module)}
+         "parameters": sum(parameter.numel() for parameter in module.parameters()) if module else 0}
         for stage, symbol, legend, tensor, module in rows
     )  # fmt: skip
-
-
-def _num_parameters(module: nn.Module | None) -> int:
-    return 0 if module is None else sum(parameter.numel() for parameter in module.parameters())
 
 
 def pooling(models: Mapping[str, MultitaskModel], waveforms: Sequence[Tensor]) -> pd.DataFrame:
@@ -129,19 +123,11 @@ def beside(models: Mapping[str, MultitaskModel], samples: Tensor, neighbour: Ten
     """
     rows = []
     for name, model in models.items():
-        (alone, pooled_alone, _), (hidden, pooled, frames) = (
-            _features(model, [samples]),
-            _features(model, [samples, neighbour]),
-        )
-        rows.append(
-            {
-                "encoder_padding": name,
-                "frames": int(frames[0]),
-                "features_change": _change(alone[0], hidden[0, : alone.shape[1]]),
-                "pooled_change": _change(pooled_alone[0], pooled[0]),
-            }
-        )
-    return pd.DataFrame(rows)
+        alone, pooled_alone, _ = _features(model, [samples])
+        hidden, pooled, frames = _features(model, [samples, neighbour])
+        changes = _change(alone[0], hidden[0, : alone.shape[1]]), _change(pooled_alone[0], pooled[0])
+        rows.append((name, int(frames[0]), *changes))
+    return pd.DataFrame(rows, columns=["encoder_padding", "frames", "features_change", "pooled_change"])
 
 
 def neighbours(models: Mapping[str, MultitaskModel], samples: Tensor, seconds: Sequence[float]) -> pd.DataFrame:

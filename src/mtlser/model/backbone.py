@@ -59,16 +59,11 @@ def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> 
     Raises BackboneError that says what is missing and what to do.
     """
     name = str(path_or_hub_name)
-    folder = POCKET_BACKBONE if name == POCKET_BACKBONE.name else Path(name).expanduser()
-    if folder.is_dir():
-        return _in_folder(folder)
-    looks_like_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
-    if not looks_like_hub:
-        raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
-    return _in_folder(_download(name, revision), PUBLISHED.get((name, revision or "")))
-
-
-def _in_folder(folder: Path, published: Published | None = None) -> Backbone:
+    folder, published = POCKET_BACKBONE if name == POCKET_BACKBONE.name else Path(name).expanduser(), None
+    if not folder.is_dir():
+        if name.count("/") != 1 or name.startswith((".", "/", "~")):
+            raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
+        folder, published = _download(name, revision), PUBLISHED.get((name, revision or ""))
     weights = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         raise BackboneError(f"{folder} needs config.json and one of {', '.join(WEIGHT_FILES)}")
@@ -82,20 +77,15 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json", *WEIGHT_FILES]))
     except Exception as error:  # of the client's several libraries: no network, no such revision, disk full
-        raise BackboneError(_what_to_fetch(name, revision)) from error
-
-
-def _what_to_fetch(name: str, revision: str | None) -> str:
-    published = PUBLISHED.get((name, revision or ""))
-    url = f"https://huggingface.co/{name}/tree/{revision or 'main'}"
-    weights = WEIGHT_FILES[0] + " or " + WEIGHT_FILES[1]
-    if published:
-        weights = f"{published.file} ({published.num_bytes:,} bytes, sha256 {published.sha256})"
-    return (
-        f"{name} at revision {revision or 'main'} is not on this machine and could not be downloaded. "
-        f"Fetch config.json and {weights} from {url}, put both into any folder, and pass that folder as the backbone: "
-        "BACKBONE=<folder>"
-    )
+        known, of_revision = PUBLISHED.get((name, revision or "")), revision or "main"
+        weights = (
+            f"{known.file} ({known.num_bytes:,} bytes, sha256 {known.sha256})" if known else " or ".join(WEIGHT_FILES)
+        )
+        raise BackboneError(
+            f"{name} at revision {of_revision} is not on this machine and could not be downloaded. Fetch config.json "
+            f"and {weights} from https://huggingface.co/{name}/tree/{of_revision}, put both into any folder, and pass "
+            "that folder as the backbone: BACKBONE=<folder>"
+        ) from error
 
 
 def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -> str:
@@ -113,33 +103,34 @@ def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) ->
 def read_weights(backbone: Backbone) -> dict[str, Tensor]:
     """Weights by the names of `transformers.Wav2Vec2Model`; heads of pretraining are left out.
 
-    A pickled `.bin` is read with `weights_only=True`.
-    Raises BackboneError if a published file has other content than it was published with.
+    Raises BackboneError, as `read_tensors`, and for a published file with other content than it was published with.
     """
     if backbone.published and file_digest(backbone.weights) != backbone.published.sha256:
         raise BackboneError(f"{backbone.weights} is damaged: its sha256 is not {backbone.published.sha256}; delete it")
-    read = read_safetensors if backbone.weights.suffix == ".safetensors" else _read_pickle
-    weights = read(backbone.weights)
+    weights = read_tensors(backbone.weights)
     return {_rename(key): tensor for key, tensor in weights.items() if not key.startswith(PRETRAINING_HEADS)}
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name. Raises BackboneError for a file that is damaged."""
+def _rename(key: str) -> str:
+    """A checkpoint's key -> the key of today's `Wav2Vec2Model`."""
+    stem, _, last = key.removeprefix("wav2vec2.").rpartition(".")
+    return f"{stem}.{WEIGHT_NORM_NAMES.get(last, last)}" if stem else last
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, of a .safetensors file or of a pickled one, read with `weights_only=True`.
+
+    Raises BackboneError for a file that is damaged or holds anything else.
+    """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BackboneError(f"{path} can't be read: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    import torch
-
-    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+    except (SafetensorError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
         raise BackboneError(f"{path} can't be read as weights and nothing else: {error}") from error
 
 
@@ -156,34 +147,13 @@ def read_config(path: Path) -> Wav2Vec2Config:
     return Wav2Vec2Config.from_dict(fields)
 
 
-def _rename(key: str) -> str:
-    """A checkpoint's key -> the key of today's `Wav2Vec2Model`."""
-    stem, _, last = key.removeprefix("wav2vec2.").rpartition(".")
-    return f"{stem}.{WEIGHT_NORM_NAMES.get(last, last)}" if stem else last
-
-
-def init_random_backbone(folder: Path, config: Wav2Vec2Config, seed: int = 0) -> Path:
-    """Writes an untrained backbone of that architecture, for tests: model.safetensors, config.json in `folder`."""
-    import torch
-    from transformers import Wav2Vec2Model
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Wav2Vec2Model(config)
-    write_model(Path(folder), model.state_dict(), config)
-    return Path(folder)
-
-
 def write_model(folder: Path, weights: dict[str, Tensor], config: Wav2Vec2Config) -> None:
     """Writes model.safetensors and config.json into the folder, each whole; the configuration comes last."""
-    _write_safetensors(Path(folder) / "model.safetensors", weights)
-    with whole_file(Path(folder) / "config.json") as partial:
-        partial.write_text(config.to_json_string(use_diff=False), encoding="utf-8")
-
-
-def _write_safetensors(path: Path, weights: dict[str, Tensor]) -> None:
     from safetensors.torch import save
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with whole_file(path) as partial:  # by bytes: safetensors' save_file makes files that only their owner can read
-        partial.write_bytes(save(weights, metadata={"format": "pt"}))  # transformers asks for this metadata
+    with whole_file(Path(folder) / "model.safetensors") as partial:
+        # By bytes: safetensors' save_file makes files that only their owner can read. Transformers asks for the format.
+        partial.write_bytes(save(weights, metadata={"format": "pt"}))
+    with whole_file(Path(folder) / "config.json") as partial:
+        partial.write_text(config.to_json_string(use_diff=False), encoding="utf-8")

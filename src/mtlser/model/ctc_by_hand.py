@@ -55,10 +55,9 @@ def paths_of(probabilities: pd.DataFrame, text: str) -> pd.DataFrame:
 
 def texts(probabilities: pd.DataFrame) -> pd.DataFrame:
     """Every text that some path collapses to, likeliest first: columns text, paths, probability. They sum to 1."""
-    paths = pd.DataFrame({"path": all_paths(probabilities)})
-    paths["text"] = paths["path"].map(collapse)
-    paths["probability"] = [path_probability(probabilities, path) for path in paths["path"]]
-    table = paths.groupby("text", as_index=False).agg(paths=("path", "size"), probability=("probability", "sum"))
+    paths = [(collapse(path), path_probability(probabilities, path)) for path in all_paths(probabilities)]
+    table = pd.DataFrame(paths, columns=["text", "probability"]).groupby("text", as_index=False)
+    table = table.agg(paths=("probability", "size"), probability=("probability", "sum"))
     return table.sort_values("probability", ascending=False, ignore_index=True)
 
 
@@ -100,12 +99,12 @@ def library_loss(probabilities: pd.DataFrame, text: str) -> float:
 
 def compare(probabilities: pd.DataFrame, text: str) -> pd.DataFrame:
     """Three ways to one number: columns method, probability of the text, loss = −log of it, in nats."""
-    summed = paths_of(probabilities, text)["probability"].sum()
-    forward = likelihood(forward_sums(probabilities, text))
-    library = library_loss(probabilities, text)
-    rows = [
-        ("every path, added up", summed, -math.log(summed)),
-        ("forward sums", forward, -math.log(forward)),
-        ("mtlser.model.losses.ctc", math.exp(-library), library),
-    ]
-    return pd.DataFrame(rows, columns=["method", "probability", "loss"])
+    table = pd.DataFrame(
+        [
+            ("every path, added up", paths_of(probabilities, text)["probability"].sum()),
+            ("forward sums", likelihood(forward_sums(probabilities, text))),
+            ("mtlser.model.losses.ctc", math.exp(-library_loss(probabilities, text))),
+        ],
+        columns=["method", "probability"],
+    )
+    return table.assign(loss=-np.log(table["probability"]))

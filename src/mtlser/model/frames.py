@@ -23,7 +23,8 @@ class FrameLayout:
     @classmethod
     def of(cls, config: Wav2Vec2Config) -> FrameLayout:
         """Composed from the convolutions' kernels and strides."""
-        return _layouts(config)[-1]
+        last = receptive_field(config).iloc[-1]
+        return cls(int(last["step_samples"]), int(last["window_samples"]))
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of that many samples."""
@@ -34,18 +35,6 @@ class FrameLayout:
         return (num_frames - 1) * self.stride + self.window
 
 
-def _layouts(config: Wav2Vec2Config) -> list[FrameLayout]:
-    """The layout of each convolution's output.
-
-    One output of a layer spans `kernel` outputs of the layer below, which lie `stride` samples apart.
-    """
-    layouts = [FrameLayout(stride=1, window=1)]
-    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        below = layouts[-1]
-        layouts.append(FrameLayout(below.stride * stride, below.window + (kernel - 1) * below.stride))
-    return layouts[1:]
-
-
 def receptive_field(config: Wav2Vec2Config, num_samples: int | None = None) -> pd.DataFrame:
     """One row per convolution: what one of its outputs hears, and how far the next one is.
 
@@ -53,11 +42,13 @@ def receptive_field(config: Wav2Vec2Config, num_samples: int | None = None) -> p
     `num_samples`, also the number of `outputs` of a waveform that long. Convolutions alone: group norm, positional
     convolution and attention look further.
     """
-    rows = []
-    layers = zip(config.conv_kernel, config.conv_stride, _layouts(config), strict=True)
-    for number, (kernel, stride, layout) in enumerate(layers, start=1):
-        row = {"convolution": number, "kernel": kernel, "stride": stride}
-        for name, samples in (("window", layout.window), ("step", layout.stride)):
-            row |= {f"{name}_samples": samples, f"{name}_ms": 1000 * samples / SAMPLE_RATE_HZ}
-        rows.append(row if num_samples is None else row | {"outputs": layout.num_frames(num_samples)})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"kernel": list(config.conv_kernel), "stride": list(config.conv_stride)})
+    table.insert(0, "convolution", range(1, len(table) + 1))
+    steps = table["stride"].cumprod()
+    # One output of a layer spans `kernel` outputs of the layer below, which lie `steps / stride` samples apart.
+    windows = 1 + ((table["kernel"] - 1) * steps // table["stride"]).cumsum()
+    for name, samples in (("window", windows), ("step", steps)):
+        table[f"{name}_samples"], table[f"{name}_ms"] = samples, 1000 * samples / SAMPLE_RATE_HZ
+    if num_samples is not None:
+        table["outputs"] = ((num_samples - windows) // steps + 1).clip(lower=0)
+    return table

@@ -23,14 +23,9 @@ def _ctc(inputs: Mapping[str, Tensor]) -> Tensor:
 @torch.no_grad()
 def per_utterance(inputs: Mapping[str, Tensor]) -> pd.DataFrame:
     """Both losses of each utterance, in nats: columns frames, characters, ce, ctc, ctc_per_character."""
-    table = pd.DataFrame(
-        {
-            "frames": inputs["frame_lengths"].tolist(),
-            "characters": inputs["target_lengths"].tolist(),
-            "ce": cross_entropy(inputs["emotion_logits"], inputs["labels"]).tolist(),
-            "ctc": _ctc(inputs).tolist(),
-        }
-    )
+    columns = {"frames": inputs["frame_lengths"], "characters": inputs["target_lengths"]}
+    columns |= {"ce": cross_entropy(inputs["emotion_logits"], inputs["labels"]), "ctc": _ctc(inputs)}
+    table = pd.DataFrame({name: column.tolist() for name, column in columns.items()})
     return table.assign(ctc_per_character=table["ctc"] / table["characters"].clip(lower=1))
 
 
@@ -71,15 +66,13 @@ def batch_sizes(inputs: Mapping[str, Tensor], alpha: float, sizes: Sequence[int]
 
     `released_alpha` is what alpha amounts to in the released code, on this book's scale.
     """
-    rows = []
-    for size in sizes:
-        table = reductions({name: tensor[:size] for name, tensor in inputs.items()}, alpha).iloc
-        rows.append({"batch_size": size, "ctc": table[0]["ctc"], "released_ctc": table[1]["ctc"],
-                     "released_alpha": table[1]["effective_alpha"]})  # fmt: skip
-    return pd.DataFrame(rows)
+    tables = [reductions({name: tensor[:size] for name, tensor in inputs.items()}, alpha) for size in sizes]
+    ours, released = (pd.DataFrame([table.iloc[row] for table in tables]) for row in (0, 1))
+    columns = {"ctc": ours["ctc"], "released_ctc": released["ctc"], "released_alpha": released["effective_alpha"]}
+    return pd.DataFrame({"batch_size": sizes} | {name: column.tolist() for name, column in columns.items()})
 
 
-def double_softmax(margins: Sequence[float], num_emotions: int = len(EMOTIONS)) -> pd.DataFrame:
+def double_softmax(margins: Sequence[float]) -> pd.DataFrame:
     """Cross-entropy of a right answer whose logit is ahead of all others by each margin, with one softmax and two.
 
     Columns: margin, ce_once, ce_twice, pull_once, pull_twice: the last two are the gradient at the right logit, without
@@ -87,15 +80,9 @@ def double_softmax(margins: Sequence[float], num_emotions: int = len(EMOTIONS)) 
     "double-softmax").
     """
     rows = []
-    label = torch.tensor([0])
     for margin in margins:
-        row: dict[str, float] = {"margin": margin}
-        for name, times in (("once", 1), ("twice", 2)):
-            logits = torch.tensor([[float(margin)] + [0.0] * (num_emotions - 1)], dtype=torch.float64)
-            logits.requires_grad_()
-            given = logits if times == 1 else logits.softmax(dim=-1)
-            loss = F.cross_entropy(given, label)
-            loss.backward()
-            row |= {f"ce_{name}": loss.item(), f"pull_{name}": logits.grad[0, 0].abs().item()}
-        rows.append(row)
-    return pd.DataFrame(rows)[["margin", "ce_once", "ce_twice", "pull_once", "pull_twice"]]
+        logits = torch.tensor([[margin] + [0] * (len(EMOTIONS) - 1)], dtype=torch.float64, requires_grad=True)  # (1, E)
+        losses = [F.cross_entropy(given, torch.tensor([0])) for given in (logits, logits.softmax(dim=-1))]
+        pulls = [torch.autograd.grad(loss, logits)[0][0, 0].abs().item() for loss in losses]
+        rows.append((margin, *(loss.item() for loss in losses), *pulls))
+    return pd.DataFrame(rows, columns=["margin", "ce_once", "ce_twice", "pull_once", "pull_twice"])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS
-from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_safetensors, read_weights, write_model
+from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_tensors, read_weights, write_model
 from mtlser.model.encoder import Encoder
 
 POOLINGS = ("sum", "mean")
@@ -166,7 +166,7 @@ class MultitaskModel(nn.Module):
             raise BackboneError(f"{folder} is not a trained model: it needs config.json and model.safetensors")
         config = read_config(folder / "config.json")
         model = cls._without_weights(config)
-        _load(model, read_safetensors(folder / "model.safetensors"), str(folder / "model.safetensors"))
+        _load(model, read_tensors(folder / "model.safetensors"), str(folder / "model.safetensors"))
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -59,6 +59,7 @@ class Recognizer:
         self.emotions = tuple(getattr(model.config, "emotions", EMOTIONS))
         self.layout = FrameLayout.of(model.config)
         self.frame_seconds = self.layout.stride / SAMPLE_RATE_HZ
+        self._characters = [id_ for id_ in range(model.config.vocab_size) if decode([id_])]  # ids that stand for one
 
     @classmethod
     def from_pretrained(cls, path: str | Path, max_seconds: float = MAX_SECONDS) -> Recognizer:
@@ -93,42 +94,30 @@ class Recognizer:
 
     def _read(self, file: str | Path) -> np.ndarray:
         """(S,) samples that can be recognised. Raises AudioError."""
-        self._check_seconds(file, audio_info(file).seconds)  # by the header, before anything is decoded
+        self._check_seconds(file, audio_info(file).duration)  # by the header, before anything is decoded
         samples = read_audio(file)
         self._check_seconds(file, len(samples) / SAMPLE_RATE_HZ)  # a header may say less than there is
-        if len(samples) < self.layout.window:
-            raise AudioError(
-                file,
-                f"{len(samples)} samples are too few: one frame takes {self.layout.window} at 16 kHz, "
-                f"{self.layout.window / SAMPLE_RATE_HZ:.3f} s",
-            )
+        if len(samples) < (window := self.layout.window):
+            found = f"{len(samples)} samples are too few"
+            raise AudioError(file, f"{found}: one frame takes {window} at 16 kHz, {window / SAMPLE_RATE_HZ:.3f} s")
         if np.ptp(samples) < SILENCE:
             raise AudioError(file, "is silent: there is nothing to recognise")
         return samples
 
     def _check_seconds(self, file: str | Path, seconds: float) -> None:
         if seconds > self.max_seconds:
-            raise AudioError(
-                file,
-                f"lasts {seconds:.0f} s, and at most {self.max_seconds:g} s are recognised at once: cut it into single "
-                "utterances, one file each, and give all of them",
-            )
+            limit = f"at most {self.max_seconds:g} s are recognised at once"
+            advice = "cut it into single utterances, one file each, and give all of them"
+            raise AudioError(file, f"lasts {seconds:.0f} s, and {limit}: {advice}")
 
     def _frames(self, ctc_logits: Tensor) -> Frames:
         """Logits (T, V) → what each frame says."""
         probabilities = ctc_logits.float().softmax(dim=-1)  # (T, V)
-        blanks = probabilities[:, BLANK]
-        others = probabilities[:, self._characters()]  # (T, characters)
-        best, places = others.max(dim=-1)
-        ids = torch.tensor(self._characters(), device=places.device)[places].tolist()
+        best, places = probabilities[:, self._characters].max(dim=-1)
         centre = self.layout.window / 2
         return Frames(
-            seconds=tuple((frame * self.layout.stride + centre) / SAMPLE_RATE_HZ for frame in range(len(ids))),
-            characters=tuple(decode([id_]) for id_ in ids),
+            seconds=tuple((frame * self.layout.stride + centre) / SAMPLE_RATE_HZ for frame in range(len(best))),
+            characters=tuple(decode([self._characters[place]]) for place in places.tolist()),
             probabilities=tuple(best.tolist()),
-            blank_probabilities=tuple(blanks.tolist()),
+            blank_probabilities=tuple(probabilities[:, BLANK].tolist()),
         )
-
-    def _characters(self) -> list[int]:
-        """Ids that stand for a character."""
-        return [id_ for id_ in range(self.model.config.vocab_size) if decode([id_])]

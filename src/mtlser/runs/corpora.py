@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from mtlser.config import POCKET_GENERATOR_VERSION, PocketCorpusConfig, Preset, get_preset
-from mtlser.corpus.iemocap import ReleaseError, fingerprint, load_release
-from mtlser.corpus.manifest import RELEASE_FOLDER, is_complete
-from mtlser.corpus.release_counts import FINGERPRINT, iemocap_counts
+from mtlser.corpus.iemocap import ReleaseError, load_release
+from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprint, iemocap_counts, is_complete
 from mtlser.corpus.store import SpeechStore, store_audio
 from mtlser.files import digest
 from mtlser.processes import library_environment

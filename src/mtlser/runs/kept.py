@@ -9,8 +9,6 @@ from mtlser.config import ConfigError
 from mtlser.runs import records
 from mtlser.runs.records import RecordError
 
-NO_MODEL = "no trained model is here: run `make reproduce` first, or give one with --model FOLDER"
-
 
 @dataclass(frozen=True)
 class KeptModel:
@@ -45,5 +43,5 @@ def kept_model(artifacts: Path, preset: str) -> KeptModel:
     """The newest model of the preset, else of any. Raises ConfigError that says how to get one."""
     models = kept_models(artifacts, preset) or kept_models(artifacts)
     if not models:
-        raise ConfigError(NO_MODEL)
+        raise ConfigError("no trained model is here: run `make reproduce` first, or give one with --model FOLDER")
     return models[0]

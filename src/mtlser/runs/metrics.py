@@ -6,7 +6,7 @@ the weighted accuracy of this field `accuracy_score` and its unweighted accuracy
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jiwer
@@ -40,17 +40,10 @@ def confusion(labels: Sequence[str | int], predictions: Sequence[str | int]) -> 
     return confusion_matrix(*_positions(labels, predictions), labels=range(len(EMOTIONS)))
 
 
-def weighted_accuracy(
-    labels: Sequence[str | int], predictions: Sequence[str | int], num_total: int | None = None
-) -> float:
-    """Correct utterances / all utterances: Eq. 4, which the field calls WA.
-
-    `num_total` is the denominator where it is not the number of utterances given (Eq. 4 divides by all 5531).
-    """
+def weighted_accuracy(labels: Sequence[str | int], predictions: Sequence[str | int]) -> float:
+    """Correct utterances / all utterances: Eq. 4, which the field calls WA."""
     true, predicted = _positions(labels, predictions)
-    if num_total is not None and num_total < len(true):
-        raise ValueError(f"num_total={num_total} is below the {len(true)} utterances given")
-    return float((true == predicted).sum() / (num_total or len(true)))
+    return float((true == predicted).mean())
 
 
 def unweighted_accuracy(labels: Sequence[str | int], predictions: Sequence[str | int]) -> float:
@@ -66,14 +59,6 @@ def macro_f1(labels: Sequence[str | int], predictions: Sequence[str | int]) -> f
     from sklearn.metrics import f1_score
 
     return float(f1_score(*_positions(labels, predictions), average="macro", zero_division=0))
-
-
-def _with_reference(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pairs whose reference holds a word."""
-    if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: need the same number")
-    pairs = [(r, h) for r, h in zip(references, hypotheses, strict=True) if r.split()]
-    return [r for r, _ in pairs], [h for _, h in pairs]
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -92,14 +77,19 @@ def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
 
     Empty references are left out (31 of IEMOCAP's 5531, departure "transcripts"); NaN when every one is empty.
     """
-    references, hypotheses = _with_reference(references, hypotheses)
-    return float(jiwer.wer(references, hypotheses)) if references else float("nan")
+    return _rate(jiwer.wer, references, hypotheses)
 
 
 def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Character error rate of a fold, spaces included; empty references as in `wer`. Not in the paper."""
-    references, hypotheses = _with_reference(references, hypotheses)
-    return float(jiwer.cer(references, hypotheses)) if references else float("nan")
+    return _rate(jiwer.cer, references, hypotheses)
+
+
+def _rate(rate: Callable, references: Sequence[str], hypotheses: Sequence[str]) -> float:
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: need the same number")
+    pairs = [pair for pair in zip(references, hypotheses, strict=True) if pair[0].split()]
+    return float(rate(*map(list, zip(*pairs, strict=True)))) if pairs else float("nan")
 
 
 def mean_wer(per_fold: Sequence[float]) -> float:
