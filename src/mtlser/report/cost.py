@@ -6,6 +6,7 @@ predicted before it was measured and from what, are rows of `data/promises.csv`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,8 @@ from mtlser.runs.settings import Settings
 
 NOT_MEASURED = "not measured"
 STEP_PARTS = ("batch", "forward", "losses", "backward", "optimiser")  # of a training step of the pocket model
-
-VARIANTS = {
-    "released": "released code's step, float32",
-    "released_fp16": "released code's step, fp16",
-    "float32": "this book's step, float32",
-    "bf16": "this book's step, bf16",
-    "product_float32": "the same in float32, with torch's own matrix product",
-    "convolution_float32": "the same in float32, with torch's own convolutions",
-    "padded_float32": "the same in float32, with padding",
-    "padded_bf16": "the same in bf16, with padding",
-    "evaluation": "evaluation",
-}
+# In words, also those of old records.
+VARIANTS = json.loads((DATA_FOLDER / "step_variants.json").read_text(encoding="utf-8"))
 
 
 def read(results: Path | None = None) -> tuple[list[dict], list[dict]]:
@@ -125,7 +116,7 @@ def _record(records: Sequence[dict], benchmark: str, device: str = "cpu") -> dic
 def measured_on(records: Sequence[dict], benchmark: str, device: str = "cpu", takes: str = "") -> str:
     """The machine and the repeats (or `takes`) of a benchmark's record, as a caption ends; "Not measured" without."""
     record = _record(records, benchmark, device)
-    if not record["measured"]:
+    if "hardware" not in record:
         return NOT_MEASURED.capitalize()
     threads = f"{record['threads']} thread" + ("" if record["threads"] == 1 else "s")
     takes = takes or f"medians of {record['repeats']}"
@@ -202,11 +193,11 @@ def profile_figure(records: Sequence[dict]) -> Html:
 def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
     """What Table 4 in full takes: published practice, and what was measured here as a projection."""
     preset = get_preset("iemocap")
-    num_folds = NUM_FOLDS[preset.run.protocol]
-    num_epochs = preset.run.epochs * len(preset.alphas) * (num_folds - 1) * len(preset.seeds)  # of the whole corpus
+    num_runs = len(preset.alphas) * (NUM_FOLDS[preset.run.protocol] - 1) * len(preset.seeds)  # of the whole corpus
     speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
+    hours = num_runs * preset.run.epochs * paper.IEMOCAP_HOURS / speed
     quoted = f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone"
-    rows = [("one V100, published practice", f"about {num_epochs * paper.IEMOCAP_HOURS / speed:.0f} hours", quoted)]
+    rows = [("one V100, published practice", f"about {hours:.0f} hours", quoted)]
     for benchmark, device, name in (
         ("training-step", "cpu", "this CPU, one run at a time"),
         ("several-runs", "cpu", "this CPU, a run on each core"),

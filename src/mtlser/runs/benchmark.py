@@ -21,10 +21,7 @@ from mtlser.files import write_json
 from mtlser.runs.records import RecordError
 
 FOLDER = "benchmarks"  # under a contributor's folder of the results
-RECORD_KEYS = (
-    "benchmark", "title", "device", "threads", "repeats", "measured", "details", "finished", "versions", "hardware",
-    "revision",
-)  # fmt: skip
+RECORD_KEYS = "benchmark title device threads repeats measured details finished versions hardware revision".split()
 
 Measured = tuple[dict[str, float], dict]  # a number for each figure, and whatever else a reader should know
 
