@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pkgutil import resolve_name
 from types import SimpleNamespace
 
@@ -18,10 +17,11 @@ from mtlser.config import ConfigError
 from mtlser.files import write_json
 from mtlser.model import MultitaskModel
 from mtlser.runs import benchmark, benchmark_project, benchmark_step
+from mtlser.runs.batches import make_batch
 from mtlser.runs.benchmark import Options, read_record, run_benchmarks
-from mtlser.runs.benchmark_step import ReleasedModel, base_architecture, make_noise
+from mtlser.runs.benchmark_step import CONFIGS, Released, base_architecture, noise_inputs
 from mtlser.runs.records import RecordError
-from mtlser.runs.training import make_optimizer
+from mtlser.runs.training import Trainer
 from smoke import ROOT
 
 LINES: list[str] = []
@@ -118,11 +118,9 @@ def test_every_benchmark_s_function_is_there():
 
 
 def test_ratios_are_taken_within_each_repeat():
-    rates = pd.DataFrame({
-        "released": [1.0, 2.0, 4.0], "ours_bf16": [3.0, 4.0, 10.0], "padded_bf16": [3.0, 1.0, 4.0], "evaluation": 8.0,
-    })  # fmt: skip
+    rates = pd.DataFrame({"released": [1.0, 2.0, 4.0], "ours_bf16": [3.0, 4.0, 10.0], "evaluation": 8.0})
     found = benchmark_step.step_figures(rates, "released", "bf16")
-    assert (found["ratio_bf16"], found["ratio_padded_bf16"], found["packed_ratio"]) == (2.5, 1.0, 2.5)
+    assert found["ratio_bf16"] == 2.5
     assert (found["rate_released"], found["rate_bf16"], found["rate_evaluation"]) == (2.0, 4.0, 8.0)
     assert found["table4_hours"] * 3600 == pytest.approx(benchmark_step.table4_seconds(4.0, 8.0))
     assert not {"ratio_released", "ratio_evaluation"} & found.keys()
@@ -148,58 +146,34 @@ def test_table_4_trains_on_nine_folds_and_evaluates_the_tenth():
     assert 9 * seconds == pytest.approx(113e6, rel=0.01)  # the audit's audio-seconds to train on
 
 
-def test_the_released_step_learns_and_sees_padding():
+def test_the_released_step_learns_and_sees_padding(tmp_path):
     """It is a baseline that trains, and not padding-exact: an utterance's loss depends on what is beside it."""
+    inputs = noise_inputs(np.array([1.0, 0.5625, 0.75, 1.0]), tmp_path, small=True)
+    feed = Trainer(CONFIGS["float32"], inputs, tmp_path).feed
     torch.manual_seed(0)
-    released = ReleasedModel(base_architecture(True)).train()
+    released = Released(base_architecture(True), feed).train()
     assert released.encoder.config._attn_implementation == "eager" and released.encoder.is_activation_checkpointing
-    noise = make_noise(np.array([1.0, 0.5625, 0.75, 1.0]), "cpu")
-
-    @torch.no_grad()
-    def losses() -> torch.Tensor:
-        released.eval()
-        emotion_logits, ctc_logits, frame_lengths = released(noise.waveforms)
-        released.train()
-        assert frame_lengths.tolist() == [ctc_logits.shape[1]] * 4
-        return torch.nn.functional.cross_entropy(emotion_logits, noise.labels, reduction="none")
 
     @torch.no_grad()
     def logits(*rows: int) -> torch.Tensor:
         released.eval()
-        return released([noise.waveforms[row] for row in rows])[0]
+        batch = make_batch(inputs.dataset, rows, feed.inputs).to(feed.device)
+        emotion_logits, ctc_logits, frame_lengths = released(batch.inputs)
+        released.train()
+        assert frame_lengths.tolist() == [ctc_logits.shape[1]] * len(rows)
+        return emotion_logits.cpu()
+
+    def loss() -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits(0, 1, 2, 3), torch.arange(4))
 
     apart = torch.cat([logits(0), logits(1)])
     assert not torch.allclose(logits(0, 1), apart, rtol=1e-4)
     torch.testing.assert_close(logits(0, 3), torch.cat([logits(0), logits(3)]), rtol=1e-4, atol=1e-6)  # of one length
-    first = losses().mean()
-    optimizer = torch.optim.AdamW(released.parameters(), 1e-2)
+    first = loss()
+    released.optimizer.param_groups[0]["lr"] = 1e-2
     for _ in range(12):
-        benchmark_step.take_step(noise, [[0, 1], [2, 3]], released, optimizer)
-    assert losses().mean() < 0.8 * first
-
-
-def test_our_step_is_the_same_packed_padded_or_cut():
-    """Without dropout: one step with each moves the weights alike, as the loss is normalised by the whole batch."""
-    noise = make_noise(np.array([1.0, 0.5, 0.75, 1.0]), "cpu")
-    moved = []
-    for packed, parts in ((True, [[0, 1, 2, 3]]), (False, [[0, 1, 2, 3]]), (False, [[0], [1], [2], [3]])):
-        torch.manual_seed(0)
-        model = MultitaskModel(base_architecture(True)).eval()
-        optimizer = torch.optim.SGD(model.parameters(), 1.0, foreach=False)
-        forward = partial(benchmark_step.own_forward, model, packed)
-        benchmark_step.take_step(noise, parts, forward, optimizer)
-        moved.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    for other in moved[1:]:
-        torch.testing.assert_close(other, moved[0], rtol=1e-4, atol=1e-5)
-
-
-def test_long_batches_are_cut_before_memory_grows(monkeypatch):
-    parts = []
-    monkeypatch.setattr(benchmark_step, "take_step", lambda noise, given, *_: parts.extend(given))
-    noise = make_noise(np.array([30.0, 5.0, 20.0, 5.0]), "cpu")
-    model = MultitaskModel(base_architecture(True))
-    benchmark_step.own_step(model, make_optimizer(model, benchmark_step.CONFIG), noise)
-    assert [sorted(part.tolist()) for part in parts] == [[1, 2, 3], [0]]
+        released.step(inputs.train)
+    assert loss() < 0.8 * first
 
 
 @pytest.mark.parametrize("precisions", [("float32",), ("float32", "bf16")])
@@ -207,11 +181,11 @@ def test_the_training_step_is_measured_whole(precisions):
     measured, details = benchmark_step.training_step(replace(SMALL, precisions=precisions))
     json.dumps(details, allow_nan=False)
     best = precisions[-1]
-    variants = {"released", f"padded_{best}", "evaluation", *(f"ours_{name}" for name in precisions)}
+    variants = {"released", "evaluation", *(f"ours_{name}" for name in precisions)}
     assert details["samples"].keys() == variants and details["precision"] == best
     rates = {f"rate_{name.removeprefix('ours_')}" for name in variants}
-    ratios = {f"ratio_{best}", "ratio_float32", f"ratio_padded_{best}", "packed_ratio", "table4_hours"}
-    assert measured.keys() == rates | ratios and min(measured.values()) > 0
+    ratios = {f"ratio_{name}" for name in precisions}
+    assert measured.keys() == rates | ratios | {"table4_hours"} and min(measured.values()) > 0
     assert "batch 1" in LINES[-1] and "released" in LINES[-1]
 
 
@@ -269,13 +243,13 @@ def test_the_whole_path_is_measured_in_a_copy_without_what_was_trained(monkeypat
 
     def make(project, *words):
         left = [name for name in ("artifacts", "build", ".git", "Makefile", "src/mtlser") if (project / name).exists()]
-        called.append((words, left, list(project.glob("book/results/*/*.parquet")), (project / ".venv").is_symlink()))
+        called.append((words, left, (project / ".venv").is_symlink()))
         for number, status in enumerate(("done", "done", "failed")):
             write_json(project / f"artifacts/runs/{number}/run.json", {"status": status, "seconds": 10.0 + number})
 
     monkeypatch.setattr(benchmark_project, "make", make)
     measured, details = benchmark_project.reproduce(replace(SMALL, root=ROOT))
-    assert called == [(("reproduce", "PRESET=smoke", "PYTHON=true"), ["Makefile", "src/mtlser"], [], True)]
+    assert called == [(("reproduce", "PRESET=smoke", "FRESH=1", "PYTHON=true"), ["Makefile", "src/mtlser"], True)]
     assert measured["seconds"] > 0 and (measured["runs_seconds"], measured["longest_run_seconds"]) == (21.0, 11.0)
     assert details == {"preset": "smoke", "runs": 2}
 

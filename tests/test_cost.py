@@ -181,16 +181,18 @@ def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(
     for contributor, day, small in (("a", "2026-01-02", False), ("b", "2026-01-01", False), ("c", "2026-01-03", True)):
         path = tmp_path / contributor / FOLDER / "loader-cpu.json"
         write_json(path, record("loader", {"cold_seconds": 3.0}, finished=day, small=small))
-    assert set(cost.elsewhere(tmp_path)["by"]) == {"b"}  # c is a try on tiny shapes
-    [found] = cost.read(tmp_path)
+    assert [one["contributor"] for one in cost.read(tmp_path)[1]] == ["b"]  # c is a try on tiny shapes
+    [found], _ = cost.read(tmp_path)
     assert (found["contributor"], found["finished"]) == ("a", "2026-01-02")
     assert cost.machines([found])["by"].tolist() == ["a"]
     mine = tmp_path / cost.MAINTAINERS / FOLDER / "loader-cpu.json"
     write_json(mine, record("loader", {"cold_seconds": 30.0}, finished="2025-01-01"))
-    assert [record["contributor"] for record in cost.read(tmp_path)] == [cost.MAINTAINERS]
-    others = cost.elsewhere(tmp_path).set_index("by")
+    shown, others = cost.read(tmp_path)
+    assert [record["contributor"] for record in shown] == [cost.MAINTAINERS]
+    table = cost.elsewhere(others)
+    others = table.set_index("by")
     assert others["outcome"].to_dict() == {"a": "met", "b": "met"} and others.loc["b", "measured"] == "3 s"
-    assert "<table" in display.show(cost.elsewhere(tmp_path), "A title", "Invented").html
+    assert "<table" in display.show(table, "A title", "Invented").html
     assert others.loc["b", "machine"] == "a processor, 4 cores, 8 GiB"
     path.write_text("{")
     with pytest.raises(RecordError, match=r"loader-cpu\.json.*make bench"):

@@ -21,10 +21,7 @@ from mtlser.files import write_json
 from mtlser.runs.records import RecordError
 
 FOLDER = "benchmarks"  # under a contributor's folder of the results
-RECORD_KEYS = (
-    "benchmark", "title", "device", "threads", "repeats", "measured", "details", "finished", "versions", "hardware",
-    "revision",
-)  # fmt: skip
+RECORD_KEYS = "benchmark title device threads repeats measured details finished versions hardware revision".split()
 
 Measured = tuple[dict[str, float], dict]  # a number for each figure, and whatever else a reader should know
 
@@ -77,29 +74,25 @@ def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: 
             failed.append(name)
             continue
         seconds = time.monotonic() - started
-        write_json(path, {"benchmark": name, "title": title} | _record(options, measured, details, seconds))
+        record = {
+            "benchmark": name, "title": title, "device": options.device, "threads": options.threads,
+            "repeats": options.repeats, "small": options.small,
+            "measured": {figure: float(f"{value:.6g}") for figure, value in measured.items()}, "details": details,
+            "seconds": round(seconds, 1), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": machine.versions(), "hardware": machine.hardware() | _torch_hardware(options.device),
+            "revision": machine.revision(),
+        }  # fmt: skip
+        write_json(path, record)
         found = ", ".join(f"{figure} {value:.3g}" for figure, value in measured.items())
         options.say(f"{name}: {found} ({seconds:.0f} s)")
     return failed
 
 
-def _record(options: Options, measured: dict, details: dict, seconds: float) -> dict:
+def _torch_hardware(device: str) -> dict[str, str]:
     import torch  # here, since a page that shows records needs none
 
-    gpu = {"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {}
-    return {
-        "device": options.device,
-        "threads": options.threads,
-        "repeats": options.repeats,
-        "small": options.small,
-        "measured": {name: float(f"{value:.6g}") for name, value in measured.items()},
-        "details": details,
-        "seconds": round(seconds, 1),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": machine.versions(),
-        "hardware": machine.hardware() | {"instructions": torch.backends.cpu.get_cpu_capability()} | gpu,
-        "revision": machine.revision(),
-    }
+    gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    return {"instructions": torch.backends.cpu.get_cpu_capability()} | gpu
 
 
 def read_record(path: Path) -> dict:

@@ -14,15 +14,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pandas as pd
-import soundfile
 from torch.utils.benchmark import Timer
 
-from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
-from mtlser.corpus.dataset import SpeechDataset
-from mtlser.corpus.store import store_audio
+from mtlser.corpus.dataset import build_dataset
 from mtlser.runs.benchmark import Measured, Options
-from mtlser.runs.benchmark_step import iemocap_lengths
+from mtlser.runs.benchmark_step import iemocap_lengths, noise_utterances
 
 NUM_UTTERANCES = 1000
 NOT_COPIED = (".git", ".venv", "artifacts", "build")  # of the project, what a fresh clone has not
@@ -31,18 +27,12 @@ NOT_COPIED = (".git", ".venv", "artifacts", "build")  # of the project, what a f
 def loader(options: Options) -> Measured:
     """Utterances a second from a store of noise of IEMOCAP's lengths, in random order; and what making it takes."""
     seconds = iemocap_lengths(NUM_UTTERANCES // (50 if options.small else 1))
-    generator = np.random.default_rng(0)
     with TemporaryDirectory() as name:
-        wavs = [Path(name) / f"{number}.wav" for number in range(len(seconds))]
-        for wav, length in zip(wavs, seconds, strict=True):
-            noise = generator.integers(-3000, 3000, int(length * SAMPLE_RATE_HZ), dtype=np.int16)
-            soundfile.write(wav, noise, SAMPLE_RATE_HZ)
-        utterances = pd.DataFrame({"utterance": [wav.stem for wav in wavs], "wav": wavs})
-        utterances = utterances.assign(speaker="noise", emotion=EMOTIONS[0], text="NOISE")
+        utterances = noise_utterances(seconds, Path(name))
         started = time.perf_counter()
-        dataset = SpeechDataset(store_audio(utterances, Path(name) / "store"), utterances.drop(columns="wav"))
+        dataset = build_dataset(utterances, Path(name) / "store")
         made = len(seconds) / (time.perf_counter() - started)
-        order = generator.permutation(len(seconds))
+        order = np.random.default_rng(0).permutation(len(seconds))
         timer = Timer("for row in order: dataset.waveform(row)", globals={"dataset": dataset, "order": order})
         read = median(len(order) / timer.blocked_autorange().median for _ in range(options.repeats))
     found = {"utterances_per_second": read, "stored_utterances_per_second": made}

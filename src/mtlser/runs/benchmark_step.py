@@ -1,69 +1,71 @@
 """Benchmarks of training a model of wav2vec2-base's shape: our step beside the released code's, and its memory.
 
-They are meant for a GPU and run on a CPU too. Utterances are noise of IEMOCAP's lengths and weights are random, neither
-of which moves the time of a step. SpecAugment's masks, which take none to speak of, are left out of both steps, and
-both have the loss of Eq. 3 as ours normalises it.
+They are meant for a GPU and run on a CPU too. Ours is the step of every run, `Trainer.step`. Utterances are noise of
+IEMOCAP's lengths and weights are random, neither of which moves the time of a step. SpecAugment's masks, which take
+none to speak of, are left out of both steps, and both have the loss of Eq. 3 as ours normalises it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import soundfile
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from torch.optim import Optimizer
 from torch.utils.benchmark import Compare, Timer
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from mtlser import paper
 from mtlser.config import DATA_FOLDER, EMOTIONS, SAMPLE_RATE_HZ, get_preset
+from mtlser.corpus.dataset import build_dataset
+from mtlser.model.backbone import init_random_backbone
 from mtlser.model.losses import multitask_loss
-from mtlser.model.multitask import MultitaskModel
-from mtlser.runs.batches import micro_batches
+from mtlser.runs.batches import cut, make_batch
 from mtlser.runs.benchmark import Measured, Options
-from mtlser.runs.training import make_optimizer
+from mtlser.runs.evaluation import predict
+from mtlser.runs.feed import Feed
+from mtlser.runs.training import RunInputs, Trainer
 
-SEED = 5
-CONFIG = get_preset("iemocap").run
+CONFIG = replace(get_preset("iemocap").run, mask_time_probability=0.0, initialisation="random")
+CONFIGS = {"float32": replace(CONFIG, precision="fp32"), "bf16": replace(CONFIG, precision="bf16")}
 LENGTHS = json.loads((DATA_FOLDER / "iemocap_durations.json").read_text(encoding="utf-8"))["seconds"]
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 CHARACTERS_PER_SECOND = 13  # of a transcript, about that of read English
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
         "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}  # fmt: skip
 
 
-class Noise(NamedTuple):
-    """Utterances of an effective batch: waveforms (S,) each, labels (B,), characters (B, L) and their numbers (B,)."""
-
-    waveforms: list[Tensor]
-    labels: Tensor
-    targets: Tensor
-    target_lengths: Tensor
-
-
-def make_noise(seconds: np.ndarray, device: str) -> Noise:
-    """Utterances of noise of those lengths on the device, each with an emotion and random letters."""
-    waveforms = [torch.randn(int(length * SAMPLE_RATE_HZ), device=device) for length in seconds]
-    target_lengths = torch.tensor(seconds * CHARACTERS_PER_SECOND).long().clamp(min=1)
-    targets = torch.randint(5, 32, (len(seconds), int(target_lengths.max())), device=device)
-    return Noise(waveforms, torch.arange(len(seconds), device=device) % len(EMOTIONS), targets, target_lengths)
-
-
 def iemocap_lengths(num_utterances: int) -> np.ndarray:
     """Seconds drawn like IEMOCAP's: a lognormal with the audit's median and mean, within its extremes."""
     spread = np.sqrt(2 * np.log(LENGTHS["mean"] / LENGTHS["median"]))
-    drawn = LENGTHS["median"] * np.exp(spread * np.random.default_rng(SEED).standard_normal(num_utterances))
+    drawn = LENGTHS["median"] * np.exp(spread * np.random.default_rng(5).standard_normal(num_utterances))
     return drawn.clip(LENGTHS["shortest"], LENGTHS["longest"])
+
+
+def noise_utterances(seconds: np.ndarray, folder: Path) -> pd.DataFrame:
+    """A table for `build_dataset`: noise of those lengths, written into the folder, with random letters as words."""
+    generator, rows = np.random.default_rng(0), []
+    for number, length in enumerate(seconds):
+        wav = folder / f"{number}.wav"
+        soundfile.write(wav, generator.integers(-3000, 3000, int(length * SAMPLE_RATE_HZ), np.int16), SAMPLE_RATE_HZ)
+        letters = "".join(generator.choice(list("ETAOIN SHRDLU"), int(length * CHARACTERS_PER_SECOND)))
+        rows.append((wav.stem, "noise", EMOTIONS[number % len(EMOTIONS)], letters, wav))
+    return pd.DataFrame(rows, columns=["utterance", "speaker", "emotion", "transcript", "wav"])
+
+
+def noise_inputs(seconds: np.ndarray, folder: Path, small: bool) -> RunInputs:
+    """A run on noise, from random weights; all that it reads is written into the folder."""
+    dataset, rows = build_dataset(noise_utterances(seconds, folder), folder), np.arange(len(seconds))
+    backbone = init_random_backbone(folder / "backbone", base_architecture(small))
+    return RunInputs("benchmark", dataset, rows, rows, str(backbone), None)
 
 
 def base_architecture(small: bool = False) -> Wav2Vec2Config:
@@ -72,117 +74,78 @@ def base_architecture(small: bool = False) -> Wav2Vec2Config:
     return Wav2Vec2Config(**dropouts, final_dropout=0.0, layerdrop=0.0, mask_time_prob=0.0, **(TINY if small else {}))
 
 
-class ReleasedModel(nn.Module):
-    """The released code's model, rebuilt from its description (the audit's differences 4, 5, 11 and 15).
+class Released(nn.Module):
+    """The released code's model and step, rebuilt from its description (the audit's differences 4, 5, 11, 15 and 22).
 
     It pads without an attention mask, computes activations again for the backward pass, writes attention out as
-    matrices, and pools by the mean. Difference 22, a loop over parameters in AdamW, is in `training_step`.
+    matrices, pools by the mean, and has a loop over parameters in AdamW.
     """
 
-    def __init__(self, architecture: Wav2Vec2Config) -> None:
+    def __init__(self, architecture: Wav2Vec2Config, feed: Feed) -> None:
         super().__init__()
         self.encoder = Wav2Vec2Model(architecture)
         self.encoder.set_attn_implementation("eager")
         self.encoder.activation_checkpointing_enable()
         self.emotion_head = nn.Linear(architecture.hidden_size, len(EMOTIONS))
         self.ctc_head = nn.Linear(architecture.hidden_size, architecture.vocab_size)
+        self.feed = feed  # of ours, whose corpus and device it shares
+        rate = {"lr": CONFIG.learning_rate, "weight_decay": CONFIG.weight_decay}
+        self.optimizer = torch.optim.AdamW(self.to(feed.device).parameters(), **rate, foreach=False)
 
-    def forward(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Waveforms (S,) each -> emotion logits (B, E), CTC logits (B, T, V), frames (B,), with those of padding."""
-        hidden = self.encoder(pad_sequence(waveforms, batch_first=True)).last_hidden_state  # (B, T, H)
+    def forward(self, waveforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Padded waveforms (B, S) -> emotion logits (B, E), CTC logits (B, T, V), frames (B,), padding's among them."""
+        hidden = self.encoder(waveforms).last_hidden_state  # (B, T, H)
         frame_lengths = torch.full((len(hidden),), hidden.shape[1])
         return self.emotion_head(hidden.mean(dim=1)), self.ctc_head(hidden), frame_lengths
 
+    def step(self, rows: np.ndarray, dtype: torch.dtype = torch.float32) -> None:
+        """One optimiser step on rows of the corpus, in micro-batches of 2 in the order they come.
 
-def own_step(
-    model: MultitaskModel, optimizer: Optimizer, noise: Noise, dtype: torch.dtype = torch.float32, packed: bool = True
-) -> None:
-    """Our step, from the public parts that runs train with: packed or padded."""
-    seconds = [len(waveform) / SAMPLE_RATE_HZ for waveform in noise.waveforms]
-    parts = micro_batches(np.arange(len(seconds)), seconds, CONFIG.micro_batch_seconds, packed=packed)
-    take_step(noise, parts, partial(own_forward, model, packed), optimizer, dtype)
-
-
-def own_forward(model: MultitaskModel, packed: bool, waveforms: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """As `ReleasedModel.forward`, of our model, which sees no padding."""
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    if packed:
-        return model.forward_packed(torch.cat(waveforms), lengths)
-    return model(pad_sequence(waveforms, batch_first=True), lengths)
-
-
-def take_step(
-    noise: Noise, parts: Iterable, forward: Callable, optimizer: Optimizer, dtype: torch.dtype = torch.float32
-) -> None:
-    """One optimiser step on an effective batch that is cut into parts, each the rows of some utterances.
-
-    `forward`: see `ReleasedModel.forward`. `dtype`: of the products, by autocast around all parts, so that the weights
-    are rounded once a step.
-    """
-    device = noise.labels.device.type
-    optimizer.zero_grad()
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        for rows in parts:
-            emotion_logits, ctc_logits, frame_lengths = forward([noise.waveforms[row] for row in rows])
-            loss = multitask_loss(
-                emotion_logits.float(), ctc_logits.float(), frame_lengths, noise.labels[rows], noise.targets[rows],
-                noise.target_lengths[rows], CONFIG.alpha, num_utterances=len(noise.labels),
-            )  # fmt: skip
-            with torch.autocast(device, enabled=False):
-                loss.total.backward()
-    parameters, foreach = optimizer.param_groups[0]["params"], optimizer.defaults["foreach"]
-    nn.utils.clip_grad_norm_(parameters, CONFIG.max_gradient_norm, foreach=foreach)
-    optimizer.step()
-
-
-@torch.no_grad()
-def evaluate(model: MultitaskModel, noise: Noise, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The likeliest characters at each frame: (B, T)."""
-    model.eval()
-    with torch.autocast(noise.labels.device.type, dtype, enabled=dtype != torch.float32):
-        _, ctc_logits, _ = own_forward(model, True, noise.waveforms)
-    model.train()
-    return ctc_logits.argmax(-1).cpu()
+        `dtype`: of the products, by autocast; float16 without the scaling of gradients.
+        """
+        device = self.feed.device.type
+        self.optimizer.zero_grad()
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            for pair in cut(rows, 2):
+                batch = make_batch(self.feed.dataset, pair, self.feed.inputs).to(device)
+                emotion_logits, ctc_logits, frame_lengths = self(batch.inputs)
+                loss = multitask_loss(
+                    emotion_logits.float(), ctc_logits.float(), frame_lengths, batch.labels, batch.targets,
+                    batch.target_lengths, CONFIG.alpha, num_utterances=len(rows),
+                )  # fmt: skip
+                with torch.autocast(device, enabled=False):
+                    loss.total.backward()
+        nn.utils.clip_grad_norm_(self.parameters(), CONFIG.max_gradient_norm, foreach=False)
+        self.optimizer.step()
 
 
 def training_step(options: Options) -> Measured:
     """Audio-seconds a second of whole optimiser steps on the same batches, variant after variant in every repeat."""
-    lengths = iemocap_lengths(CONFIG.batch_size * options.repeats) / (4 if options.small else 1)
-    architecture, best = base_architecture(options.small), options.precisions[-1]
-    model = MultitaskModel(architecture).to(options.device).train()
-    own = partial(own_step, model, make_optimizer(model, CONFIG))
-    baseline = ReleasedModel(architecture).to(options.device).train()
-    parameters = {"lr": CONFIG.learning_rate, "weight_decay": CONFIG.weight_decay, "foreach": False}
-    released = partial(  # micro-batches of 2 in the order they come; in fp16 without the scaling of gradients
-        take_step,
-        parts=np.arange(CONFIG.batch_size).reshape(-1, 2),
-        forward=baseline,
-        optimizer=torch.optim.AdamW(baseline.parameters(), **parameters),
-    )
-    variants = {"released": released}
-    if options.device == "cuda":
-        variants["released_fp16"] = partial(released, dtype=torch.float16)
-    base = list(variants)[-1]
-    variants |= {f"ours_{precision}": partial(own, dtype=DTYPES[precision]) for precision in options.precisions}
-    variants[f"padded_{best}"] = partial(own, dtype=DTYPES[best], packed=False)
-    variants["evaluation"] = partial(evaluate, model, dtype=DTYPES[best])
-    timings, rates = [], pd.DataFrame(columns=list(variants), dtype=float)
-    for number, seconds in enumerate(np.split(lengths, options.repeats)):
-        noise = make_noise(seconds, options.device)
-        for variant, step in variants.items():
-            names = {"label": "training step", "sub_label": variant, "description": f"batch {number + 1}"}
-            given = {"step": step, "noise": noise}
-            timer = Timer("step(noise)", globals=given, num_threads=options.threads, **names)
-            timings.append(timer.blocked_autorange())  # once untimed, then for a fifth of a second, at least once
-            rates.loc[number, variant] = seconds.sum() / timings[-1].median
-        options.say(str(Compare(timings)))
-    details = {
-        "samples": rates.round(4).to_dict("list"),
-        "audio_seconds": round(float(lengths.sum()), 1),
-        "utterances": len(lengths),
-        "precision": best,  # of padding, of evaluation and of Table 4's time
-        "tf32": torch.backends.cuda.matmul.allow_tf32 if options.device == "cuda" else None,
-    }
+    seconds = iemocap_lengths(CONFIG.batch_size * options.repeats) / (4 if options.small else 1)
+    best = options.precisions[-1]  # that of evaluation and of Table 4's time
+    timings, rates = [], pd.DataFrame()
+    with TemporaryDirectory() as name:
+        inputs = noise_inputs(seconds, Path(name), options.small)
+        trainers = {one: Trainer(CONFIGS[one], inputs, Path(name)) for one in options.precisions}
+        feed = trainers[best].feed
+        released = Released(base_architecture(options.small), feed)
+        variants = {"released": released.step}
+        if feed.device.type == "cuda":
+            variants["released_fp16"] = partial(released.step, dtype=torch.float16)
+        base = list(variants)[-1]
+        variants |= {f"ours_{one}": partial(trainer.step, epoch=1) for one, trainer in trainers.items()}
+        variants["evaluation"] = partial(predict, feed)  # which leaves the model in evaluation mode
+        for number, rows in enumerate(cut(inputs.train, CONFIG.batch_size)):
+            for variant, step in variants.items():
+                names = {"label": "training step", "sub_label": variant, "description": f"batch {number + 1}"}
+                given = {"step": step, "rows": rows, "model": feed.model}
+                timer = Timer("step(rows)", "model.train()", globals=given, num_threads=options.threads, **names)
+                timings.append(timer.blocked_autorange())  # once untimed, then for a fifth of a second, at least once
+                rates.loc[number, variant] = seconds[rows].sum() / timings[-1].median
+            options.say(str(Compare(timings)))
+    tf32 = torch.backends.cuda.matmul.allow_tf32 if feed.device.type == "cuda" else None
+    details = {"samples": rates.round(4).to_dict("list"), "precision": best, "tf32": tf32}
+    details |= {"audio_seconds": round(float(seconds.sum()), 1), "utterances": len(seconds)}
     return step_figures(rates, base, best), details
 
 
@@ -191,9 +154,7 @@ def step_figures(rates: pd.DataFrame, base: str, best: str) -> dict[str, float]:
     rates = rates.rename(columns=lambda name: name.removeprefix("ours_"))
     ratios = rates.drop(columns=[base, "evaluation"]).div(rates[base], axis=0)
     found = rates.median().add_prefix("rate_").to_dict() | ratios.median().add_prefix("ratio_").to_dict()
-    found["packed_ratio"] = (rates[best] / rates[f"padded_{best}"]).median()
-    found["table4_hours"] = table4_seconds(found[f"rate_{best}"], found["rate_evaluation"]) / 3600
-    return found
+    return found | {"table4_hours": table4_seconds(found[f"rate_{best}"], found["rate_evaluation"]) / 3600}
 
 
 def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
@@ -206,23 +167,23 @@ def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
 def memory(options: Options) -> Measured:
     """Peak memory of a process that takes two steps with IEMOCAP's longest utterance among seven of mean length."""
     seconds = np.array([LENGTHS["longest"]] + [LENGTHS["mean"]] * (CONFIG.batch_size - 1))
-    seconds = seconds / (4 if options.small else 1)
-    found = {}
-    for precision in options.precisions:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:  # a new one: a peak only grows
-            given = (seconds, precision, options.threads, options.device, options.small)
-            found[f"peak_gib_{precision}"] = process.submit(peak_of_two_steps, *given).result() / 2**30
+    seconds, found = seconds / (4 if options.small else 1), {}
+    with TemporaryDirectory() as name:
+        inputs = noise_inputs(seconds, Path(name), options.small)
+        for precision in options.precisions:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:  # a new one: a peak only grows
+                peak = process.submit(peak_of_two_steps, inputs, precision, options.threads).result()
+            found[f"peak_gib_{precision}"] = peak / 2**30
     return found, {"longest_seconds": float(seconds[0]), "batch": len(seconds)}
 
 
-def peak_of_two_steps(seconds: np.ndarray, precision: str, threads: int, device: str, small: bool) -> int:
-    """Bytes that this process, or its GPU where that is the device, held at most in two steps on such utterances."""
+def peak_of_two_steps(inputs: RunInputs, precision: str, threads: int) -> int:
+    """Bytes that this process, or its GPU where it has one, held at most in two steps on the batch of all inputs."""
     torch.set_num_threads(threads)
-    model = MultitaskModel(base_architecture(small)).to(device).train()
-    optimizer = make_optimizer(model, CONFIG)
+    trainer = Trainer(CONFIGS[precision], inputs, Path())
     for _ in range(2):
-        own_step(model, optimizer, make_noise(seconds, device), DTYPES[precision])
-    if device == "cuda":
+        trainer.step(inputs.train, epoch=1)
+    if trainer.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")  # on Linux, where `getrusage` counts the parent's memory too
     if status.exists():
