@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtlser.corpus.dataset import build_dataset
 from mtlser.runs.batches import epoch_batches, make_batch, micro_batches, random_generator
-from tiny import build_dataset, tiny_utterances
+from tiny import tiny_utterances
 
 
 @pytest.fixture

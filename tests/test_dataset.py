@@ -7,8 +7,8 @@ import pytest
 
 from mtlser.config import EMOTIONS
 from mtlser.corpus.audio import read_audio
-from mtlser.corpus.dataset import SpeechDataset
-from tiny import build_dataset, tiny_utterances
+from mtlser.corpus.dataset import SpeechDataset, build_dataset
+from tiny import tiny_utterances
 
 
 @pytest.fixture

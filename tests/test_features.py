@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mtlser.corpus.dataset import build_dataset
 from mtlser.corpus.store import StoreError
 from mtlser.model import MultitaskModel
 from mtlser.model import features as module
 from mtlser.model.features import convolution_features
-from tiny import build_dataset, tiny_backbone, tiny_utterances
+from tiny import tiny_backbone, tiny_utterances
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mtlser.config import RunConfig
+from mtlser.corpus.dataset import build_dataset
 from mtlser.model import MultitaskModel
 from mtlser.runs.batches import make_batch
 from mtlser.runs.feed import Feed, waveforms_on
-from tiny import build_dataset, tiny_backbone, tiny_utterances
+from tiny import tiny_backbone, tiny_utterances
 
 CONFIG = RunConfig("smoke", fold="Ses02M", batch_size=8, mask_time_length=2)
 CPU = torch.device("cpu")

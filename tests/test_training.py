@@ -7,12 +7,13 @@ import soundfile
 import torch
 
 from mtlser.config import RECIPE_VERSION, RunConfig
+from mtlser.corpus.dataset import build_dataset
 from mtlser.runs import training
 from mtlser.runs.checkpoints import save_checkpoint
 from mtlser.runs.feed import Feed
 from mtlser.runs.records import RecordError, read_run, run_status
 from mtlser.runs.training import RunInputs, Trainer, learning_rate_factor, make_optimizer, train
-from tiny import build_dataset, tiny_backbone, tiny_utterances
+from tiny import tiny_backbone, tiny_utterances
 
 CONFIG = RunConfig("smoke", fold="Ses02M", epochs=3, learning_rate=1e-2, batch_size=8, mask_time_length=2)
 

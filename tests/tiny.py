@@ -11,9 +11,6 @@ import soundfile
 from transformers import Wav2Vec2Config
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ, get_preset
-from mtlser.corpus.dataset import SpeechDataset
-from mtlser.corpus.store import store_audio
-from mtlser.corpus.text import transcript_text
 from mtlser.runs.corpora import Corpus
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
@@ -44,12 +41,6 @@ def tiny_utterances(
     columns = ["utterance", "dialog", "session", "speaker", "emotion", "transcript", "wav"]
     columns += ["start_seconds", "end_seconds"]
     return pd.DataFrame(rows, columns=columns).sort_values("utterance", ignore_index=True)
-
-
-def build_dataset(utterances: pd.DataFrame, cache_folder: Path, transcript_style: str = "normalised") -> SpeechDataset:
-    """The dataset of a table from `load_release`, its audio stored under `cache_folder`."""
-    texts = [transcript_text(transcript, transcript_style) for transcript in utterances["transcript"]]
-    return SpeechDataset(store_audio(utterances, cache_folder), utterances.assign(text=texts))
 
 
 TINY_ARCHITECTURE = {

@@ -6,13 +6,15 @@ Legend of shapes: S samples.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
 from mtlser.corpus.audio import normalise_waveform
-from mtlser.corpus.store import SpeechStore
+from mtlser.corpus.store import SpeechStore, store_audio
+from mtlser.corpus.text import transcript_text
 
 
 class SpeechDataset:
@@ -45,3 +47,12 @@ class SpeechDataset:
     def seconds(self, index: int) -> float:
         """Duration of one utterance."""
         return self.table["num_samples"].iat[index] / SAMPLE_RATE_HZ
+
+
+def build_dataset(utterances: pd.DataFrame, cache_folder: Path, transcript_style: str = "normalised") -> SpeechDataset:
+    """The dataset of a table from `load_release`, its audio stored under `cache_folder` (`store_audio`).
+
+    Raises AudioFilesError for files that can't be used.
+    """
+    texts = [transcript_text(transcript, transcript_style) for transcript in utterances["transcript"]]
+    return SpeechDataset(store_audio(utterances, cache_folder), utterances.assign(text=texts))

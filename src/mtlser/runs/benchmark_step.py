@@ -27,7 +27,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from mtlser import paper
 from mtlser.config import DATA_FOLDER, EMOTIONS, SAMPLE_RATE_HZ, get_preset
 from mtlser.corpus.dataset import build_dataset
-from mtlser.model.backbone import init_random_backbone
+from mtlser.model.backbone import write_model
 from mtlser.model.losses import multitask_loss
 from mtlser.runs.batches import cut, make_batch
 from mtlser.runs.benchmark import Measured, Options
@@ -64,7 +64,8 @@ def noise_utterances(seconds: np.ndarray, folder: Path) -> pd.DataFrame:
 def noise_inputs(seconds: np.ndarray, folder: Path, small: bool) -> RunInputs:
     """A run on noise, from random weights; all that it reads is written into the folder."""
     dataset, rows = build_dataset(noise_utterances(seconds, folder), folder), np.arange(len(seconds))
-    backbone = init_random_backbone(folder / "backbone", base_architecture(small))
+    architecture, backbone = base_architecture(small), folder / "backbone"
+    write_model(backbone, Wav2Vec2Model(architecture).state_dict(), architecture)
     return RunInputs("benchmark", dataset, rows, rows, str(backbone), None)
 
 
