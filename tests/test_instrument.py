@@ -60,7 +60,7 @@ def test_anything_else_loses_it(change):
 
 
 def test_freezing_gives_a_name_to_what_is_there(tmp_path):
-    instrument.freeze("pocket-9", POCKET, tmp_path / "frozen.json")
+    instrument.freeze("pocket-9", tmp_path / "frozen.json")
     frozen = json.loads((tmp_path / "frozen.json").read_text(encoding="utf-8"))
     assert frozen == {"name": "pocket-9", "description": instrument.frozen()["description"]}
 
