@@ -68,19 +68,18 @@ def used_ladder(pilot: dict[str, Any]) -> dict[str, dict[str, float]]:
 def grid(pilot: dict[str, Any]) -> pd.DataFrame:
     """Every setting that the pilot tried, means over its test voices; `setting` says which was chosen."""
     flat, chosen = pd.json_normalize(pilot["grid"]), [pilot["chosen"][name] for name in SETTING]
-    return pd.DataFrame(
-        {
-            "setting": (flat[list(SETTING)] == chosen).all(axis=1).map({True: "chosen", False: "tried"}),
-            "utterances a voice": flat["utterances_per_speaker"],
-            "epochs": flat["epochs"],
-            "learning rate": flat["learning_rate"],
-            "accuracy, α = 0": flat.filter(like="accuracy_alpha_0.").mean(axis=1),
-            "WER, α = 0": flat.filter(like="wer_alpha_0.").mean(axis=1),
-            "WER, α = 1": flat.filter(like="wer_alpha_1.").mean(axis=1),
-            "collapsed": flat.filter(like="collapsed.").sum(axis=1),
-            "seconds a run": flat["seconds_per_run"],
-        }
-    )
+    columns = {
+        "setting": (flat[list(SETTING)] == chosen).all(axis=1).map({True: "chosen", False: "tried"}),
+        "utterances a voice": flat["utterances_per_speaker"],
+        "epochs": flat["epochs"],
+        "learning rate": flat["learning_rate"],
+        "accuracy, α = 0": flat.filter(like="accuracy_alpha_0.").mean(axis=1),
+        "WER, α = 0": flat.filter(like="wer_alpha_0.").mean(axis=1),
+        "WER, α = 1": flat.filter(like="wer_alpha_1.").mean(axis=1),
+        "collapsed": flat.filter(like="collapsed.").sum(axis=1),
+        "seconds a run": flat["seconds_per_run"],
+    }
+    return pd.DataFrame(columns)
 
 
 def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
@@ -94,7 +93,7 @@ def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
             f"{points(accuracy - top)} points",
         f"WER at α = 0 at least {asked['wer_alpha_zero']:g}": f"{found['WER, α = 0']:.3f}",
         f"WER at α = 1 at most {asked['wer_alpha_one']:g}": f"{found['WER, α = 1']:.3f}",
-        "no run names one class for nearly everything": f"{found['collapsed']} did",
+        "no run names one class for nearly everything": f"{found['collapsed']:.0f} did",
     }  # fmt: skip
     met = ["yes" if holds else "no" for holds in pilot["chosen"]["wanted"].values()]  # as `runs.pilot.judge` says it
     return pd.DataFrame({"wanted": rows.keys(), "found in the pilot": rows.values(), "met": met})
