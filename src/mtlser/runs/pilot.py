@@ -16,8 +16,9 @@ from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
 
 RECORD = "pilot.json"
-# What is read of a run, by alpha. The accuracy at 1 is not among it: beside that at 0 it would be a contrast.
-READ = {0.0: ("accuracy", "wer"), 1.0: ("wer",)}
+ALPHA_ZERO, ALPHA_ONE = 0.0, 1.0
+# What is read of a run. The accuracy at alpha 1 is not among it: beside that at alpha 0 it would be a contrast.
+READ = {ALPHA_ZERO: ("accuracy", "wer"), ALPHA_ONE: ("wer",)}
 SETTING = ("utterances_per_speaker", "learning_rate", "epochs")  # what a row of the grid is told apart by
 
 
