@@ -78,18 +78,18 @@ def test_simple_features_tell_more_than_nothing_and_less_than_all(utterances, pr
 
 def test_letters_are_counted(utterances, prosody):
     table = utterances.assign(transcript=utterances["emotion"])  # spelled differently, so that letters tell all
-    rungs = baselines.ladder(table, prosody)
+    rungs = baselines.feature_accuracy(table, prosody, rungs=["letters"])
     assert rungs["letters"] == 1 > rungs["neither"]
 
 
 def test_a_ladder_on_some_voices_is_the_right_answers_there(utterances, prosody):
     names = sorted(utterances["speaker"].unique())
-    whole = baselines.ladder(utterances, prosody)
+    whole = baselines.feature_accuracy(utterances, prosody, None, baselines.RUNGS)
     assert set(whole) == {"neither", "duration", "letters", "prosody", "words", "both"}
     size = utterances.groupby("speaker").size()
-    for rung in ("duration", "letters", "prosody", "words", "both"):
-        parts = [baselines.ladder(utterances, prosody, [name])[rung] * size[name] for name in names]
-        assert sum(parts) / size.sum() == pytest.approx(whole[rung])
+    parts = {name: baselines.feature_accuracy(utterances, prosody, [name], baselines.RUNGS) for name in names}
+    for rung in baselines.RUNGS:
+        assert sum(parts[name][rung] * size[name] for name in names) / size.sum() == pytest.approx(whole[rung])
 
 
 def test_repeated_texts_and_differences(utterances):

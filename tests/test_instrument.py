@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from fake_records import fake_records
-from mtlser.config import PRESETS, ConfigError
+from mtlser.config import PRESETS, ConfigError, PilotConfig
 from mtlser.model.backbone import backbone_digest
 from mtlser.report import display
 from mtlser.report import instrument as report
 from mtlser.runs import instrument
+from mtlser.runs.pilot import choose
 from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
@@ -60,7 +61,7 @@ def test_anything_else_loses_it(change):
 
 
 def test_freezing_gives_a_name_to_what_is_there(tmp_path):
-    instrument.freeze("pocket-9", POCKET, tmp_path / "frozen.json")
+    instrument.freeze("pocket-9", tmp_path / "frozen.json")
     frozen = json.loads((tmp_path / "frozen.json").read_text(encoding="utf-8"))
     assert frozen == {"name": "pocket-9", "description": instrument.frozen()["description"]}
 
@@ -151,6 +152,17 @@ def test_the_committed_pilot_and_backbone_fill_every_table():
     assert ("it passes what" in sentence("instrument", "accuracy = grid", **given)) is bool(passes)
     for row, met in zip(report.wanted(pilot)["met"], chosen["wanted"].values(), strict=True):
         assert (row == "yes") is met
+
+
+def test_a_corrected_rung_is_told_and_nothing_was_chosen_by_it():
+    pilot = report.pilot_record(Settings())
+    [correction] = pilot["corrections"]
+    for strength, rows in correction["right"].items():
+        for who, counted in rows.items():
+            right, number = map(int, counted.split(" of "))
+            assert pilot["ladder"][strength][who]["letters"] == pytest.approx(right / number, abs=0.6e-4)
+    top = report.used_ladder(pilot)["test voices"]["both"]
+    assert choose(pilot["grid"], top, PilotConfig(**pilot["pilot"])) == pilot["chosen"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from fake_records import fake_records
 from mtlser.config import PILOT, PRESETS
 from mtlser.corpus.pocket_plan import PILOT_VOICES, VOICES, plan_corpus
-from mtlser.corpus.pretraining_speech import HELD_OUT_VARIANTS, TRAINING_VARIANTS
+from mtlser.model.pretraining_speech import HELD_OUT_VARIANTS, TRAINING_VARIANTS
 from mtlser.runs import pilot
 from mtlser.runs.settings import Settings
 
@@ -44,13 +44,13 @@ def test_the_accuracy_of_no_alpha_above_zero_is_read():
 
 
 def test_only_the_ends_are_planned():
-    plan = pilot.pilot_plan(PILOT, Settings(), 120, (0.0, 1.0), learning_rate=3e-3)
+    plan = pilot.pilot_plan(PILOT, Settings(), 120, learning_rate=3e-3, learning_rate_alpha_zero=3e-3)
     assert plan.alphas == (0.0, 1.0) and plan.preset.name == plan.template.preset == "pilot"
     assert plan.template.learning_rate == plan.template.learning_rate_alpha_zero == 3e-3
     assert plan.fold_names == PILOT.folds
-    assert pilot.pilot_plan(PILOT, Settings(), 120, (1.0,)).template == replace(
-        PRESETS["pocket"].run, preset="pilot", epochs=pilot.epochs_for(PILOT, 120, PRESETS["pocket"].run)
-    )
+    unchanged = pilot.pilot_plan(PILOT, Settings(), 120, (1.0,))
+    assert unchanged.alphas == (1.0,)
+    assert unchanged.template == replace(PRESETS["pocket"].run, preset="pilot", epochs=plan.template.epochs)
     weaker = pilot.pilot_preset(PILOT, 120, 0.9).corpus
     assert (weaker.arousal_cue_probability, weaker.valence_cue_probability) == (0.9, 0.9)
 
@@ -79,6 +79,5 @@ def test_most_wanted_properties_win_then_the_lower_wer():
 
 
 def test_epochs_come_nearest_to_the_steps():
-    run = PRESETS["pocket"].run
-    assert pilot.epochs_for(replace(PILOT, steps=950), 120, run) == 7  # of 135 steps
-    assert pilot.epochs_for(replace(PILOT, steps=10), 160, run) == 1
+    for steps, size, epochs in ((950, 120, 7), (10, 160, 1)):  # 7 of 135 steps
+        assert pilot.pilot_plan(replace(PILOT, steps=steps), Settings(), size).template.epochs == epochs

@@ -1,11 +1,10 @@
-"""The pocket backbone's pretraining: masks, a loss that falls, exact resumption, and the files that ship."""
+"""The pocket backbone's pretraining: masks, a loss that falls, the same again, and the files that ship."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,19 +12,11 @@ import torch
 from transformers import Wav2Vec2Config
 
 from mtlser.config import POCKET_BACKBONE
-from mtlser.corpus.pretraining_speech import SpeechConfig
 from mtlser.model import MultitaskModel
 from mtlser.model.backbone import read_config
 from mtlser.model.frames import FrameLayout
-from mtlser.model.pretraining import (
-    Pretraining,
-    PretrainingConfig,
-    draw_mask,
-    features_of,
-    masked_accuracy,
-    masked_loss,
-)
-from mtlser.model.pretraining_targets import Utterance, make_utterances
+from mtlser.model.pretraining import Pretraining, PretrainingConfig, draw_mask, masked_loss
+from mtlser.model.pretraining_speech import SpeechConfig, Utterance, make_utterances
 
 CONFIG = PretrainingConfig(
     speech=SpeechConfig(num_training=24, num_probe=6), steps=12, batch_size=4, num_phone_clusters=12,
@@ -44,10 +35,6 @@ def utterances() -> list[Utterance]:
     return make_utterances(CONFIG.speech, 12, 6, 0, FrameLayout.of(tiny_architecture()))
 
 
-def silent(entry: dict) -> None:
-    """A log that nobody reads."""
-
-
 def test_frame_layout_of_pocket_and_of_base() -> None:
     assert FrameLayout.of(read_config(POCKET_BACKBONE / "config.json")) == FrameLayout(stride=640, window=720)
     base = FrameLayout.of(Wav2Vec2Config())
@@ -58,11 +45,11 @@ def test_frame_layout_of_pocket_and_of_base() -> None:
 
 def test_targets_line_up_with_the_encoder(utterances: list[Utterance]) -> None:
     pretraining = Pretraining(CONFIG, utterances, tiny_architecture())
-    for part in (pretraining._crops, pretraining._whole):
-        features, phones, prosody = part(np.random.default_rng(0))
+    for frozen in (False, True):
+        features, phones, prosody = pretraining._batch(np.random.default_rng(0), frozen)
         assert features.shape[:2] == phones.shape == prosody.shape and len(phones) == 4
     for utterance in utterances[:3]:
-        assert features_of(pretraining.model, utterance).shape == (1, len(utterance.phones), 16)
+        assert pretraining.model.convolve(utterance.waveform()[None]).shape == (1, len(utterance.phones), 16)
 
 
 def test_held_out_voices_are_not_trained_on(utterances: list[Utterance]) -> None:
@@ -85,7 +72,6 @@ def test_masked_loss_by_hand() -> None:
     targets, mask = torch.tensor([[0, 1, 0]]), torch.tensor([[True, True, False]])
     expected = -(np.log(0.5) + np.log(0.75)) / 2 - 0.2 * np.log(0.9)
     assert masked_loss(logits, targets, mask, 0.2).item() == pytest.approx(expected, rel=1e-6)
-    assert masked_accuracy(logits, torch.tensor([[1, 1, 0]]), torch.tensor([[False, True, True]])) == 1.0
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:
@@ -95,48 +81,39 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert rates[100] == 0.0 and rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
 
 
-def test_a_few_steps_reduce_the_loss_of_both_streams(utterances: list[Utterance], tmp_path: Path) -> None:
+def test_a_few_steps_reduce_the_loss_of_both_streams(utterances: list[Utterance]) -> None:
     config = replace(CONFIG, steps=40, batch_size=8)
     pretraining = Pretraining(config, utterances, tiny_architecture())
     shown: list[dict] = []
-    pretraining.run(tmp_path, log=shown.append)
-    assert pretraining.step == 40 and pretraining.curve[-1]["step"] == 40 and shown == pretraining.curve
+    pretraining.run(log=shown.append)
+    assert pretraining.curve[-1]["step"] == 40 and shown == pretraining.curve
     first, last = ([np.mean([c[k] for c in part]) for k in ("phone_loss", "prosody_loss")] for part in (
         pretraining.curve[:5], pretraining.curve[-5:]
     ))  # fmt: skip
     assert last[0] < 0.95 * first[0] and last[1] < 0.9 * first[1]
 
 
-def test_convolutions_stop_learning_halfway(utterances: list[Utterance], tmp_path: Path) -> None:
+def test_convolutions_stop_learning_halfway(utterances: list[Utterance]) -> None:
     pretraining = Pretraining(CONFIG, utterances, tiny_architecture())
 
     def weights() -> list[torch.Tensor]:
         return [part.detach().clone() for part in pretraining.model.encoder.feature_extractor.parameters()]
 
     history = [weights()]
-    pretraining.run(tmp_path, log=lambda entry: history.append(weights()))
+    pretraining.run(log=lambda entry: history.append(weights()))
     initial, trained = history[0], history[CONFIG.convolution_steps]
     assert all(not torch.equal(a, b) for a, b in zip(initial, trained, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(trained, history[-1], strict=True))
 
 
-@pytest.mark.parametrize("stop", [4, 6, 9])
-def test_resumed_equals_uninterrupted_bitwise(stop: int, utterances: list[Utterance], tmp_path: Path) -> None:
-    def new(**changes) -> Pretraining:
-        return Pretraining(replace(CONFIG, **changes), utterances, tiny_architecture())
-
-    def interrupt(entry: dict) -> None:
-        if entry["step"] == stop:
-            raise KeyboardInterrupt
-
-    whole, first, second = new(), new(), new()
-    whole.run(tmp_path / "whole", log=silent)
-    with pytest.raises(KeyboardInterrupt):
-        first.run(tmp_path / "parts", log=interrupt)
-    new(seed=1).run(tmp_path / "parts", log=silent)  # another recipe's checkpoint is another file
-    second.run(tmp_path / "parts", log=silent)
-    assert second.curve == whole.curve
-    for name, tensor in whole.model.state_dict().items():
+def test_the_same_seed_gives_the_same_weights_bitwise(utterances: list[Utterance]) -> None:
+    first, second, other = (
+        Pretraining(replace(CONFIG, seed=seed), utterances, tiny_architecture()) for seed in (0, 0, 1)
+    )
+    for pretraining in (first, second, other):
+        pretraining.run(log=[].append)
+    assert first.curve == second.curve != other.curve
+    for name, tensor in first.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name]), name
 
 

@@ -67,19 +67,13 @@ def measure_prosody(utterances: pd.DataFrame) -> pd.DataFrame:
     `pitch_hz` is the median of voiced frames, `pitch_range_semitones` the span from their 10th to their 90th
     percentile; both NaN where fewer than five frames are voiced. `letters_per_second` is NaN without words.
     """
-    rows = [_measure(row.utterance, row.wav, row.transcript) for row in utterances.itertuples()]
-    return pd.DataFrame(rows, columns=["utterance", "seconds", *PROSODY])
-
-
-def _measure(utterance: str, wav: str, transcript: str) -> dict[str, object]:
-    samples = read_audio(wav)  # (S,)
-    seconds, letters = len(samples) / SAMPLE_RATE_HZ, len(normalise(transcript).replace(" ", ""))
-    pitch = pitch_contour(samples)
-    voiced = pitch[np.isfinite(pitch)]
-    row = {"utterance": utterance, "seconds": seconds, **dict.fromkeys(PROSODY, float("nan"))}
-    if len(voiced) >= 5:
+    rows = []
+    for row in utterances.itertuples():
+        samples = read_audio(row.wav)  # (S,)
+        seconds, letters = len(samples) / SAMPLE_RATE_HZ, len(normalise(row.transcript).replace(" ", ""))
+        pitch = pitch_contour(samples)
+        voiced = pitch[np.isfinite(pitch)] if np.isfinite(pitch).sum() >= 5 else np.array([np.nan])
         low, high = np.percentile(voiced, [10, 90])
-        row |= {"pitch_hz": float(np.median(voiced)), "pitch_range_semitones": float(12 * np.log2(high / low))}
-    if letters:
-        row["letters_per_second"] = letters / seconds
-    return row
+        span = 12 * np.log2(high / low)
+        rows.append((row.utterance, seconds, np.median(voiced), span, (letters or np.nan) / seconds))
+    return pd.DataFrame(rows, columns=["utterance", "seconds", *PROSODY])

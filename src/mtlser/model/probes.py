@@ -17,29 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mtlser.config import SAMPLE_RATE_HZ
-from mtlser.corpus.espeak import synthesise_aligned
-from mtlser.model.frames import FrameLayout
-from mtlser.model.pretraining import MaskedPredictor, features_of
-from mtlser.model.pretraining_targets import Utterance, cluster
+from mtlser.model.pretraining import MaskedPredictor
+from mtlser.model.pretraining_speech import Utterance, cluster
 
 NUM_FRAMES = 12_000  # that the probes of frames are fitted on, at most
-PAUSE = "pause"
-_STRESS = str.maketrans("", "", "ˈˌ")
-
-
-def spoken_phonemes(utterances: Sequence[Utterance], layout: FrameLayout) -> np.ndarray:
-    """The phoneme (N,) that espeak-ng speaks in each frame of the utterances, in IPA without stress, or "pause"."""
-    spoken = synthesise_aligned([utterance.draw.speech for utterance in utterances])  # again: the same samples
-    frames = [frame_phonemes(starts, layout.num_frames(len(samples)), layout) for samples, starts in spoken]
-    return np.concatenate(frames)
-
-
-def frame_phonemes(starts: Sequence[tuple[float, str]], num_frames: int, layout: FrameLayout) -> np.ndarray:
-    """(start in seconds, phoneme) in order → (T,) the phoneme at each frame's middle; before the first: the first."""
-    names = np.array([name.translate(_STRESS) or PAUSE for _, name in starts])
-    middles = (np.arange(num_frames) * layout.stride + layout.window / 2) / SAMPLE_RATE_HZ
-    positions = np.searchsorted([start for start, _ in starts], middles, side="right") - 1
-    return names[np.maximum(positions, 0)]
 
 
 def purity(clusters: np.ndarray, phonemes: np.ndarray) -> dict[str, float]:
@@ -61,10 +42,9 @@ def layer_outputs(model: MaskedPredictor, utterances: Sequence[Utterance], layer
     """Output (T, H) of a transformer layer (default: the last) for each whole utterance, nothing hidden."""
     outputs: list[np.ndarray] = []
     module = model.eval().encoder.encoder.layers[layer]
-    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output[0].numpy()))
-    with hook:
+    with module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output[0].numpy())):
         for utterance in utterances:
-            model.encode(features_of(model, utterance))
+            model(model.convolve(utterance.waveform()[None]))
     return outputs
 
 
@@ -76,16 +56,14 @@ def own_clusters(
     return cluster(np.concatenate([fitted, tested]), len(fitted), num_clusters, seed)[len(fitted) :]
 
 
-def probe(
-    model: MaskedPredictor, fit: Sequence[Utterance], test: Sequence[Utterance], phonemes: Sequence[np.ndarray]
-) -> dict[str, float]:
-    """Linear probes of the output, fitted on `fit`, scored on `test`; `phonemes` (N,) of each (`spoken_phonemes`).
+def probe(model: MaskedPredictor, fit: Sequence[Utterance], test: Sequence[Utterance]) -> dict[str, float]:
+    """Linear probes of the output, fitted on `fit`, scored on `test`.
 
     pitch_r2, rate_r2: of an utterance's mean log-F0 and of its letters per second, from the mean over its frames;
     rate_from_sum_r2: the same from the sum over frames, the paper's pooling; phone_accuracy: of each frame's MFCC
     cluster; phoneme_accuracy: of the phoneme that espeak-ng speaks in each frame.
     """
-    fitted, tested = (_examples(model, *part) for part in zip((fit, test), phonemes, strict=True))
+    fitted, tested = _examples(model, fit), _examples(model, test)
     values = {}
     for name, (features, wanted) in fitted.items():
         if name.endswith("r2"):
@@ -94,35 +72,23 @@ def probe(
             reader = LogisticRegression(C=0.1, tol=1e-3, max_iter=500)
             rows = np.random.default_rng(0).choice(len(wanted), min(NUM_FRAMES, len(wanted)), replace=False)
             features, wanted = features[rows], wanted[rows]
-        values[name] = make_pipeline(StandardScaler(), reader).fit(features, wanted).score(*tested[name])
-    return {name: round(float(value), 4) for name, value in values.items()}
+        score = make_pipeline(StandardScaler(), reader).fit(features, wanted).score(*tested[name])
+        values[name] = round(float(score), 4)
+    return values
 
 
-def _examples(
-    model: MaskedPredictor, utterances: Sequence[Utterance], phonemes: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _examples(model: MaskedPredictor, utterances: Sequence[Utterance]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What each probe reads, and what it is to say."""
     outputs = layer_outputs(model, utterances)
     frames = np.concatenate(outputs)
     means, sums = (np.stack([getattr(own, pool)(axis=0) for own in outputs]) for pool in ("mean", "sum"))
-    pitch = np.array([mean_log_pitch(utterance) for utterance in utterances])
-    rate = np.array([letters_per_second(utterance) for utterance in utterances])
+    pitch = np.array([utterance.mean_log_pitch for utterance in utterances])
+    letters = np.array([sum(map(str.isalpha, utterance.draw.speech.text)) for utterance in utterances])
+    rate = letters * SAMPLE_RATE_HZ / np.array([len(utterance.samples) for utterance in utterances])
     return {
         "pitch_r2": (means[np.isfinite(pitch)], pitch[np.isfinite(pitch)]),
         "rate_r2": (means, rate),
         "rate_from_sum_r2": (sums, rate),
         "phone_accuracy": (frames, np.concatenate([utterance.phones for utterance in utterances])),
-        "phoneme_accuracy": (frames, phonemes),
+        "phoneme_accuracy": (frames, np.concatenate([utterance.phonemes for utterance in utterances])),
     }
-
-
-def mean_log_pitch(utterance: Utterance) -> float:
-    """Mean log-F0 over an utterance's voiced frames; NaN without any."""
-    voiced = utterance.log_pitch[np.isfinite(utterance.log_pitch)]
-    return float(voiced.mean()) if len(voiced) else float("nan")
-
-
-def letters_per_second(utterance: Utterance) -> float:
-    """Speaking rate of an utterance."""
-    letters = sum(character.isalpha() for character in utterance.draw.speech.text)
-    return letters * SAMPLE_RATE_HZ / len(utterance.samples)

@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from mtlser.config import POCKET_BACKBONE, PilotConfig
+from mtlser.config import POCKET_BACKBONE
 from mtlser.report import statistics, tables
 from mtlser.report.display import percent, points, provenance
-from mtlser.runs.instrument import frozen
-from mtlser.runs.pilot import RECORD, SETTING, judge
+from mtlser.runs.pilot import RECORD, SETTING
 from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
@@ -49,57 +48,54 @@ def learning_curve(record: dict[str, Any]) -> pd.DataFrame:
 def candidates(pilot: dict[str, Any]) -> pd.DataFrame:
     """Objectives compared at equal steps: probes, purity and fine-tuned WER at alpha 1, mean over pilot voices."""
     flat = pd.json_normalize(pilot["candidates"])
+    flat["wer"] = flat.filter(like="wer_alpha_1.").mean(axis=1)
     numbers = {
-        "phoneme probe": flat["probes.pretrained.phoneme_accuracy"],
-        "log-F0, R²": flat["probes.pretrained.pitch_r2"],
-        "rate, R²": flat["probes.pretrained.rate_r2"],
-        "mutual information": flat["purity.pretrained.pnmi"],
-        "WER after fine-tuning, α = 1": flat.filter(like="wer_alpha_1.").mean(axis=1),
+        "probes.pretrained.phoneme_accuracy": "phoneme probe",
+        "probes.pretrained.pitch_r2": "log-F0, R²",
+        "probes.pretrained.rate_r2": "rate, R²",
+        "purity.pretrained.pnmi": "mutual information",
+        "wer": "WER after fine-tuning, α = 1",
     }
-    shown = {name: values.map("{:.3f}".format) for name, values in numbers.items()}
-    return pd.DataFrame({"objective": flat["name"], "steps": flat["steps"].map("{:,}".format), **shown})
+    first = pd.DataFrame({"objective": flat["name"], "steps": flat["steps"].map("{:,}".format)})
+    return first.join(flat[list(numbers)].rename(columns=numbers).map("{:.3f}".format))
 
 
 def used_ladder(pilot: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """The ladder at the strength of cues that the frozen corpus has."""
-    strength = frozen()["description"]["corpus"]["settings"]["arousal_cue_probability"]
-    return pilot["ladder"][f"{strength:g}"]
+    """The ladder at the strength of cues that the pocket corpus has."""
+    return pilot["ladder"][f"{pilot['corpus']['arousal_cue_probability']:g}"]
 
 
 def grid(pilot: dict[str, Any]) -> pd.DataFrame:
     """Every setting that the pilot tried, means over its test voices; `setting` says which was chosen."""
     flat, chosen = pd.json_normalize(pilot["grid"]), [pilot["chosen"][name] for name in SETTING]
-    is_chosen = (flat[list(SETTING)] == chosen).all(axis=1)
-    return pd.DataFrame(
-        {
-            "setting": is_chosen.map({True: "chosen", False: "tried"}),
-            "utterances a voice": flat["utterances_per_speaker"],
-            "epochs": flat["epochs"],
-            "learning rate": flat["learning_rate"],
-            "accuracy, α = 0": flat.filter(like="accuracy_alpha_0.").mean(axis=1),
-            "WER, α = 0": flat.filter(like="wer_alpha_0.").mean(axis=1),
-            "WER, α = 1": flat.filter(like="wer_alpha_1.").mean(axis=1),
-            "collapsed": flat.filter(like="collapsed.").sum(axis=1),
-            "seconds a run": flat["seconds_per_run"],
-        }
-    )
+    columns = {
+        "setting": (flat[list(SETTING)] == chosen).all(axis=1).map({True: "chosen", False: "tried"}),
+        "utterances a voice": flat["utterances_per_speaker"],
+        "epochs": flat["epochs"],
+        "learning rate": flat["learning_rate"],
+        "accuracy, α = 0": flat.filter(like="accuracy_alpha_0.").mean(axis=1),
+        "WER, α = 0": flat.filter(like="wer_alpha_0.").mean(axis=1),
+        "WER, α = 1": flat.filter(like="wer_alpha_1.").mean(axis=1),
+        "collapsed": flat.filter(like="collapsed.").sum(axis=1),
+        "seconds a run": flat["seconds_per_run"],
+    }
+    return pd.DataFrame(columns)
 
 
 def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
     """What was asked of the instrument, what the chosen setting gives in the pilot, and whether that is enough."""
-    table = grid(pilot)
-    place = table.index[table["setting"] == "chosen"][0]
-    found, asked = table.loc[place], PilotConfig(**pilot["pilot"])
-    top, accuracy, (low, high) = used_ladder(pilot)["test voices"]["both"], found.iloc[4], asked.accuracy_alpha_zero
-    below = f"at least {100 * asked.below_the_ladder:.0f} points under the ladder's best features ({percent(top)})"
+    found = grid(pilot).set_index("setting").loc["chosen"]
+    asked, top = pilot["pilot"], used_ladder(pilot)["test voices"]["both"]
+    accuracy, (low, high) = found["accuracy, α = 0"], asked["accuracy_alpha_zero"]
     rows = {
         f"accuracy at α = 0 between {low:g} and {high:g}": percent(accuracy),
-        below: f"{points(accuracy - top)} points",
-        f"WER at α = 0 at least {asked.wer_alpha_zero:g}": f"{found['WER, α = 0']:.3f}",
-        f"WER at α = 1 at most {asked.wer_alpha_one:g}": f"{found['WER, α = 1']:.3f}",
-        "no run names one class for nearly everything": f"{found['collapsed']} did",
-    }
-    met = ["yes" if holds else "no" for holds in judge(pilot["grid"][place], top, asked).values()]  # in this order
+        f"at least {100 * asked['below_the_ladder']:.0f} points under the ladder's best features ({percent(top)})":
+            f"{points(accuracy - top)} points",
+        f"WER at α = 0 at least {asked['wer_alpha_zero']:g}": f"{found['WER, α = 0']:.3f}",
+        f"WER at α = 1 at most {asked['wer_alpha_one']:g}": f"{found['WER, α = 1']:.3f}",
+        "no run names one class for nearly everything": f"{found['collapsed']:.0f} did",
+    }  # fmt: skip
+    met = ["yes" if holds else "no" for holds in pilot["chosen"]["wanted"].values()]  # as `runs.pilot.judge` says it
     return pd.DataFrame({"wanted": rows.keys(), "found in the pilot": rows.values(), "met": met})
 
 

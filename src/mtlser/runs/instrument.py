@@ -14,19 +14,12 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from mtlser.config import (
-    DATA_FOLDER,
-    POCKET_GENERATOR_VERSION,
-    PRESETS,
-    RECIPE_VERSION,
-    PocketCorpusConfig,
-    Preset,
-    RunConfig,
-)
+from mtlser import config
+from mtlser.config import PocketCorpusConfig, RunConfig
 from mtlser.files import write_json
 from mtlser.model.backbone import backbone_digest
 
-FROZEN = DATA_FOLDER / "pocket_instrument.json"
+FROZEN = config.DATA_FOLDER / "pocket_instrument.json"
 # What experiments with one instrument vary.
 VARIED = (
     "preset", "alpha", "fold", "seed", "protocol", "pooling", "transcript_style", "encoder_padding", "initialisation",
@@ -36,10 +29,11 @@ VARIED = (
 def describe(run: RunConfig, corpus: PocketCorpusConfig | None, backbone: str) -> dict:
     """What decides a measurement besides `VARIED`; `backbone` is the digest of its weights."""
     recipe = {name: value for name, value in run.to_dict().items() if name not in VARIED}
+    settings = asdict(corpus) if corpus else None
     return {
-        "corpus": {"generator_version": POCKET_GENERATOR_VERSION, "settings": asdict(corpus) if corpus else None},
+        "corpus": {"generator_version": config.POCKET_GENERATOR_VERSION, "settings": settings},
         "backbone": backbone,
-        "recipe": {"version": RECIPE_VERSION, **recipe},
+        "recipe": {"version": config.RECIPE_VERSION, **recipe},
     }
 
 
@@ -54,12 +48,13 @@ def instrument_name(run: RunConfig, corpus: PocketCorpusConfig | None, backbone:
     return frozen()["name"] if describe(run, corpus, backbone) == frozen()["description"] else None
 
 
-def freeze(name: str, preset: Preset, path: Path = FROZEN) -> None:
-    """Gives the preset as it is that name, and writes it down."""
-    weights = backbone_digest(preset.backbone, preset.backbone_revision)
-    write_json(path, {"name": name, "description": describe(preset.run, preset.corpus, weights)})
+def freeze(name: str, path: Path = FROZEN) -> None:
+    """Gives the preset `pocket` as it is that name, and writes it down."""
+    pocket = config.get_preset("pocket")
+    weights = backbone_digest(pocket.backbone, pocket.backbone_revision)
+    write_json(path, {"name": name, "description": describe(pocket.run, pocket.corpus, weights)})
 
 
 if __name__ == "__main__":
-    freeze(sys.argv[1], PRESETS["pocket"])
+    freeze(sys.argv[1])
     print(f"froze {sys.argv[1]} in {FROZEN}")

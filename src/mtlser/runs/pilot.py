@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from mtlser.config import PRESETS, PilotConfig, Preset, RunConfig
+from mtlser.config import PRESETS, PilotConfig, Preset
 from mtlser.runs.corpora import corpus_of
 from mtlser.runs.plan import Plan
 from mtlser.runs.records import Records
@@ -28,39 +28,30 @@ def pilot_preset(pilot: PilotConfig, utterances_per_speaker: int, cue_probabilit
     corpus = replace(pocket.corpus, voices="pilot", seed=pilot.seed, utterances_per_speaker=utterances_per_speaker)
     if cue_probability is not None:
         corpus = replace(corpus, arousal_cue_probability=cue_probability, valence_cue_probability=cue_probability)
-    return Preset("pilot", replace(pocket.run, preset="pilot"), alphas=(ALPHA_ZERO, ALPHA_ONE), corpus=corpus)
+    return Preset("pilot", replace(pocket.run, preset="pilot"), alphas=tuple(READ), corpus=corpus)
 
 
 def pilot_plan(
-    pilot: PilotConfig, settings: Settings, size: int, alphas: Sequence[float], learning_rate: float | None = None
+    pilot: PilotConfig, settings: Settings, size: int, alphas: Sequence[float] = tuple(READ), **changes: float
 ) -> Plan:
-    """The runs of one setting on the pilot's test voices; one learning rate for every alpha, the preset's unless given.
+    """The runs of `size` utterances a voice on the pilot's test voices, with `changes` of the preset's recipe.
 
-    `size` is utterances a voice; the epochs come nearest to the pilot's steps.
+    The epochs come nearest to the pilot's steps: nine voices train.
     """
     preset = pilot_preset(pilot, size)
-    template = replace(preset.run, epochs=epochs_for(pilot, size, preset.run))
-    if learning_rate is not None:
-        template = replace(template, learning_rate=learning_rate, learning_rate_alpha_zero=learning_rate)
-    corpus = corpus_of(preset, settings)
-    return Plan(preset, settings, tuple(alphas), tuple(pilot.folds), template, corpus)
-
-
-def epochs_for(pilot: PilotConfig, size: int, run: RunConfig) -> int:
-    """Epochs that come nearest to the pilot's steps: nine voices train."""
-    return max(1, round(pilot.steps * run.batch_size / (9 * size)))
+    epochs = max(1, round(pilot.steps * preset.run.batch_size / (9 * size)))
+    template = replace(preset.run, epochs=epochs, **changes)
+    return Plan(preset, settings, tuple(alphas), tuple(pilot.folds), template, corpus_of(preset, settings))
 
 
 def read_ceilings(records: Records) -> dict:
     """What the pilot may know of one setting's runs, by alpha and measure, a value for each test voice."""
-    runs = records.runs
-    found: dict = {"collapsed": {}, "seconds_per_run": round(float(runs["seconds"].mean()), 1)}
-    for alpha in sorted(runs["alpha"].unique()):
-        mine = runs[runs["alpha"] == alpha].set_index("fold")
-        found["collapsed"][f"{alpha:g}"] = int(mine["collapsed"].sum())
+    collapsed, values = {}, {}
+    for alpha, runs in records.runs.set_index("fold").groupby("alpha"):
+        collapsed[f"{alpha:g}"] = int(runs["collapsed"].sum())
         for measure in READ[alpha]:
-            found[f"{measure}_alpha_{alpha:g}"] = {f: round(float(v), 4) for f, v in mine[measure].items()}
-    return found
+            values[f"{measure}_alpha_{alpha:g}"] = {fold: round(float(v), 4) for fold, v in runs[measure].items()}
+    return {"collapsed": collapsed, "seconds_per_run": round(float(records.runs["seconds"].mean()), 1)} | values
 
 
 def judge(row: dict, ladder_top: float, pilot: PilotConfig) -> dict[str, bool]:
