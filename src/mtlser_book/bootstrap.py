@@ -117,10 +117,10 @@ def installed_key(root: Path, venv: Path, torch: str, pins: tuple = PINS) -> str
     return hashlib.sha256("\0".join(text).encode()).hexdigest()
 
 
-def recorded(venv: Path) -> dict:
-    """The record of the last installation that finished; empty if none did."""
+def recorded(path: Path) -> dict:
+    """What a JSON file records; empty where there is none, or half of one."""
     try:
-        return json.loads((venv / STAMP).read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -175,7 +175,7 @@ def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
         raise SetupError(f"TORCH={torch} is unknown: leave it out, or type\n\n    make setup TORCH=cpu")
     venv = root / ".venv"
     with one_at_a_time(root):
-        done = recorded(venv)
+        done = recorded(venv / STAMP)
         torch = torch or done.get("torch", "")  # a later `make` without TORCH= keeps the build that is installed
         key = installed_key(root, venv, torch)
         if key and done.get("key") == key:
@@ -190,7 +190,7 @@ def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
 def set_up_workshop(root: Path, venv: Path) -> bool:
     """Adds JupyterLab to a complete environment; returns whether anything had to be done. Raises SetupError."""
     with one_at_a_time(root):
-        done = recorded(venv)
+        done = recorded(venv / STAMP)
         key = installed_key(root, venv, done.get("torch", ""), (*PINS, WORKSHOP_PINS))
         if done.get("workshop") == key:
             return False
