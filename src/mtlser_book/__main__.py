@@ -176,10 +176,9 @@ def rehearse(options: argparse.Namespace) -> None:
     from mtlser_book.workshop import WHEELHOUSE
 
     if options.what == "labs":
-        rehearsal.rehearse_labs(ROOT, ROOT / rehearsal.RECORD, log=say)
+        rehearsal.rehearse_labs(ROOT, log=say)
     else:
-        folder = Path(options.artifacts) / WHEELHOUSE
-        rehearsal.rehearse_wheelhouse(ROOT, folder, ROOT / rehearsal.RECORD, log=say)
+        rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, log=say)
     say(f"Recorded in {rehearsal.RECORD}")
 
 

@@ -42,7 +42,9 @@ TAGS = ("goals", "exercise", "hint", "solution", "check", "answer", "stretch", "
 
 BEGIN, STUB, END = "### BEGIN SOLUTION", "### STUB", "### END SOLUTION"
 YOURS = "# your code here"
-REGION = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)^[ \t]*{END}[ \t]*$", flags=re.DOTALL | re.MULTILINE)
+REGION = re.compile(  # indentation, solution, stub
+    rf"^([ \t]*){BEGIN}\n(.*?)(?:^\1{STUB}\n(.*?)\n)?^[ \t]*{END}[ \t]*$", flags=re.DOTALL | re.MULTILINE
+)
 HEADING = re.compile(r"^## (.+?)(?: \((\d+)( more)? minutes?\))?$", flags=re.MULTILINE)
 OPTION = re.compile(r"^- \[([ x])\] (.+)$", flags=re.MULTILINE)
 COUNTS = (
@@ -194,9 +196,9 @@ def without_solution(code: str) -> str:
     """The code with each solution replaced by its stub. Raises LabError where no solution is marked."""
 
     def stub(match: re.Match) -> str:
-        indent, (_, _, own) = match[1], match[2].partition(f"{match[1]}{STUB}\n")
-        lines = [re.sub(r"^(\s*)# ?", r"\1", line) for line in own.splitlines()] or [f"{indent}..."]
-        return "\n".join([indent + YOURS, *lines])
+        indent, own = match[1], match[3]
+        lines = re.sub(r"^(\s*)# ?", r"\1", own, flags=re.MULTILINE) if own else f"{indent}..."
+        return f"{indent}{YOURS}\n{lines}"
 
     stubbed, count = REGION.subn(stub, code)
     if not count or any(mark in stubbed for mark in (BEGIN, STUB, END)):
@@ -206,4 +208,4 @@ def without_solution(code: str) -> str:
 
 def with_solution(code: str) -> str:
     """The code without the marks and the stub."""
-    return REGION.sub(lambda match: match[2].partition(f"{match[1]}{STUB}\n")[0].rstrip("\n"), code)
+    return REGION.sub(lambda match: match[2].rstrip("\n"), code)

@@ -32,8 +32,9 @@ LIMIT_SECONDS = 300  # a solution takes at most five minutes on two cores
 OPENED = 2  # the lab that is opened after an installation without an index
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(root: Path) -> dict[str, Any]:
     """The record: {"labs": {"1": …}, "wheelhouse": {…}}; empty parts where nothing was rehearsed."""
+    path = root / RECORD
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"labs": {}, "wheelhouse": {}} | found
 
@@ -74,12 +75,12 @@ def rehearse_lab(root: Path, lab: labs.Lab) -> dict[str, Any]:
     return {"key": lab_key(root, lab), "lab": lab.stem, **measured, **conditions()}
 
 
-def rehearse_labs(root: Path, path: Path, log: Callable[[str], None] = print) -> None:
+def rehearse_labs(root: Path, log: Callable[[str], None] = print) -> None:
     """Rehearses the labs whose record is of another version, and writes the record after each.
 
     Raises Stop that lists the labs which failed, after the others.
     """
-    record, failures = read(path), []
+    record, failures = read(root), []
     for lab in labs.find_labs(root):
         known = record["labs"].get(str(lab.number), {})
         if known.get("key") == lab_key(root, lab):
@@ -93,7 +94,7 @@ def rehearse_labs(root: Path, path: Path, log: Callable[[str], None] = print) ->
             continue
         entries = record["labs"] | {str(lab.number): made}
         record["labs"] = dict(sorted(entries.items(), key=lambda entry: int(entry[0])))
-        write_json(path, record)
+        write_json(root / RECORD, record)
         log(f"{lab.stem}: {made['passed']} of {made['of']} checks passed, {made['seconds']:.0f} s")
     if failures:
         raise Stop("\n".join(failures))
@@ -117,7 +118,7 @@ def timed(command: list[str], folder: Path, environment: dict[str, str]) -> floa
     return time.perf_counter() - started
 
 
-def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str], None] = print) -> None:
+def rehearse_wheelhouse(root: Path, folder: Path, log: Callable[[str], None] = print) -> None:
     """Installs a clone of the project from `folder` alone, opens a lab as a student does, and writes the record.
 
     Raises Stop.
@@ -150,8 +151,8 @@ def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str
         "open_seconds": round(executing, 1),
     }
     torch = next((file.name.split("-")[1] for file in packages if file.name.startswith("torch-")), "")
-    write_json(path, read(path) | {"wheelhouse": {**measured, **conditions(), "torch": torch}})
-    log(wheelhouse_sentence(root, path))
+    write_json(root / RECORD, read(root) | {"wheelhouse": {**measured, **conditions(), "torch": torch}})
+    log(wheelhouse_sentence(root))
 
 
 def machine_of(entry: dict[str, Any]) -> str:
@@ -160,9 +161,9 @@ def machine_of(entry: dict[str, Any]) -> str:
     return f"{given['processor']}, {given['usable_cores']} of {given['cores']} cores, {given['system']}"
 
 
-def labs_table(root: Path, path: Path | None = None) -> Html:
+def labs_table(root: Path) -> Html:
     """One row for each lab: minutes for a student, and what executing its solution took."""
-    known, rows = read(path or root / RECORD)["labs"], []
+    known, rows = read(root)["labs"], []
     for lab in labs.find_labs(root):
         entry, measured = known.get(str(lab.number)), (NOT_RUN, "–", "–")
         if entry and entry["key"] == lab_key(root, lab):
@@ -174,9 +175,9 @@ def labs_table(root: Path, path: Path | None = None) -> Html:
     return show(table, "Each solution from top to bottom", "; ".join(machines) or NOT_RUN.capitalize())
 
 
-def wheelhouse_sentence(root: Path, path: Path | None = None) -> str:
+def wheelhouse_sentence(root: Path) -> str:
     """What a stick takes, as measured; says so where nobody has tried."""
-    entry = read(path or root / RECORD)["wheelhouse"]
+    entry = read(root)["wheelhouse"]
     if not entry:
         return "An installation from it has not been run."
     minutes = max(1, math.ceil(entry["install_seconds"] / 60))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import html
-import re
 from pathlib import Path
 
 import nbformat
+from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
 from mtlser.files import whole_file
@@ -33,17 +32,12 @@ def box(summary: str, text: str) -> str:
     return f"<details>\n<summary>{summary}</summary>\n\n{text.strip()}\n\n</details>"
 
 
-def inline(text: str) -> str:
-    """Plain text with `code` and *emphasis* as HTML: Markdown is not read inside of a summary."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
-
-
 def quiz_box(text: str, question_number: int) -> str:
     """A question whose options open on a click and say whether and why they are right."""
     question, options = labs.read_quiz(text)
+    as_html = MarkdownIt().renderInline  # Markdown is not read inside of a summary
     boxes = [
-        box(f"{letter}. {inline(option)}", f"{'**Right.**' if right else '**Not this one.**'} {why}")
+        box(f"{letter}. {as_html(option)}", f"{'**Right.**' if right else '**Not this one.**'} {why}")
         for letter, (option, right, why) in zip("ABCDEF", options, strict=False)
     ]
     return "\n\n".join([f"**Question {question_number}.** {question}", "Choose first, then open your answer.", *boxes])
@@ -76,33 +70,32 @@ def remade(notebook: NotebookNode, lab: Lab, solved: bool) -> NotebookNode:
     return made
 
 
-def time_line(notebook: NotebookNode) -> str:
-    """How long the lab takes."""
-    exercises = sum(labs.role(cell) == "exercise" for cell in notebook.cells)
-    return f"About {labs.total_minutes(notebook)} minutes, {exercises} exercises and a quiz; the stretch task is extra."
+def student_view(notebook: NotebookNode, lab: Lab, more: str) -> NotebookNode:
+    """What students see; below the title, how long the lab takes and `more`. Raises LabError."""
+    made = remade(notebook, lab, solved=False)
+    exercises = sum(labs.role(cell) == "exercise" for cell in made.cells)
+    time = f"About {labs.total_minutes(made)} minutes, {exercises} exercises and a quiz; the stretch task is extra."
+    made.cells[0].source += f"\n\n{time} {more}"
+    return made
 
 
 def student_notebook(notebook: NotebookNode, lab: Lab) -> NotebookNode:
     """The copy that students open. Raises LabError where the source is no lab."""
-    made = remade(notebook, lab, solved=False)
     how = f"Write code where a cell says `{labs.YOURS}`, then run the check below it: it says what is wrong. "
-    made.cells[0].source += f"\n\n{time_line(notebook)} {how}Hints open one by one."
+    made = student_view(notebook, lab, f"{how}Hints open one by one.")
     made.cells.insert(1, nbformat.v4.new_code_cell(SET_UP.strip().format(REPOSITORY)))
     return made
 
 
 def student_page(notebook: NotebookNode, lab: Lab) -> NotebookNode:
     """The same as a page of the book, with ways to open it, and the solution. Raises LabError."""
-    made = remade(notebook, lab, solved=False)
     ways = ["`make workshop` on your machine"]
     if "OWNER" not in REPOSITORY:  # not published yet: links that lead nowhere would be a lie
         ways += [
             f"[Colab](https://colab.research.google.com/github/{REPOSITORY}/blob/{BRANCH}/{lab.student})",
             f"[Binder](https://mybinder.org/v2/gh/{REPOSITORY}/{BRANCH}?urlpath=lab/tree/{lab.student})",
         ]
-    link = f"Open it with {' or '.join(ways)}; [solution](solutions/{lab.stem}.ipynb)."
-    made.cells[0].source += f"\n\n{time_line(notebook)} {link}"
-    return made
+    return student_view(notebook, lab, f"Open it with {' or '.join(ways)}; [solution](solutions/{lab.stem}.ipynb).")
 
 
 def solution_notebook(notebook: NotebookNode, lab: Lab) -> NotebookNode:
