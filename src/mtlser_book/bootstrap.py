@@ -33,10 +33,7 @@ class SetupError(Exception):
 
 
 def check_system(system: str, machine: str, libc: str, workshop: bool = False) -> None:
-    """Raises SetupError where PyTorch has no packages for this operating system, processor and C library.
-
-    Windows itself is for the `workshop` only.
-    """
+    """Raises SetupError where PyTorch has no packages for such a machine; Windows is for the `workshop` only."""
     if system == "Windows" and not (workshop and machine == "AMD64"):
         raise SetupError(
             "Windows is supported through WSL2 only: type `wsl --install` in PowerShell as administrator, clone this "
@@ -74,15 +71,12 @@ def runs(python: str, code: str) -> bool:
 
 
 def choose_python(current: str) -> str:
-    """A supported Python that can make environments: this one, or else a newer or older one on PATH.
-
-    Raises SetupError with the command that installs what is missing.
-    """
+    """A supported Python that can make environments: this one, or else one on PATH. Raises SetupError."""
     names = [current, "python3.13", "python3.12", "python3.11"]
     found = [python for python in map(shutil.which, names) if python and runs(python, SUPPORTED)]
-    whole = next((python for python in found if runs(python, "import venv, ensurepip")), None)
-    if whole:
-        return whole
+    for python in found:
+        if runs(python, "import venv, ensurepip"):
+            return python
     if found:
         name = "python{}.{}".format(*sys.version_info) if found[0] == current else Path(found[0]).name
         raise SetupError(
@@ -153,8 +147,7 @@ def pip_install(python: str) -> list:
 
 def install(root: Path, venv: Path, python: str, torch: str) -> None:
     """Creates or completes the environment. Raises SetupError when a step fails."""
-    if (venv / STAMP).exists():
-        (venv / STAMP).unlink()
+    (venv / STAMP).unlink(missing_ok=True)
     own = str(inside(venv))
     if not runs(own, SUPPORTED + "; import pip.__main__"):  # a killed installation is completed, not started over
         print(f"Making {venv.name} with {python}", flush=True)

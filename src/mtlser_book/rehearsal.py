@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,8 +43,8 @@ def conditions() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": machine.hardware() | {"usable_cores": num_cores()},
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "torch": version("torch"),
+        "python": machine.versions()["python"],
+        "torch": machine.versions()["torch"],
         "revision": machine.revision(),
     }
 
@@ -71,8 +70,8 @@ def rehearse_lab(root: Path, lab: labs.Lab) -> dict[str, Any]:
         raise Stop(f"{lab.source}: its own solution passes {passed} of {of} checks")
     if seconds > LIMIT_SECONDS:
         raise Stop(f"{lab.source}: {seconds:.0f} s, and a room waits {LIMIT_SECONDS} s at most")
-    measured = {"seconds": round(seconds, 1), "passed": passed, "of": of}
-    return {"key": lab_key(root, lab), "lab": lab.stem, **measured, **conditions()}
+    made = {"key": lab_key(root, lab), "lab": lab.stem, "seconds": round(seconds, 1), "passed": passed, "of": of}
+    return made | conditions()
 
 
 def rehearse_labs(root: Path, log: Callable[[str], None] = print) -> None:
@@ -119,12 +118,8 @@ def timed(command: list[str], folder: Path, environment: dict[str, str]) -> floa
 
 
 def rehearse_wheelhouse(root: Path, folder: Path, log: Callable[[str], None] = print) -> None:
-    """Installs a clone of the project from `folder` alone, opens a lab as a student does, and writes the record.
-
-    Raises Stop.
-    """
-    packages = list(folder.glob("*.whl"))
-    if not packages:
+    """Installs a clone from `folder` alone, opens a lab as a student does, and records both. Raises Stop."""
+    if not (packages := list(folder.glob("*.whl"))):
         raise Stop(f"{folder} holds no packages; collect them with\n\n    make wheelhouse")
     lab = next(lab for lab in labs.find_labs(root) if lab.number == OPENED)
     with TemporaryDirectory() as away:
