@@ -10,10 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mtlser_book import checks, rehearsal
+from mtlser_book import Stop, checks, rehearsal
 from mtlser_book.bootstrap import WHEELHOUSE
 from mtlser_book.labs import Lab
-from mtlser_book.rehearsal import RehearsalError
 from test_students import source
 
 LAB = Lab(7, "lab-7-tiny")
@@ -46,21 +45,21 @@ def passing(lab: Lab, passed: int = 2) -> str:
 
 def rehearse(root: Path) -> list[str]:
     said = []
-    rehearsal.rehearse_labs(root, root / "rehearsal.json", log=said.append)
+    rehearsal.rehearse_labs(root, log=said.append)
     return said
 
 
 def test_a_lab_is_executed_once_and_again_when_it_changed(tmp_path):
     write_lab(tmp_path, LAB, passing(LAB))
     assert "2 of 2 checks passed" in rehearse(tmp_path)[0]
-    entry = rehearsal.read(tmp_path / "rehearsal.json")["labs"]["7"]
+    entry = rehearsal.read(tmp_path)["labs"]["7"]
     assert entry["passed"] == entry["of"] == 2 and 0 < entry["seconds"] < 120
     assert entry["hardware"]["usable_cores"] >= 1 and entry["hardware"]["cores"] >= entry["hardware"]["usable_cores"]
     assert "unchanged since" in rehearse(tmp_path)[0]
-    table = rehearsal.labs_table(tmp_path, tmp_path / "rehearsal.json").html
+    table = rehearsal.labs_table(tmp_path).html
     assert "2 of 2" in table and entry["hardware"]["processor"] in table and "not run" not in table
     (tmp_path / "src/mtlser_book/checks/lab7.py").write_text("other checks")
-    assert "not run" in rehearsal.labs_table(tmp_path, tmp_path / "rehearsal.json").html
+    assert "not run" in rehearsal.labs_table(tmp_path).html
     assert "checks passed" in rehearse(tmp_path)[0]
 
 
@@ -75,16 +74,15 @@ def test_a_lab_is_executed_once_and_again_when_it_changed(tmp_path):
 def test_a_lab_that_fails_is_named_and_the_others_are_kept(tmp_path, code, says):
     write_lab(tmp_path, Lab(6, "lab-6-broken"), code)
     write_lab(tmp_path, LAB, passing(LAB))
-    with pytest.raises(RehearsalError, match=says):
+    with pytest.raises(Stop, match=says):
         rehearse(tmp_path)
-    assert list(rehearsal.read(tmp_path / "rehearsal.json")["labs"]) == ["7"]
+    assert list(rehearsal.read(tmp_path)["labs"]) == ["7"]
 
 
 def test_a_lab_that_is_too_slow_is_named(tmp_path, monkeypatch):
     write_lab(tmp_path, LAB, passing(LAB))
-    monkeypatch.setattr(rehearsal, "run_solution", lambda root, lab, folder: 301.0)
-    monkeypatch.setattr(checks, "read_summary", lambda path: {"passed": 2, "of": 2})
-    with pytest.raises(RehearsalError, match="301 s"):
+    monkeypatch.setattr(rehearsal, "LIMIT_SECONDS", 0)
+    with pytest.raises(Stop, match="lab-7-tiny.* s, and a room waits 0 s"):
         rehearse(tmp_path)
 
 
@@ -112,7 +110,7 @@ def project(tmp_path):
     root = tmp_path / "project"
     write_lab(root, Lab(rehearsal.OPENED, "lab-2-tiny"), "pass")
     (root / "ignored").write_text("secret")
-    (root / ".gitignore").write_text("ignored\nwheels\nrehearsal.json\n")
+    (root / ".gitignore").write_text("ignored\nwheels\n")
     (root / "wheels").mkdir()
     (root / "wheels" / "torch-2.13.0+cpu-cp311-cp311-any.whl").write_bytes(b"12345")
     name = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
@@ -137,25 +135,24 @@ def test_a_copy_is_installed_from_the_wheelhouse_and_a_lab_opened(project, monke
         return 100.0
 
     monkeypatch.setattr(rehearsal, "timed", timed)
-    record = project / "rehearsal.json"
     if not accepted:
-        with pytest.raises(RehearsalError, match="not every check"):
-            rehearsal.rehearse_wheelhouse(project, project / "wheels", record, log=lambda line: None)
-        assert not record.exists()
+        with pytest.raises(Stop, match="not every check"):
+            rehearsal.rehearse_wheelhouse(project, project / "wheels", log=lambda line: None)
+        assert not (project / rehearsal.RECORD).exists()
         return
-    rehearsal.rehearse_wheelhouse(project, project / "wheels", record, log=lambda line: None)
+    rehearsal.rehearse_wheelhouse(project, project / "wheels", log=lambda line: None)
     assert commands[0] == ["src/mtlser_book/bootstrap.py", "workshop", "--version"]
-    entry = rehearsal.read(record)["wheelhouse"]
+    entry = rehearsal.read(project)["wheelhouse"]
     assert entry["packages"] == 1 and entry["size_bytes"] == 5 and entry["torch"] == "2.13.0+cpu"
-    sentence = rehearsal.wheelhouse_sentence(project, record)
+    sentence = rehearsal.wheelhouse_sentence(project)
     assert "2 minutes to install" in sentence and "lab 2's student copy" in sentence
 
 
 def test_an_empty_wheelhouse_says_what_to_type(project):
-    with pytest.raises(RehearsalError, match="make wheelhouse"):
-        rehearsal.rehearse_wheelhouse(project, project / "book", project / "rehearsal.json")
+    with pytest.raises(Stop, match="make wheelhouse"):
+        rehearsal.rehearse_wheelhouse(project, project / "book")
 
 
 def test_a_step_that_fails_shows_its_end(tmp_path):
-    with pytest.raises(RehearsalError, match=r"this failed(?s:.)*the reason"):
+    with pytest.raises(Stop, match=r"this failed(?s:.)*the reason"):
         rehearsal.timed(["sh", "-c", "echo the reason; exit 3"], tmp_path, dict(os.environ))

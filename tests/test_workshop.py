@@ -73,7 +73,7 @@ def test_a_source_has_what_a_lab_needs(lab):
 @each_lab
 def test_the_student_copy_is_what_its_source_makes(lab):
     made = students.student_text(ROOT, lab)
-    assert students.read_text(ROOT / lab.student) == made, "run: python -m mtlser_book students"
+    assert (ROOT / lab.student).read_text(encoding="utf-8") == made, "run: python -m mtlser_book students"
     assert not re.search("BEGIN SOLUTION|END SOLUTION|### STUB", made)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mtlser_book import Stop, bootstrap, workshop
 from mtlser_book import __main__ as commands
-from mtlser_book import bootstrap, workshop
 
 ROOT = Path(__file__).parents[1]
 NAME = "lab-2-ctc-by-hand.ipynb"
@@ -74,15 +74,20 @@ def test_a_failed_installation_is_tried_again(project, monkeypatch):
 
 def test_another_python_without_jupyterlab_says_what_to_type(project, monkeypatch):
     monkeypatch.setattr(workshop, "find_spec", lambda name: None)
-    with pytest.raises(workshop.WorkshopError, match="make workshop"):
+    with pytest.raises(Stop, match="make workshop"):
         workshop.ensure_jupyterlab(project)
 
 
-def test_jupyterlab_opens_in_the_students_folder_and_asks_no_network(project):
-    command = workshop.jupyterlab_command(project, ["--no-browser"])
-    assert command[:3] == [sys.executable, "-m", "jupyterlab"] and command[-1] == "--no-browser"
-    assert f"--ServerApp.root_dir={project.resolve()}" in command
-    assert "--LabApp.news_url=None" in command
+def test_jupyterlab_opens_in_the_students_folder_and_asks_no_network(project, monkeypatch):
+    ran = []
+    monkeypatch.setattr(workshop, "find_spec", lambda name: True)
+    answer = lambda command, env: ran.append(command) or subprocess.CompletedProcess(command, 3)  # noqa: E731
+    monkeypatch.setattr(workshop.subprocess, "run", answer)
+    assert workshop.open_labs(project, project / "artifacts", ["--no-browser"]) == 3
+    ((*command, last),) = ran
+    assert command[:3] == [sys.executable, "-m", "jupyterlab"] and last == "--no-browser"
+    assert f"--ServerApp.root_dir={(project / 'artifacts' / 'workshop').resolve()}" in command
+    assert "--LabApp.news_url=None" in command and (project / "artifacts" / "workshop" / NAME).exists()
 
 
 def test_a_wheelhouse_replaces_every_index(tmp_path, monkeypatch):
@@ -104,7 +109,7 @@ def test_the_wheelhouse_holds_both_sets(project, monkeypatch, torch, calls):
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(workshop.subprocess, "run", collect)
-    assert workshop.make_wheelhouse(project, project / "house", torch) == 5 * calls
+    assert workshop.make_wheelhouse(project, project / "house", torch) == [5] * calls
     assert len(ran) == calls and (torch != "cpu" or bootstrap.CPU_INDEX in ran[0])
     assert [Path(word).name for word in ran[-1] if word.endswith(".txt")] == [
         "requirements.txt",
@@ -114,7 +119,7 @@ def test_the_wheelhouse_holds_both_sets(project, monkeypatch, torch, calls):
 
 def test_a_wheelhouse_that_failed_says_so(project, monkeypatch):
     monkeypatch.setattr(workshop.subprocess, "run", lambda command: subprocess.CompletedProcess(command, 1))
-    with pytest.raises(workshop.WorkshopError, match="Retry"):
+    with pytest.raises(Stop, match="Retry"):
         workshop.make_wheelhouse(project, project / "house", "")
 
 

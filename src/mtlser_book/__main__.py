@@ -39,9 +39,10 @@ def shown_progress(path: Path) -> Iterator[None]:
 
     def follow() -> None:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            while not ended.wait(0.2):
+            last = False
+            while not last:
+                last = ended.wait(0.2)
                 print(stream.read(), end="", flush=True)
-            print(stream.read(), end="", flush=True)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -66,18 +67,16 @@ def only_one(build: Path) -> Iterator[None]:
 
 def set_environment(options: argparse.Namespace, train: bool) -> None:
     """Puts the options where the notebooks' kernels and workers read them."""
-    given = {"PRESET": options.preset, "ARTIFACTS": options.artifacts, "TRAIN": "1" if train else "0"}
-    given["WORKSHOP_RESULTS"] = str((Path(options.build) / "workshop").resolve())  # what the solutions' checks record
-    given["PROGRESS"] = str((Path(options.build) / "progress.log").resolve())
-    os.environ.update({f"MTLSER_{name}": value for name, value in given.items()})
+    build = Path(options.build).resolve()
+    os.environ |= {"MTLSER_PRESET": options.preset, "MTLSER_ARTIFACTS": options.artifacts}
+    os.environ |= {"MTLSER_TRAIN": str(int(train)), "MTLSER_PROGRESS": str(build / "progress.log")}
+    os.environ["MTLSER_WORKSHOP_RESULTS"] = str(build / "workshop")  # what the solutions' checks record
     for name in ("MTLSER_RELEASE", "MTLSER_BACKBONE"):  # `make IEMOCAP=~/x` leaves the tilde to us in some shells
-        if os.environ.get(name, "").startswith("~"):
-            os.environ[name] = str(Path(os.environ[name]).expanduser())
+        os.environ[name] = os.path.expanduser(os.environ.get(name, ""))  # empty counts as not given
 
 
 def render(options: argparse.Namespace, train: bool) -> None:
     """Executes stale pages and builds the site. Raises Stop that lists every page that failed."""
-    from mtlser.config import ConfigError
     from mtlser.runs.plan import table4
     from mtlser.runs.settings import Settings
     from mtlser_book.execute import execute_pages, library_digest
@@ -95,7 +94,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
                 announce(plan)
             pages = book_pages(ROOT, options.preset, settings)
             library = library_digest(ROOT / "src")
-        except (ConfigError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # a setting, a preset or a lab that is none
             raise Stop(str(error)) from error
         failures = execute_pages(pages, root=ROOT, build=build, library=library, workers=settings.workers, log=say)
         if failures:
@@ -109,7 +108,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
 
 
 def announce(plan) -> None:
-    """Makes the corpus where it is missing, says what is missing, and hands the runs to an engine if one is named."""
+    """Says how many runs are done, and hands the others to an engine if one is named. Raises Stop where that fails."""
     missing = plan.missing()
     say(f"Table 4, preset {plan.preset.name}: {len(plan.runs) - len(missing)} of {len(plan.runs)} runs are done")
     if shared := sum(run.is_shared for run in plan.runs):
@@ -139,16 +138,14 @@ def readme(options: argparse.Namespace) -> None:
     """Writes the results block of README.md from the committed records."""
     from mtlser_book.readme import update_readme
 
-    changed = update_readme(ROOT)
-    say("README.md: results block " + ("rewritten" if changed else "is up to date"))
+    say("README.md: results block " + ("rewritten" if update_readme(ROOT) else "is up to date"))
 
 
 def workshop(options: argparse.Namespace) -> None:
     """Opens the labs in JupyterLab. Raises Stop where it cannot."""
     from mtlser_book.workshop import open_labs
 
-    status = open_labs(ROOT, Path(options.artifacts), options.arguments)
-    if status:
+    if status := open_labs(ROOT, Path(options.artifacts), options.arguments):
         raise Stop(f"JupyterLab ended with status {status}; its message is above")
 
 
@@ -158,9 +155,8 @@ def wheelhouse(options: argparse.Namespace) -> None:
 
     folder = Path(options.artifacts) / WHEELHOUSE
     say(f"Collecting the packages in {folder} (some minutes)")
-    size = make_wheelhouse(ROOT, folder, os.environ.get("MTLSER_TORCH", ""))
-    packages = len(list(folder.glob("*.whl")))
-    say(f"{folder}: {packages} packages, {size / 1e6:.0f} MB, for this kind of system and Python")
+    sizes = make_wheelhouse(ROOT, folder, os.environ.get("MTLSER_TORCH", ""))
+    say(f"{folder}: {len(sizes)} packages, {sum(sizes) / 1e6:.0f} MB, for this kind of system and Python")
     say("Copy it and this project to a USB stick. On each laptop, without a network:\n")
     say("    make workshop WHEELHOUSE=<stick>/wheelhouse")
 
@@ -177,11 +173,10 @@ def rehearse(options: argparse.Namespace) -> None:
     from mtlser_book import rehearsal
     from mtlser_book.workshop import WHEELHOUSE
 
-    record = ROOT / rehearsal.RECORD
     if options.what == "labs":
-        rehearsal.rehearse_labs(ROOT, record, log=say)
+        rehearsal.rehearse_labs(ROOT, log=say)
     else:
-        rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, record, log=say)
+        rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, log=say)
     say(f"Recorded in {rehearsal.RECORD}")
 
 
@@ -189,9 +184,8 @@ def slides(options: argparse.Namespace) -> None:
     """Writes the workshop's slides beside the site, for a look without rendering the book. Raises Stop."""
     from mtlser_book.deck import write_deck
 
-    target = Path(options.build) / "slides.html"
-    write_deck(ROOT, target)
-    say(f"Open {target}; it needs no file beside it")
+    write_deck(ROOT, Path(options.build) / "slides.html")
+    say(f"Open {Path(options.build) / 'slides.html'}; it needs no file beside it")
 
 
 def grades(options: argparse.Namespace) -> None:
@@ -206,28 +200,29 @@ def grades(options: argparse.Namespace) -> None:
     pd.DataFrame(rows).to_csv(sys.stdout, index=False, lineterminator="\n")
 
 
+COMMANDS = {
+    "reproduce": (partial(render, train=True), "complete missing runs by executing the pages, then build the site"),
+    "book": (partial(render, train=False), "build the site from the records there are; train nothing"),
+    "serve": (serve, "show the site at 127.0.0.1"),
+    "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
+    "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
+    "students": (write_students, "write the students' copies of the labs from their sources"),
+    "rehearse": (rehearse, "run the labs' solutions, or an installation from the wheelhouse, and record it"),
+    "slides": (slides, "write the workshop's slides to build/slides.html"),
+    "grades": (grades, "print the checks' summary files in a folder as CSV"),
+    "readme": (readme, "rewrite the results block of README.md from book/results"),
+}
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m mtlser_book", description="Executes and renders the book.")
     commands = top.add_subparsers(dest="command", required=True)
-    actions = {
-        "reproduce": (partial(render, train=True), "complete missing runs by executing the pages, then build the site"),
-        "book": (partial(render, train=False), "build the site from the records there are; train nothing"),
-        "serve": (serve, "show the site at 127.0.0.1"),
-        "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
-        "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
-        "students": (write_students, "write the students' copies of the labs from their sources"),
-        "rehearse": (rehearse, "run the labs' solutions, or an installation from the wheelhouse, and record it"),
-        "slides": (slides, "write the workshop's slides to build/slides.html"),
-        "grades": (grades, "print the checks' summary files in a folder as CSV"),
-        "readme": (readme, "rewrite the results block of README.md from book/results"),
-    }
-    for name, (action, words) in actions.items():
+    for name, (action, words) in COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
         command.set_defaults(action=action)
-        command.add_argument("--preset", default=os.environ.get("MTLSER_PRESET") or "pocket")
-        command.add_argument("--build", default=os.environ.get("MTLSER_BUILD") or "build")
-        command.add_argument("--artifacts", default=os.environ.get("MTLSER_ARTIFACTS") or "artifacts")
+        for option, default in (("preset", "pocket"), ("build", "build"), ("artifacts", "artifacts")):
+            command.add_argument(f"--{option}", default=os.environ.get(f"MTLSER_{option.upper()}") or default)
         if name == "serve":
             command.add_argument("--port", type=int, default=8000)
         if name == "rehearse":
@@ -239,11 +234,7 @@ def parser() -> argparse.ArgumentParser:
 
 def exit_on_sigterm() -> None:
     """A request to end is heeded as Ctrl-C is: kernels end, and what is half-made is removed."""
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def main() -> int:

@@ -1,7 +1,6 @@
 """Makes `.venv` with the tested packages; runs on any Python 3.8+ with the standard library alone.
 
 `python src/mtlser_book/bootstrap.py workshop` also opens the labs: the one command where there is no make, Windows too.
-
 The record that an installation is complete is written last, so that a killed one is finished by the next call.
 """
 
@@ -11,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -33,10 +33,7 @@ class SetupError(Exception):
 
 
 def check_system(system: str, machine: str, libc: str, workshop: bool = False) -> None:
-    """Raises SetupError where PyTorch has no packages for this operating system, processor and C library.
-
-    Windows itself is for the `workshop` only.
-    """
+    """Raises SetupError where PyTorch has no packages for such a machine; Windows is for the `workshop` only."""
     if system == "Windows" and not (workshop and machine == "AMD64"):
         raise SetupError(
             "Windows is supported through WSL2 only: type `wsl --install` in PowerShell as administrator, clone this "
@@ -67,18 +64,14 @@ def check_disk(folder: Path, torch: str, system: str) -> None:
 
 def runs(python: str, code: str) -> bool:
     """Whether that Python starts and runs the code to its end."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        return subprocess.call([python, "-I", "-c", code], **quiet) == 0
+        return subprocess.run([python, "-I", "-c", code], capture_output=True).returncode == 0
     except OSError:
         return False
 
 
 def choose_python(current: str) -> str:
-    """A supported Python that can make environments: this one, or else a newer or older one on PATH.
-
-    Raises SetupError with the command that installs what is missing.
-    """
+    """A supported Python that can make environments: this one, or else one on PATH. Raises SetupError."""
     names = [current, "python3.13", "python3.12", "python3.11"]
     found = [python for python in map(shutil.which, names) if python and runs(python, SUPPORTED)]
     for python in found:
@@ -111,36 +104,50 @@ def installed_key(root: Path, venv: Path, torch: str, pins: tuple = PINS) -> str
     The version is read from `pyvenv.cfg` rather than by starting Python: the second call takes milliseconds.
     """
     configuration = venv / "pyvenv.cfg"
-    if not inside(venv).exists() or not configuration.exists():
+    if not (inside(venv).exists() and configuration.exists()):
         return ""
     version = [line for line in configuration.read_text().splitlines() if line.startswith("version")]
     text = [*version, torch, str(root), *((root / name).read_text(encoding="utf-8") for name in pins)]
     return hashlib.sha256("\0".join(text).encode()).hexdigest()
 
 
-def recorded(venv: Path) -> dict:
-    """The record of the last installation that finished; empty if none did."""
+def recorded(path: Path) -> dict:
+    """What a JSON file records; empty where there is none, or half of one."""
     try:
-        return json.loads((venv / STAMP).read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def recorded_torch(venv: Path) -> str:
-    """The build of torch that is installed: a later `make` without TORCH= keeps it."""
-    return recorded(venv).get("torch", "")
-
-
 def torch_requirement(root: Path) -> str:
     """The pin of torch in requirements.txt, such as `torch==2.13.0`."""
-    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return next(line.split("#")[0].strip() for line in lines if line.startswith("torch=="))
+    return re.search(r"^torch==[^\s#]+", (root / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)[0]
+
+
+def step(command: list, retry: str = "make setup") -> None:
+    """Runs a command that has to succeed. Raises SetupError."""
+    if subprocess.call(command):
+        raise SetupError(
+            f"This step failed:\n\n    {' '.join(command)}\n\n"
+            f"Its message is above. What was installed is kept; retry with\n\n    {retry}"
+        )
+
+
+def pip_install(python: str) -> list:
+    """pip's command line up to the packages. Raises SetupError where the folder of packages is missing."""
+    command, folder = [python, "-m", "pip", "install", "--disable-pip-version-check"], os.environ.get(WHEELHOUSE)
+    if folder:
+        if not any(Path(folder).expanduser().glob("*.whl")):
+            raise SetupError(
+                f"WHEELHOUSE={folder} holds no packages. Where there is a network, make it with\n\n    make wheelhouse"
+            )
+        command += ["--no-index", "--find-links", str(Path(folder).expanduser().resolve())]
+    return command + ([] if sys.stdout.isatty() else ["--quiet"])
 
 
 def install(root: Path, venv: Path, python: str, torch: str) -> None:
     """Creates or completes the environment. Raises SetupError when a step fails."""
-    if (venv / STAMP).exists():
-        (venv / STAMP).unlink()
+    (venv / STAMP).unlink(missing_ok=True)
     own = str(inside(venv))
     if not runs(own, SUPPORTED + "; import pip.__main__"):  # a killed installation is completed, not started over
         print(f"Making {venv.name} with {python}", flush=True)
@@ -155,36 +162,16 @@ def install(root: Path, venv: Path, python: str, torch: str) -> None:
     step([*pip, "--no-deps", "--no-build-isolation", "-e", str(root)])
 
 
-def pip_install(python: str) -> list:
-    """pip's command line up to the packages. Raises SetupError where the folder of packages is missing."""
-    command = [python, "-m", "pip", "install", "--disable-pip-version-check"]
-    folder = os.environ.get(WHEELHOUSE)
-    if folder:
-        if not any(Path(folder).expanduser().glob("*.whl")):
-            raise SetupError(
-                f"WHEELHOUSE={folder} holds no packages. Where there is a network, make it with\n\n    make wheelhouse"
-            )
-        command += ["--no-index", "--find-links", str(Path(folder).expanduser().resolve())]
-    return command + ([] if sys.stdout.isatty() else ["--quiet"])
-
-
-def step(command: list, retry: str = "make setup") -> None:
-    """Runs a command that has to succeed. Raises SetupError."""
-    if subprocess.call(command):
-        raise SetupError(
-            f"This step failed:\n\n    {' '.join(command)}\n\n"
-            f"Its message is above. What was installed is kept; retry with\n\n    {retry}"
-        )
-
-
 def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
     """Brings `.venv` up to date; returns whether anything had to be done. Raises SetupError."""
     if torch not in ("", "cpu"):
         raise SetupError(f"TORCH={torch} is unknown: leave it out, or type\n\n    make setup TORCH=cpu")
     venv = root / ".venv"
     with one_at_a_time(root):
-        torch = torch or recorded_torch(venv)
-        if recorded(venv).get("key") == (installed_key(root, venv, torch) or "none"):
+        done = recorded(venv / STAMP)
+        torch = torch or done.get("torch", "")  # a later `make` without TORCH= keeps the build that is installed
+        key = installed_key(root, venv, torch)
+        if key and done.get("key") == key:
             return False
         check_system(platform.system(), platform.machine(), platform.libc_ver()[0], workshop)
         check_disk(root, torch, platform.system())
@@ -196,29 +183,25 @@ def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
 def set_up_workshop(root: Path, venv: Path) -> bool:
     """Adds JupyterLab to a complete environment; returns whether anything had to be done. Raises SetupError."""
     with one_at_a_time(root):
-        key = installed_key(root, venv, recorded_torch(venv), (*PINS, WORKSHOP_PINS))
-        if recorded(venv).get("workshop") == key:
+        done = recorded(venv / STAMP)
+        key = installed_key(root, venv, done.get("torch", ""), (*PINS, WORKSHOP_PINS))
+        if done.get("workshop") == key:
             return False
         print("Installing JupyterLab (about 30 MB; a minute, once)", flush=True)
         step([*pip_install(str(inside(venv))), "-r", str(root / WORKSHOP_PINS)], retry="make workshop")
-        (venv / STAMP).write_text(json.dumps({**recorded(venv), "workshop": key}))
+        (venv / STAMP).write_text(json.dumps({**done, "workshop": key}))
     return True
 
 
 @contextmanager
 def one_at_a_time(root: Path):
-    """Holds a lock on the project folder, so that two calls of make do not install at once; not on Windows."""
-    if WINDOWS:
-        yield
-        return
-    import fcntl
+    """Holds a lock of the project, so that two calls of make do not install at once; not on Windows."""
+    with open(str(root / "pyproject.toml")) as held:  # closing it lets go
+        if not WINDOWS:
+            import fcntl
 
-    descriptor = os.open(str(root), os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def main(words: list) -> int:

@@ -11,13 +11,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from mtlser.config import ALPHAS, EMOTIONS, get_preset
 from mtlser.corpus.pocket_plan import SPEAKERS, plan_corpus
-from mtlser.runs.records import Records
 from mtlser_book.readme import committed_records
 
 PROSODY = ["pitch", "rate_wpm", "pitch_range"]
-
-
-# Lab 4.
 
 
 def planned_utterances(speaker_deviation: float | None = None) -> pd.DataFrame:
@@ -26,10 +22,8 @@ def planned_utterances(speaker_deviation: float | None = None) -> pd.DataFrame:
     `speaker_deviation`: how much voices differ, for another corpus than the book's; texts and emotions stay the same.
     Columns as of `plan_corpus`. Raises ConfigError for a deviation out of range.
     """
-    settings = get_preset("pocket").corpus
-    if speaker_deviation is not None:
-        settings = replace(settings, speaker_deviation=speaker_deviation)
-    return plan_corpus(settings)
+    given = {} if speaker_deviation is None else {"speaker_deviation": speaker_deviation}
+    return plan_corpus(replace(get_preset("pocket").corpus, **given))
 
 
 def features(utterances: pd.DataFrame, *, voices: bool = False) -> pd.DataFrame:
@@ -50,8 +44,6 @@ def features(utterances: pd.DataFrame, *, voices: bool = False) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-# Lab 5.
-
 ROOT = Path(__file__).parents[2]  # the project, where this package is not installed without it
 INVENTED = "invented numbers, for practice: there are no records of Table 4 here"
 
@@ -63,19 +55,13 @@ def finished_predictions(root: Path = ROOT) -> tuple[pd.DataFrame, str]:
     here, or lack all ten speakers for alpha 0 or for every other, the numbers are invented, and the words say so.
     """
     records = committed_records(root, "pocket").only(status="done")
-    predictions = complete_alphas(records)
-    if 0.0 not in set(predictions["alpha"]) or predictions["alpha"].nunique() < 2:
-        return invented_predictions(), INVENTED
-    return predictions, f"{records.provenance}, {records.source}"
-
-
-def complete_alphas(records: Records) -> pd.DataFrame:
-    """The predictions of those alphas that tested every speaker, of the lowest seed."""
     table = records.predictions
     table = table[table["seed"] == table["seed"].min()]
-    speakers = table.groupby("alpha")["speaker"].nunique()
-    kept = table["alpha"].isin(speakers[speakers == len(SPEAKERS)].index)
-    return table.loc[kept, ["utterance", "speaker", "alpha", "label", "prediction"]].reset_index(drop=True)
+    table = table[table.groupby("alpha")["speaker"].transform("nunique") == len(SPEAKERS)]  # alphas that are complete
+    if 0.0 not in set(table["alpha"]) or table["alpha"].nunique() < 2:
+        return invented_predictions(), INVENTED
+    columns = ["utterance", "speaker", "alpha", "label", "prediction"]
+    return table[columns].reset_index(drop=True), f"{records.provenance}, {records.source}"
 
 
 def invented_predictions() -> pd.DataFrame:

@@ -26,6 +26,7 @@ the stretch, which does not count in the total. `problems` lists what a source l
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,16 @@ TAGS = ("goals", "exercise", "hint", "solution", "check", "answer", "stretch", "
 
 BEGIN, STUB, END = "### BEGIN SOLUTION", "### STUB", "### END SOLUTION"
 YOURS = "# your code here"
-REGION = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)^[ \t]*{END}[ \t]*$", flags=re.DOTALL | re.MULTILINE)
-MINUTES = re.compile(r"^## (.+) \((\d+)( more)? minutes?\)$")
-OPTION = re.compile(r"^- \[([ x])\] (.+)$")
+REGION = re.compile(  # indentation, solution, stub
+    rf"^([ \t]*){BEGIN}\n(.*?)(?:^\1{STUB}\n(.*?)\n)?^[ \t]*{END}[ \t]*$", flags=re.DOTALL | re.MULTILINE
+)
+HEADING = re.compile(r"^## (.+?)(?: \((\d+)( more)? minutes?\))?$", flags=re.MULTILINE)
+OPTION = re.compile(r"^- \[([ x])\] (.+)$", flags=re.MULTILINE)
+COUNTS = (
+    ("exercise", 3, 5, "exercises; a lab has 3 to 5"),
+    ("quiz", 3, 3, "quiz questions; a lab has 3, one cell each"),
+    ("stretch", 1, 1, "stretch tasks; a lab has 1"),
+)
 
 
 class LabError(Stop, ValueError):
@@ -73,15 +81,6 @@ class Lab:
         return f"{SOLUTIONS}/{self.stem}.ipynb"
 
 
-@dataclass(frozen=True)
-class Option:
-    """One answer of a quiz question."""
-
-    text: str
-    right: bool
-    why: str
-
-
 def find_labs(root: Path) -> list[Lab]:
     """The labs there are, by number. Raises LabError for a name without a number."""
     found = []
@@ -101,9 +100,8 @@ def lab_at(root: Path, source: str) -> Lab | None:
 def role(cell: NotebookNode) -> str:
     """The cell's tag among TAGS, "" for none. Raises LabError for two, or for a tag that is not known."""
     tags = cell.metadata.get("tags", [])
-    unknown = [tag for tag in tags if tag not in TAGS and not tag.startswith(("hide-", "remove-"))]
-    roles = [tag for tag in tags if tag in TAGS]
-    if unknown or len(roles) > 1:
+    roles = [tag for tag in tags if not tag.startswith(("hide-", "remove-"))]
+    if len(roles) > 1 or not set(roles) <= set(TAGS):
         raise LabError(f"tags {tags}: one of {', '.join(TAGS)}, or none")
     return roles[0] if roles else ""
 
@@ -112,10 +110,8 @@ def sections(notebook: NotebookNode) -> list[tuple[str, int, bool, list[Notebook
     """(title, minutes, beyond the total, cells) for each heading of level two; minutes is 0 where none are given."""
     found: list[tuple[str, int, bool, list[NotebookNode]]] = []
     for cell in notebook.cells:
-        headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
-        if cell.cell_type == "markdown" and headings:
-            match = MINUTES.match(headings[0])
-            found.append((match[1], int(match[2]), bool(match[3]), []) if match else (headings[0][3:], 0, False, []))
+        if cell.cell_type == "markdown" and (match := HEADING.search(cell.source)):
+            found.append((match[1], int(match[2] or 0), bool(match[3]), []))
         if found:
             found[-1][3].append(cell)
     return found
@@ -126,29 +122,26 @@ def total_minutes(notebook: NotebookNode) -> int:
     return sum(minutes for _, minutes, beyond, _ in sections(notebook) if not beyond)
 
 
-def read_quiz(text: str) -> tuple[str, list[Option]]:
-    """The question and its options. Raises LabError where the form is another, or an option has no explanation."""
-    question, options = [], []
-    for line in text.strip().splitlines():
-        match = OPTION.match(line)
-        if match:
-            options.append(Option(match[2], match[1] == "x", ""))
-        elif options and line.strip().startswith(">"):
-            last = options.pop()
-            options.append(Option(last.text, last.right, f"{last.why} {line.strip()[1:].strip()}".strip()))
-        elif options and line.strip():
-            raise LabError(f'quiz: "{line}" is neither an option "- [ ] …" nor an explanation "  > …"')
-        elif not options:
-            question.append(line)
-    asked = "\n".join(question).strip()
-    if not asked or len(options) < 2 or sum(option.right for option in options) != 1:
-        raise LabError(f'quiz "{asked[:40]}": a question, two options or more, exactly one of them right')
-    silent = [option.text for option in options if not option.why]
-    if silent:
-        raise LabError(f'quiz "{asked[:40]}": no explanation of {silent}')
-    if any("$" in option.text for option in options):
-        raise LabError(f'quiz "{asked[:40]}": no math in an option, which is shown as HTML')
-    return asked, options
+def read_quiz(text: str) -> tuple[str, list[tuple[str, bool, str]]]:
+    """The question and its options, each (text, whether it is right, why).
+
+    Raises LabError where the form is another, or an option has no explanation.
+    """
+    asked, *parts = OPTION.split(text.strip())
+    name, options = f'quiz "{asked.strip()[:40]}"', []
+    for mark, option, below in zip(parts[0::3], parts[1::3], parts[2::3], strict=True):
+        lines = [line for line in below.splitlines() if line.strip()]
+        for line in lines:
+            if not line.strip().startswith(">"):
+                raise LabError(f'quiz: "{line}" is neither an option "- [ ] …" nor an explanation "  > …"')
+        options.append((option, mark == "x", " ".join(line.strip()[1:].strip() for line in lines)))
+    if not asked.strip() or len(options) < 2 or sum(right for _, right, _ in options) != 1:
+        raise LabError(f"{name}: a question, two options or more, exactly one of them right")
+    if silent := [option for option, _, why in options if not why]:
+        raise LabError(f"{name}: no explanation of {silent}")
+    if any("$" in option for option, _, _ in options):
+        raise LabError(f"{name}: no math in an option, which is shown as HTML")
+    return asked.strip(), options
 
 
 def problems(notebook: NotebookNode, number: int) -> list[str]:
@@ -157,69 +150,55 @@ def problems(notebook: NotebookNode, number: int) -> list[str]:
     for position, cell in enumerate(cells, 1):
         try:
             name = role(cell)
-            if (name in ("solution", "check")) != (cell.cell_type == "code") and name:
+            if name and (name in ("solution", "check")) != (cell.cell_type == "code"):
                 found.append(f"cell {position}: a {name} cell of type {cell.cell_type}")
-            if name == "quiz":
-                read_quiz(cell.source)
-            if name == "solution":
-                without_solution(cell.source)
+            {"quiz": read_quiz, "solution": without_solution}.get(name, str)(cell.source)
         except LabError as error:
             found.append(f"cell {position}: {error}")
     if not cells or not cells[0].source.startswith(f"# Lab {number}: "):
         found.append(f'cell 1: the title begins with "# Lab {number}: "')
     if len(cells) < 2 or cells[1].metadata.get("tags") != ["goals"]:
         found.append("cell 2: tagged `goals`, what the student can do afterwards")
-    return found + section_problems(notebook)
-
-
-def section_problems(notebook: NotebookNode) -> list[str]:
-    """What the sections of a source lack."""
-    found, tagged = [], {name: 0 for name in TAGS}
-    for title, minutes, beyond, cells in sections(notebook):
-        names = [tag for cell in cells for tag in cell.metadata.get("tags", []) if tag in TAGS]
-        for name in names:
-            tagged[name] += 1
+    tagged: Counter[str] = Counter()
+    for title, minutes, beyond, inside in sections(notebook):
+        names = Counter(tag for cell in inside for tag in cell.metadata.get("tags", []))
+        tagged += names
         if not minutes:
             found.append(f'section "{title}": its heading ends with "(<n> minutes)"')
-        if "stretch" in names and not beyond:
+        if names["stretch"] and not beyond:
             found.append(f'section "{title}": a stretch says "(<n> more minutes)"')
         for kind in ("exercise", "stretch"):
-            if kind in names and not {"solution", "check"} <= set(names):
+            if names[kind] and not (names["solution"] and names["check"]):
                 found.append(f'section "{title}": the {kind} needs a cell tagged `solution` and one tagged `check`')
-        if "exercise" in names and names.count("hint") < 2:
+        if names["exercise"] and names["hint"] < 2:
             found.append(f'section "{title}": two hints or more')
-    if not 3 <= tagged["exercise"] <= 5:
-        found.append(f"{tagged['exercise']} exercises; a lab has 3 to 5")
-    if tagged["quiz"] != 3:
-        found.append(f"{tagged['quiz']} quiz questions; a lab has 3, one cell each")
-    if tagged["stretch"] != 1:
-        found.append(f"{tagged['stretch']} stretch tasks; a lab has 1")
+    for name, least, most, says in COUNTS:
+        if not least <= tagged[name] <= most:
+            found.append(f"{tagged[name]} {says}")
     if not 25 <= total_minutes(notebook) <= 40:
         found.append(f"{total_minutes(notebook)} minutes in all; a lab takes 25 to 40")
     return found
 
 
-def read_lab(root: Path, lab: Lab) -> NotebookNode:
-    """The source of a lab. Raises LabError with everything that it lacks."""
-    notebook = nbformat.read(root / lab.source, as_version=4)
-    return checked(notebook, lab)
-
-
 def checked(notebook: NotebookNode, lab: Lab) -> NotebookNode:
-    """The notebook itself. Raises LabError where it is no lab."""
-    found = problems(notebook, lab.number)
-    if found:
+    """The notebook itself. Raises LabError with everything that keeps it from being the lab."""
+    if found := problems(notebook, lab.number):
         raise LabError("\n  ".join([f"{lab.source}:", *found]))
     return notebook
+
+
+def read_lab(root: Path, lab: Lab) -> NotebookNode:
+    """The source of a lab. Raises LabError with everything that it lacks."""
+    return checked(nbformat.read(root / lab.source, as_version=4), lab)
 
 
 def without_solution(code: str) -> str:
     """The code with each solution replaced by its stub. Raises LabError where no solution is marked."""
 
     def stub(match: re.Match) -> str:
-        indent, (_, _, own) = match[1], match[2].partition(f"{match[1]}{STUB}\n")
-        lines = [re.sub(r"^(\s*)# ?", r"\1", line) for line in own.splitlines()] or [f"{indent}..."]
-        return "\n".join([indent + YOURS, *lines])
+        indent, own = match[1], match[3]
+        lines = re.sub(r"^(\s*)# ?", r"\1", own, flags=re.MULTILINE) if own else f"{indent}..."
+        return f"{indent}{YOURS}\n{lines}"
 
     stubbed, count = REGION.subn(stub, code)
     if not count or any(mark in stubbed for mark in (BEGIN, STUB, END)):
@@ -229,4 +208,4 @@ def without_solution(code: str) -> str:
 
 def with_solution(code: str) -> str:
     """The code without the marks and the stub."""
-    return REGION.sub(lambda match: match[2].partition(f"{match[1]}{STUB}\n")[0].rstrip("\n"), code)
+    return REGION.sub(lambda match: match[2].rstrip("\n"), code)

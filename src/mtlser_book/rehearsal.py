@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,12 +31,9 @@ LIMIT_SECONDS = 300  # a solution takes at most five minutes on two cores
 OPENED = 2  # the lab that is opened after an installation without an index
 
 
-class RehearsalError(Stop):
-    """Something that a workshop needs does not work; the message says what."""
-
-
-def read(path: Path) -> dict[str, Any]:
+def read(root: Path) -> dict[str, Any]:
     """The record: {"labs": {"1": …}, "wheelhouse": {…}}; empty parts where nothing was rehearsed."""
+    path = root / RECORD
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"labs": {}, "wheelhouse": {}} | found
 
@@ -46,13 +43,10 @@ def conditions() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": machine.hardware() | {"usable_cores": num_cores()},
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "torch": version("torch"),
+        "python": machine.versions()["python"],
+        "torch": machine.versions()["torch"],
         "revision": machine.revision(),
     }
-
-
-# The labs.
 
 
 def lab_key(root: Path, lab: labs.Lab) -> str:
@@ -61,56 +55,48 @@ def lab_key(root: Path, lab: labs.Lab) -> str:
     return digest(*((root / name).read_text(encoding="utf-8") for name in files))
 
 
-def run_solution(root: Path, lab: labs.Lab, folder: Path) -> float:
-    """Runs a lab's solution from top to bottom in `folder`, and returns the seconds it took. Raises NotebookError."""
-    notebook = students.solution_notebook(labs.read_lab(root, lab), lab)
-    environment = {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}
-    started = time.perf_counter()
-    with kernel_environment(folder / "kernel", {}):
-        run_papermill(notebook, Page(lab.source, lab.solution), environment, folder)
-    return time.perf_counter() - started
-
-
 def rehearse_lab(root: Path, lab: labs.Lab) -> dict[str, Any]:
-    """Runs a lab's solution in an empty folder; what was measured. Raises RehearsalError or NotebookError."""
-    with TemporaryDirectory() as folder:
-        seconds = run_solution(root, lab, Path(folder))
-        found = checks.read_summary(Path(folder) / "results" / f"lab-{lab.number}.json")
+    """Runs a lab's solution from top to bottom in an empty folder; what was measured. Raises Stop."""
+    notebook = students.solution_notebook(labs.read_lab(root, lab), lab)
+    with TemporaryDirectory() as away:
+        folder, started = Path(away), time.perf_counter()
+        with kernel_environment(folder / "kernel", {}):
+            environment = {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}
+            run_papermill(notebook, Page(lab.source, lab.solution), environment, folder)
+        seconds = time.perf_counter() - started
+        found = checks.read_summary(folder / "results" / f"lab-{lab.number}.json")
     passed, of = found.get("passed", 0), found.get("of", 0)
     if not of or passed < of:
-        raise RehearsalError(f"{lab.source}: its own solution passes {passed} of {of} checks")
+        raise Stop(f"{lab.source}: its own solution passes {passed} of {of} checks")
     if seconds > LIMIT_SECONDS:
-        raise RehearsalError(f"{lab.source}: {seconds:.0f} s, and a room waits {LIMIT_SECONDS} s at most")
-    measured = {"seconds": round(seconds, 1), "passed": passed, "of": of}
-    return {"key": lab_key(root, lab), "lab": lab.stem, **measured, **conditions()}
+        raise Stop(f"{lab.source}: {seconds:.0f} s, and a room waits {LIMIT_SECONDS} s at most")
+    made = {"key": lab_key(root, lab), "lab": lab.stem, "seconds": round(seconds, 1), "passed": passed, "of": of}
+    return made | conditions()
 
 
-def rehearse_labs(root: Path, path: Path, log: Callable[[str], None] = print) -> None:
+def rehearse_labs(root: Path, log: Callable[[str], None] = print) -> None:
     """Rehearses the labs whose record is of another version, and writes the record after each.
 
-    Raises RehearsalError that lists the labs which failed, after the others.
+    Raises Stop that lists the labs which failed, after the others.
     """
-    failures = []
+    record, failures = read(root), []
     for lab in labs.find_labs(root):
-        record = read(path)
         known = record["labs"].get(str(lab.number), {})
         if known.get("key") == lab_key(root, lab):
             log(f"{lab.stem}: rehearsed on {known['date']} in {known['seconds']:.0f} s, unchanged since")
             continue
         try:
-            record["labs"][str(lab.number)] = made = rehearse_lab(root, lab)
+            made = rehearse_lab(root, lab)
         except Stop as error:
             failures.append(str(error))
             log(f"{lab.stem}: FAILED")
             continue
-        record["labs"] = dict(sorted(record["labs"].items(), key=lambda entry: int(entry[0])))
-        write_json(path, record)
+        entries = record["labs"] | {str(lab.number): made}
+        record["labs"] = dict(sorted(entries.items(), key=lambda entry: int(entry[0])))
+        write_json(root / RECORD, record)
         log(f"{lab.stem}: {made['passed']} of {made['of']} checks passed, {made['seconds']:.0f} s")
     if failures:
-        raise RehearsalError("\n".join(failures))
-
-
-# The stick.
+        raise Stop("\n".join(failures))
 
 
 def offline_environment(folder: Path) -> dict[str, str]:
@@ -122,39 +108,34 @@ def offline_environment(folder: Path) -> dict[str, str]:
 
 
 def timed(command: list[str], folder: Path, environment: dict[str, str]) -> float:
-    """Seconds that a command takes in `folder`. Raises RehearsalError with the end of what it said."""
+    """Seconds that a command takes in `folder`. Raises Stop with the end of what it said."""
     started = time.perf_counter()
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if result.returncode:
         said = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
-        raise RehearsalError(f"this failed: {' '.join(command)}\n{said}")
+        raise Stop(f"this failed: {' '.join(command)}\n{said}")
     return time.perf_counter() - started
 
 
-def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str], None] = print) -> None:
-    """Installs a clone of the project from `folder` alone, opens a lab as a student does, and writes the record.
-
-    Raises RehearsalError.
-    """
-    packages = list(folder.glob("*.whl"))
-    if not packages:
-        raise RehearsalError(f"{folder} holds no packages; collect them with\n\n    make wheelhouse")
+def rehearse_wheelhouse(root: Path, folder: Path, log: Callable[[str], None] = print) -> None:
+    """Installs a clone from `folder` alone, opens a lab as a student does, and records both. Raises Stop."""
+    if not (packages := list(folder.glob("*.whl"))):
+        raise Stop(f"{folder} holds no packages; collect them with\n\n    make wheelhouse")
     lab = next(lab for lab in labs.find_labs(root) if lab.number == OPENED)
     with TemporaryDirectory() as away:
         project, environment = Path(away) / "project", offline_environment(folder)
         if subprocess.run(["git", "clone", "--quiet", str(root), str(project)]).returncode:
-            raise RehearsalError("the project could not be cloned; what git said is above")
+            raise Stop("the project could not be cloned; what git said is above")
         log(f"Installing {len(packages)} packages without an index (some minutes)")
         # The one command for a laptop without make; --version goes to JupyterLab, which then ends at once.
         command = [sys.executable, "src/mtlser_book/bootstrap.py", "workshop", "--version"]
         installing = timed(command, project, environment)
-        opened = project / "artifacts" / "workshop"
-        python = str(bootstrap.inside(project / ".venv"))
+        opened, python = project / "artifacts" / "workshop", str(bootstrap.inside(project / ".venv"))
         command = [python, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", f"{lab.stem}.ipynb"]
         executing = timed(command, opened, environment)
         found = checks.read_summary(opened / "results" / f"lab-{lab.number}.json")
         if not found or {entry["status"] for entry in found["exercises"].values()} != {checks.MISSING}:
-            raise RehearsalError(f"{lab.student}: not every check said that its exercise is to do")
+            raise Stop(f"{lab.student}: not every check said that its exercise is to do")
         installed = sum(file.stat().st_size for file in (project / ".venv").rglob("*") if file.is_file())
     measured = {
         "packages": len(packages),
@@ -165,11 +146,8 @@ def rehearse_wheelhouse(root: Path, folder: Path, path: Path, log: Callable[[str
         "open_seconds": round(executing, 1),
     }
     torch = next((file.name.split("-")[1] for file in packages if file.name.startswith("torch-")), "")
-    write_json(path, read(path) | {"wheelhouse": {**measured, **conditions(), "torch": torch}})
-    log(wheelhouse_sentence(root, path))
-
-
-# What the guide shows.
+    write_json(root / RECORD, read(root) | {"wheelhouse": {**measured, **conditions(), "torch": torch}})
+    log(wheelhouse_sentence(root))
 
 
 def machine_of(entry: dict[str, Any]) -> str:
@@ -178,35 +156,29 @@ def machine_of(entry: dict[str, Any]) -> str:
     return f"{given['processor']}, {given['usable_cores']} of {given['cores']} cores, {given['system']}"
 
 
-def labs_table(root: Path, path: Path | None = None) -> Html:
+def labs_table(root: Path) -> Html:
     """One row for each lab: minutes for a student, and what executing its solution took."""
-    known, rows = read(path or root / RECORD)["labs"], []
+    known, rows = read(root)["labs"], []
     for lab in labs.find_labs(root):
-        entry = known.get(str(lab.number))
-        row = {"lab": f"{lab.number}", "minutes for a student": labs.total_minutes(labs.read_lab(root, lab))}
-        current = entry and entry["key"] == lab_key(root, lab)
-        row["solution executed"] = f"{entry['seconds']:.0f} s" if current else NOT_RUN
-        row["checks passed"] = f"{entry['passed']} of {entry['of']}" if current else "–"
-        row["on"] = entry["date"] if current else "–"
-        rows.append(row)
+        entry, measured = known.get(str(lab.number)), (NOT_RUN, "–", "–")
+        if entry and entry["key"] == lab_key(root, lab):
+            measured = f"{entry['seconds']:.0f} s", f"{entry['passed']} of {entry['of']}", entry["date"]
+        rows.append([f"{lab.number}", labs.total_minutes(labs.read_lab(root, lab)), *measured])
+    columns = ["lab", "minutes for a student", "solution executed", "checks passed", "on"]
     machines = sorted({f"{machine_of(entry)}, Python {entry['python']}" for entry in known.values()})
-    return show(pd.DataFrame(rows), "Each solution from top to bottom", "; ".join(machines) or NOT_RUN.capitalize())
+    table = pd.DataFrame(rows, columns=columns)
+    return show(table, "Each solution from top to bottom", "; ".join(machines) or NOT_RUN.capitalize())
 
 
-def wheelhouse_sentence(root: Path, path: Path | None = None) -> str:
+def wheelhouse_sentence(root: Path) -> str:
     """What a stick takes, as measured; says so where nobody has tried."""
-    entry = read(path or root / RECORD)["wheelhouse"]
+    entry = read(root)["wheelhouse"]
     if not entry:
         return "An installation from it has not been run."
+    minutes = max(1, math.ceil(entry["install_seconds"] / 60))
     return (
         f"Rehearsed on {entry['date']} ({machine_of(entry)}, Python {entry['python']}, torch {entry['torch']}): "
         f"{entry['packages']} packages, {entry['size_bytes'] / 1e9:.1f} GB on the stick, "
-        f"{entry['installed_bytes'] / 1e9:.1f} GB once installed, {minutes(entry['install_seconds'])} to install "
+        f"{entry['installed_bytes'] / 1e9:.1f} GB once installed, {minutes} minute{'s' * (minutes > 1)} to install "
         f"without any index; lab {entry['opened'].split('-')[1]}'s student copy then ran from top to bottom."
     )
-
-
-def minutes(seconds: float) -> str:
-    """130 → "3 minutes": rounded up, as a schedule needs."""
-    whole = max(1, -int(-seconds // 60))
-    return "1 minute" if whole == 1 else f"{whole} minutes"

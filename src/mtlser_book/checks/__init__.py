@@ -59,15 +59,23 @@ class Verdict:
         """Nothing: the check has printed it already."""
 
 
+REGISTRY: dict[tuple[int, str], Check] = {}  # (lab, exercise) -> its check
+
+
 class Check:
-    """One exercise's check. `judge` gives the verdict, a call prints and records it as well."""
+    """One exercise's check. `judge` gives the verdict, a call prints and records it as well.
+
+    Made by decorating a function of a module lab<number>, which takes a student's work and returns a sentence on what
+    it got right, or raises Wrong. ValueError where the lab has a check of that name already.
+    """
 
     def __init__(self, function: Callable[..., str]) -> None:
         functools.update_wrapper(self, function)
         self.lab = int(re.fullmatch(r".*\.lab(\d+)", function.__module__)[1])
-        self.exercise = function.__name__
-        self.function = function
+        self.exercise, self.function = function.__name__, function
         self.last: Verdict | None = None
+        if REGISTRY.setdefault((self.lab, self.exercise), self) is not self:
+            raise ValueError(f"lab {self.lab} has a check {self.exercise} already")
 
     def judge(self, *work: Any) -> Verdict:
         """The verdict on a student's work, without printing or recording. Never raises."""
@@ -75,14 +83,15 @@ class Check:
             for name, value in zip(self.function.__code__.co_varnames, work, strict=False):
                 if value is None or value is ...:
                     raise NotWritten(f"{name if len(work) > 1 else 'its value'} is still `...`")
-            return Verdict(self.lab, self.exercise, PASSED, self.function(*work))
+            status, message = PASSED, self.function(*work)
         except NotWritten as missing:
-            return Verdict(self.lab, self.exercise, MISSING, f"{NOT_WRITTEN}: {missing}")
+            status, message = MISSING, f"{NOT_WRITTEN}: {missing}"
         except Wrong as wrong:
-            return Verdict(self.lab, self.exercise, WRONG, str(wrong))
+            status, message = WRONG, str(wrong)
         except Exception as error:  # an answer of a kind that no check expected must not end the notebook
-            text = f"this answer cannot be read ({type(error).__name__}: {error}); compare its type with the task"
-            return Verdict(self.lab, self.exercise, WRONG, text)
+            kind = f"{type(error).__name__}: {error}"
+            status, message = WRONG, f"this answer cannot be read ({kind}); compare its type with the task"
+        return Verdict(self.lab, self.exercise, status, message)
 
     def __call__(self, *work: Any) -> Verdict:
         self.last = self.judge(*work)
@@ -102,32 +111,19 @@ class Check:
         return bool(self.last)
 
 
-REGISTRY: dict[tuple[int, str], Check] = {}  # (lab, exercise) -> its check
-
-
-def check(function: Callable[..., str]) -> Check:
-    """Decorator: registers a function that takes a student's work and returns a sentence on what it got right.
-
-    Its module is called lab<number>. It raises Wrong. ValueError where the lab has a check of that name already.
-    """
-    made = Check(function)
-    if (made.lab, made.exercise) in REGISTRY:
-        raise ValueError(f"lab {made.lab} has a check {made.exercise} already")
-    REGISTRY[made.lab, made.exercise] = made
-    return made
-
-
-def all_checks() -> list[Check]:
-    """The checks of every lab module of this package, by lab, in the order in which they are written."""
-    for module in pkgutil.iter_modules(__path__):
-        if re.fullmatch(r"lab\d+", module.name):
-            importlib.import_module(f"{__name__}.{module.name}")
-    return sorted(REGISTRY.values(), key=lambda made: made.lab)
+check = Check  # the decorator
 
 
 def checks_of(lab: int) -> list[Check]:
     """The checks of one lab, in the order in which they are written."""
-    return [made for made in all_checks() if made.lab == lab]
+    importlib.import_module(f"{__name__}.lab{lab}")
+    return [made for made in REGISTRY.values() if made.lab == lab]
+
+
+def all_checks() -> list[Check]:
+    """The checks of every lab module of this package, by lab, in the order in which they are written."""
+    labs = sorted(int(module.name.removeprefix("lab")) for module in pkgutil.iter_modules(__path__))
+    return [made for lab in labs for made in checks_of(lab)]
 
 
 # What checks are written with.
@@ -195,24 +191,21 @@ def student(name: str) -> None:
     os.environ[STUDENT] = name
 
 
-def record(verdict: Verdict) -> Path:
-    """Adds a verdict to its lab's summary file, written whole, and returns its path. Raises OSError.
+def record(verdict: Verdict) -> None:
+    """Adds a verdict to its lab's summary file, written whole. Raises OSError.
 
     The file lists every exercise of the lab: last status and message, number of attempts, and when it first passed.
     """
     path = summary_file(verdict.lab)
     before = read_summary(path).get("exercises", {})
     exercises = {made.exercise: {"status": NOT_TRIED, "attempts": 0} for made in checks_of(verdict.lab)} | before
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {**exercises.get(verdict.exercise, {"attempts": 0}), "status": verdict.status, "message": verdict.message}
-    entry |= {"attempts": entry["attempts"] + 1, "last_try": now}
+    now, entry = datetime.now(UTC).isoformat(timespec="seconds"), exercises[verdict.exercise]
+    entry |= {"status": verdict.status, "message": verdict.message, "attempts": entry["attempts"] + 1, "last_try": now}
     if verdict:
         entry.setdefault("first_passed", now)
-    exercises[verdict.exercise] = entry
     passed = sum(entry["status"] == PASSED for entry in exercises.values())
     summary = {"lab": verdict.lab, "student": os.environ.get(STUDENT, ""), "passed": passed, "of": len(exercises)}
     write_json(path, summary | {"exercises": exercises})
-    return path
 
 
 def read_summary(path: Path) -> dict[str, Any]:
