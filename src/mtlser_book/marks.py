@@ -24,23 +24,20 @@ class MarkError(Stop, LookupError):
 
 
 def expand(text: str, root: Path) -> str:
-    """The page with each mark replaced. Raises MarkError for a mark that names nothing."""
-    return MARK.sub(lambda mark: fact(mark[1], root), text)
+    """The page with each mark replaced by what it names, as Markdown. Raises MarkError for one that names nothing."""
 
+    def fact(mark: re.Match) -> str:
+        name, *given = mark[1].split(": ", 1)
+        if number := re.fullmatch(r"lab (\d+)", name):
+            name, given = "lab", [int(number[1]), *(given or [""])]
+        try:
+            if name not in MARKS:
+                raise LookupError(f"unknown; there are {', '.join(MARKS)}")
+            return MARKS[name](root, *given)
+        except LookupError as error:
+            raise MarkError(f"{mark[0]}: {error}") from None
 
-def fact(mark: str, root: Path) -> str:
-    """What a mark names, as Markdown. Raises MarkError that lists the marks there are."""
-    name, _, detail = mark.partition(": ")
-    kind, _, number = name.partition(" ")
-    given = [detail] if detail else []
-    if kind == "lab" and number.isdigit():
-        name, given = "lab", [int(number), detail]
-    if name not in MARKS:
-        raise MarkError(f"<!-- {mark} -->: unknown; there are {', '.join(MARKS)}")
-    try:
-        return MARKS[name](root, *given)
-    except LookupError as error:
-        raise MarkError(f"<!-- {mark} -->: {error}") from None
+    return MARK.sub(fact, text)
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ def lab_fact(root: Path, number: int, detail: str) -> str:
 
 def labs_table(root: Path) -> str:
     """A table of the labs with their minutes."""
-    rows = [f"| {number}: {about.title} | {about.minutes} |" for number, about in about_labs(root).items()]
-    return "\n".join(["| lab | minutes |", "|---|---|", *rows])
+    rows = ((f"{number}: {about.title}", about.minutes) for number, about in about_labs(root).items())
+    return readme.table(("lab", "minutes"), *rows)
 
 
 def paper_accuracy(root: Path, alpha: str) -> str:
@@ -84,17 +81,10 @@ def paper_accuracy(root: Path, alpha: str) -> str:
     return percent(rows[float(alpha)])
 
 
-def results(root: Path) -> str:
-    """Table 4 beside the committed records, as README.md shows it."""
-    block = readme.results_block(*(readme.committed_records(root, preset) for preset in ("pocket", "iemocap")))
-    return block.replace(readme.START, "").replace(readme.END, "").strip()
-
-
 def cues(root: Path) -> str:
     """Which arousal and valence the pocket corpus gives each emotion."""
-    rows = [f"| {emotion} | {AROUSAL[emotion]} | {VALENCE[emotion]} |" for emotion in AROUSAL]
-    head = ["| emotion | arousal, mostly in the voice | valence, mostly in the words |", "|---|---|---|"]
-    return "\n".join([*head, *rows])
+    head = ("emotion", "arousal, mostly in the voice", "valence, mostly in the words")
+    return readme.table(head, *((emotion, AROUSAL[emotion], VALENCE[emotion]) for emotion in AROUSAL))
 
 
 MARKS: dict[str, Callable[..., str]] = {
@@ -104,10 +94,10 @@ MARKS: dict[str, Callable[..., str]] = {
     "lab": lab_fact,
     "labs": labs_table,
     "paper accuracy": paper_accuracy,
-    "results": results,
-    "rates": lambda root: readme.committed_note(root),
+    "results": lambda root: readme.results_block(root).removeprefix(readme.START).removesuffix(readme.END).strip(),
+    "rates": readme.committed_note,
     "cues": cues,
     "disk": lambda root, torch: f"{bootstrap.FREE_GIGABYTES[torch]} GB",  # free, for torch's build "cpu" or "default"
     "rehearsal": lambda root: rehearsal.labs_table(root).html,
-    "wheelhouse": lambda root: rehearsal.wheelhouse_sentence(root),
+    "wheelhouse": rehearsal.wheelhouse_sentence,
 }

@@ -8,21 +8,27 @@ from pathlib import Path
 
 import yaml
 
+from mtlser_book.readme import table
+
 
 def citation(path: Path) -> str:
     """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
     book = yaml.safe_load(path.read_text(encoding="utf-8"))
     paper = book["references"][0]
-    entries = [
-        _bibtex("misc", "mtlser", {
+    entries = {
+        "misc{mtlser": {
             "author": _names(book["authors"]), "title": "{" + book["title"] + "}", "note": f"Version {book['version']}",
-        }),
-        _bibtex("inproceedings", "cai2021", {
+        },
+        "inproceedings{cai2021": {
             "author": _names(paper["authors"]), "title": paper["title"], "booktitle": paper["collection-title"],
             "year": paper["year"], "pages": f"{paper['start']}--{paper['end']}", "doi": paper["doi"],
-        }),
-    ]  # fmt: skip
-    return "```bibtex\n" + "\n\n".join(entries) + "\n```"
+        },
+    }  # fmt: skip
+    texts = [
+        "\n".join([f"@{head},", *(f"  {name} = {{{value}}}," for name, value in fields.items()), "}"])
+        for head, fields in entries.items()
+    ]
+    return "```bibtex\n" + "\n\n".join(texts) + "\n```"
 
 
 def _names(authors: list[dict]) -> str:
@@ -31,16 +37,11 @@ def _names(authors: list[dict]) -> str:
     )
 
 
-def _bibtex(kind: str, key: str, fields: dict) -> str:
-    return "\n".join([f"@{kind}{{{key},", *(f"  {name} = {{{value}}}," for name, value in fields.items()), "}"])
-
-
 def licences(requirements: Path) -> str:
     """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
     direct = requirements.read_text(encoding="utf-8").split("# What they need")[0]
-    rows = [(name, pin, stated_licence(name)) for name, pin in re.findall(r"^([\w.-]+)==(\S+)", direct, re.MULTILINE)]
-    lines = ["| package | version | licence, as it states |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {pin} | {licence} |" for name, pin, licence in rows)])
+    pins = re.findall(r"^([\w.-]+)==(\S+)", direct, re.MULTILINE)
+    return table(("package", "version", "licence, as it states"), *((*pin, stated_licence(pin[0])) for pin in pins))
 
 
 def stated_licence(package: str) -> str:
