@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.files import whole_file
@@ -49,8 +51,8 @@ def read_slides(text: str) -> list[Slide]:
         if len(headings) != 1 or block.count(NOTES) != 1:
             raise DeckError(f'{SOURCE}, slide {position}: one heading "# …" or "## …", and one line "Notes:"')
         level, title = headings[0]
-        if level == "#":
-            part, number = part_name(title) if slides else "opening", 0
+        if level == "#":  # "Lab 2: CTC by hand" → "lab-2"
+            part, number = re.sub(r"\W+", "-", title.lower().partition(":")[0]).strip("-") if slides else "opening", 0
         if not part:
             raise DeckError(f'{SOURCE}: the first slide is the title of a part, "# …"')
         number += 1
@@ -60,26 +62,11 @@ def read_slides(text: str) -> list[Slide]:
     return slides
 
 
-def part_name(title: str) -> str:
-    """The title up to a colon, as an address: "Lab 2: CTC by hand" → "lab-2"."""
-    return re.sub(r"\W+", "-", title.lower().partition(":")[0]).strip("-")
-
-
 def existing(slides: list[Slide], root: Path) -> list[Slide]:
     """The slides without those of labs that do not exist."""
-    numbers = {lab.number for lab in labs.find_labs(root)}
-
-    def missing(slide: Slide) -> bool:
-        match = re.match(r"lab-(\d+)", slide.name)
-        return bool(match) and int(match[1]) not in numbers
-
-    return [slide for slide in slides if not missing(slide)]
-
-
-def expanded(slide: Slide, root: Path) -> Slide:
-    """The slide with each mark replaced. Raises MarkError for a mark that names nothing."""
-    texts = {name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
-    return replace(slide, **texts)
+    numbers = {str(lab.number) for lab in labs.find_labs(root)}
+    lab_of = [re.match(r"lab-(\d+)", slide.name) for slide in slides]
+    return [slide for slide, lab in zip(slides, lab_of, strict=True) if not lab or lab[1] in numbers]
 
 
 def markdown() -> MarkdownIt:
@@ -88,15 +75,14 @@ def markdown() -> MarkdownIt:
     parser.use(dollarmath_plugin, renderer=lambda tex, given: mathematics(tex, block=False))
     # What can be wider than a phone scrolls in a box of its own, by keyboard too.
     scrolls = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
+
+    def formula(self: object, tokens: Sequence[Token], at: int, *_: object) -> str:
+        return f"{scrolls('Formula')}{mathematics(tokens[at].content, block=True)}</div>\n"
+
     parser.add_render_rule("table_open", lambda *_: f"{scrolls('Table')}<table>\n")
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    parser.add_render_rule("math_block", lambda self, tokens, at, *_: formula(tokens[at].content, scrolls("Formula")))
+    parser.add_render_rule("math_block", formula)
     return parser
-
-
-def formula(tex: str, opening: str) -> str:
-    """Displayed mathematics in a box."""
-    return f"{opening}{mathematics(tex, block=True)}</div>\n"
 
 
 def mathematics(tex: str, block: bool) -> str:
@@ -109,16 +95,18 @@ def mathematics(tex: str, block: bool) -> str:
 
 def deck(text: str, root: Path) -> str:
     """The whole page. Raises DeckError, and MarkError for a mark that names nothing."""
-    slides = [expanded(slide, root) for slide in existing(read_slides(text), root)]
+    slides = [
+        replace(slide, **{name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")})
+        for slide in existing(read_slides(text), root)
+    ]
     parser = markdown()
-    sections = [section(slide, position, len(slides), parser) for position, slide in enumerate(slides, 1)]
-    page = (PARTS / "deck.html").read_text(encoding="utf-8")
+    style, script, page = ((PARTS / f"deck.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html"))
     parts = {
         "TITLE": html.escape(slides[0].title),
-        "STYLE": (PARTS / "deck.css").read_text(encoding="utf-8"),
-        "SCRIPT": (PARTS / "deck.js").read_text(encoding="utf-8"),
+        "STYLE": style,
+        "SCRIPT": script,
         "CONTENTS": "\n".join(f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in slides),
-        "SLIDES": "\n".join(sections),
+        "SLIDES": "\n".join(section(slide, at, len(slides), parser) for at, slide in enumerate(slides, 1)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
 

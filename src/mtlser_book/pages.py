@@ -57,11 +57,11 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
 def lab_pages(root: Path, lab: labs.Lab) -> list[Page]:
     """A lab's two pages: the student view, which is not executed, and the solution. Raises LabError."""
     labs.read_lab(root, lab)
-    checks = Path(__file__).parent / "checks"
-    texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
+    checks = [Path(__file__).parent / "checks" / name for name in ("__init__.py", f"lab{lab.number}.py")]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
     solved = partial(students.solution_notebook, lab=lab)
-    return [view, Page(lab.source, lab.solution, make=solved, inputs_digest=lambda: digest(*texts), alone=True)]
+    given = {"make": solved, "inputs_digest": lambda: digest(*map(file_digest, checks)), "alone": True}
+    return [view, Page(lab.source, lab.solution, **given)]
 
 
 def alpha_page(alpha: float, plan: Plan) -> Page:
@@ -100,16 +100,13 @@ def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
     """
 
     def current() -> str:
-        corpus = plan.corpus.exists
-        if plan.settings.train and (not corpus or plan.missing()):
+        if plan.settings.train and (not plan.corpus.exists or plan.missing()):
             return "missing"
-        parts = [run.run_id for run in plan.runs] if corpus else []
+        parts = [run.run_id for run in plan.runs] if plan.corpus.exists else []
         folders = sorted((plan.settings.artifacts / "runs").glob(pattern))
         files = [folder / name for folder in folders for name in RUN_FILES]
-        files += sorted(path for path in plan.settings.results.rglob("*") if path.is_file())
-        for path in files:
-            if path.exists():
-                parts += [path.as_posix(), file_digest(path)]
+        for path in filter(Path.is_file, [*files, *sorted(plan.settings.results.rglob("*"))]):
+            parts += [path.as_posix(), file_digest(path)]
         return digest(*parts)
 
     return current

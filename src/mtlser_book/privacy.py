@@ -51,8 +51,8 @@ def find_transcripts(site: Path, utterances: pd.DataFrame, own: Path) -> list[st
             part = words[start : start + LONG]
             if len(part) >= SHORTEST:
                 wanted[part[:SHORTEST]].add((part, name))
-    ours = [path for path in sorted((own / "book").rglob("*")) if path.suffix in (".md", ".ipynb")]
-    for path in [*ours, *sorted((own / "src").rglob("*.py"))]:
+    ours = [*(own / "book").rglob("*.md"), *(own / "book").rglob("*.ipynb"), *(own / "src").rglob("*.py")]
+    for path in ours:
         for part, name in _matches(path, wanted) if "results" not in path.parts else ():
             if len(part) < EVERYDAY:
                 wanted[part[:SHORTEST]].discard((part, name))
@@ -74,18 +74,16 @@ def _matches(path: Path, wanted: dict[Words, set[tuple[Words, str]]]) -> set[tup
 
 
 def readings(path: Path) -> Iterator[Words]:
-    """The words of a file: as they stand, without its tags, and those of pictures that are embedded in it."""
+    """The words of a file: as they stand, without its tags, and those of pictures that are embedded in it.
+
+    They have the form of normalised transcripts; entities and escapes are read as characters.
+    """
     text = path.read_text(encoding="utf-8", errors="replace")
     for each in [*embedded_svg(text), re.sub(r"base64,[A-Za-z0-9+/=\s]+", " ", text)]:
-        yield words_of(each)
-        yield words_of(re.sub(r"<[^>]*>", " ", each))
-
-
-def words_of(text: str) -> Words:
-    """The words of any text in the form of normalised transcripts; entities and escapes are read as characters."""
-    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)
-    text = html.unescape(re.sub(r"\\[nrt]", " ", text)).replace("’", "'")
-    return tuple(re.findall(r"[A-Z]+(?:'[A-Z]+)*'?|'[A-Z]+", text.upper()))
+        for read in (each, re.sub(r"<[^>]*>", " ", each)):
+            read = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), read)
+            read = html.unescape(re.sub(r"\\[nrt]", " ", read)).replace("’", "'")
+            yield tuple(re.findall(r"[A-Z]+(?:'[A-Z]+)*'?|'[A-Z]+", read.upper()))
 
 
 def embedded_svg(text: str) -> list[str]:
@@ -127,8 +125,5 @@ def licensed_transcripts(settings: Settings) -> pd.DataFrame:
     if settings.release is not None:
         parts.append(load_utterances("iemocap", settings)[["utterance", "transcript"]])
     runs = [path.parent for path in sorted((settings.artifacts / "runs").glob("iemocap-*/run.json"))]
-    predictions = read_records(runs).predictions
-    for column in TRANSCRIPT_COLUMNS:
-        texts = predictions[["utterance", column]].dropna()
-        parts.append(texts.rename(columns={column: "transcript"}))
-    return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
+    texts = read_records(runs).predictions.melt("utterance", TRANSCRIPT_COLUMNS, value_name="transcript").dropna()
+    return pd.concat([*parts, texts[["utterance", "transcript"]]]).drop_duplicates(ignore_index=True)
