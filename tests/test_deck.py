@@ -97,9 +97,9 @@ def test_the_source_introduces_all_five_labs_and_the_page_those_there_are(page):
     parts = [slide.name for slide in deck.read_slides(TEXT) if slide.opens_part]
     assert parts == ["opening", "lab-1", "lab-2", "lab-3", "lab-4", "lab-5", "take-home"]
     for number, about in marks.about_labs(ROOT).items():
-        assert f'id="lab-{number}"' in page and f"Lab {number}: {about.title}" in page
-        assert f"{about.minutes} minutes" in page
-        assert re.search(r"\* (\w+ \w+)", about.goals)[1] in page
+        assert f'id="lab-{number}"' in page and f"Lab {number}: {about['title']}" in page
+        assert f"{about['minutes']} minutes" in page
+        assert re.search(r"\* (\w+ \w+)", about["goals"])[1] in page
 
 
 def test_every_slide_has_something_to_say():

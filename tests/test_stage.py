@@ -131,7 +131,7 @@ def test_warnings_are_errors_the_second_time_too(project):
             stage.build_site(project, project / "build")
         assert str(project) not in str(caught.value)
     assert "Text." in (project / "build" / "html" / "book" / "page.html").read_text(encoding="utf-8")
-    assert (project / "build" / "html" / "_static" / "mathjax" / "tex-svg.js").exists()
+    assert (project / "build" / "html" / "_static" / "tex-svg.js").exists()
 
 
 def test_sounds_beside_an_executed_page_reach_the_site_and_leave_it(project):

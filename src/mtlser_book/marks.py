@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
@@ -40,36 +39,29 @@ def expand(text: str, root: Path) -> str:
     return MARK.sub(fact, text)
 
 
-@dataclass(frozen=True)
-class About:
-    """A lab as its source describes it."""
-
-    title: str  # "CTC by hand"
-    goals: str  # Markdown
-    minutes: int  # without the stretch
-
-
-def about_labs(root: Path) -> dict[int, About]:
-    """The labs there are, by number. Raises LabError where a source lacks something."""
+def about_labs(root: Path) -> dict[int, dict[str, str]]:
+    """The labs there are: title, goals (Markdown) and minutes (without the stretch) by number. Raises LabError."""
     found = {}
     for lab in labs.find_labs(root):
         notebook = labs.read_lab(root, lab)
         title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
-        found[lab.number] = About(title, notebook.cells[1].source, labs.total_minutes(notebook))
+        minutes = str(labs.total_minutes(notebook))
+        found[lab.number] = {"title": title, "goals": notebook.cells[1].source, "minutes": minutes}
     return found
 
 
 def lab_fact(root: Path, number: int, detail: str) -> str:
     """The title, minutes or goals of a lab. Raises LookupError for another lab or detail."""
-    found = about_labs(root).get(number)
-    if found is None or detail not in ("title", "minutes", "goals"):
-        raise LookupError(f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals")
-    return str(getattr(found, detail))
+    try:
+        return about_labs(root)[number][detail]
+    except KeyError:
+        message = f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals"
+        raise LookupError(message) from None
 
 
 def labs_table(root: Path) -> str:
     """A table of the labs with their minutes."""
-    rows = ((f"{number}: {about.title}", about.minutes) for number, about in about_labs(root).items())
+    rows = ((f"{number}: {about['title']}", about["minutes"]) for number, about in about_labs(root).items())
     return readme.table(("lab", "minutes"), *rows)
 
 

@@ -85,10 +85,9 @@ def titled(notebook: NotebookNode, alpha: float) -> NotebookNode:
     Raises NotebookError where it has no heading.
     """
     note = f"This page is [the template]({Path(TEMPLATE).name}), executed with alpha = {alpha:g}."
-    for cell in notebook.cells:
-        made, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.MULTILINE)
-        if cell.cell_type == "markdown" and found:
-            cell.source = made
+    for cell in notebook.cells[:1]:
+        cell.source, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.M)
+        if found:
             return notebook
     raise NotebookError(f"{TEMPLATE}: no `# ` heading to replace")
 
