@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlser_book import deck, labs, marks
-from mtlser_book.deck import DeckError
+from mtlser_book import Stop, deck, labs, marks
 from test_prose import NUMBER, SMALL, prose
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +59,7 @@ def test_slides_are_named_by_their_part():
     ],
 )
 def test_a_slide_that_lacks_something_is_named(change, says):
-    with pytest.raises(DeckError, match=says):
+    with pytest.raises(Stop, match=says):
         deck.read_slides(SMALL_DECK.replace(*change))
 
 
@@ -75,12 +74,12 @@ def test_a_lab_that_does_not_exist_is_left_out(tmp_path):
 def test_mathematics_needs_no_script():
     assert "<msub>" in deck.markdown().render("$a_1$") and "$" not in deck.markdown().render("$a_1$")
     assert 'display="block"' in deck.markdown().render("$$\na_1\n$$")
-    with pytest.raises(DeckError, match="nosuchcommand"):
+    with pytest.raises(Stop, match="nosuchcommand"):
         deck.markdown().render(r"$\nosuchcommand$")
 
 
 def test_an_unknown_mark_is_an_error(tmp_path):
-    with pytest.raises(LookupError, match="unknown; there are api"):
+    with pytest.raises(Stop, match="unknown; there are api"):
         deck.deck(SMALL_DECK.replace("Hello", "<!-- accuracy -->"), tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlser_book import marks
+from mtlser_book import Stop, marks
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +28,7 @@ def test_every_mark_of_a_page_is_replaced(page):
     ],
 )
 def test_a_mark_that_names_nothing_is_an_error(mark, says):
-    with pytest.raises(marks.MarkError, match=says):
+    with pytest.raises(Stop, match=says):
         marks.expand(f"Text <!-- {mark} --> text", ROOT)
 
 

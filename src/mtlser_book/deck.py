@@ -27,10 +27,6 @@ PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
 NOTES = "\nNotes:\n"
 
 
-class DeckError(Stop, ValueError):
-    """The source is no deck; the message names the slide."""
-
-
 @dataclass(frozen=True)
 class Slide:
     """One slide: its address within the page, title, and the Markdown of what is shown and of what is said."""
@@ -43,18 +39,18 @@ class Slide:
 
 
 def read_slides(text: str) -> list[Slide]:
-    """The slides of a source. Raises DeckError for one without a heading or notes, or with two headings."""
+    """The slides of a source. Raises Stop for one without a heading or notes, or with two headings."""
     slides: list[Slide] = []
     part, number = "", 0
     for position, block in enumerate(re.split(r"^---$", text, flags=re.MULTILINE), 1):
         headings = re.findall(r"^(#{1,2}) (.+)$", block, flags=re.MULTILINE)
         if len(headings) != 1 or block.count(NOTES) != 1:
-            raise DeckError(f'{SOURCE}, slide {position}: one heading "# …" or "## …", and one line "Notes:"')
+            raise Stop(f'{SOURCE}, slide {position}: one heading "# …" or "## …", and one line "Notes:"')
         level, title = headings[0]
         if level == "#":  # "Lab 2: CTC by hand" → "lab-2"
             part, number = re.sub(r"\W+", "-", title.lower().partition(":")[0]).strip("-") if slides else "opening", 0
         if not part:
-            raise DeckError(f'{SOURCE}: the first slide is the title of a part, "# …"')
+            raise Stop(f'{SOURCE}: the first slide is the title of a part, "# …"')
         number += 1
         shown, notes = block.replace(f"{level} {title}\n", "", 1).split(NOTES)
         name = part if number == 1 else f"{part}-{number}"
@@ -86,15 +82,15 @@ def markdown() -> MarkdownIt:
 
 
 def mathematics(tex: str, block: bool) -> str:
-    """TeX as MathML. Raises DeckError for TeX that cannot be read."""
+    """TeX as MathML. Raises Stop for TeX that cannot be read."""
     try:
         return tex2mathml(tex.strip(), as_block=block)
     except Exception as error:  # docutils raises several kinds, one of which derives from Exception alone
-        raise DeckError(f"{SOURCE}: ${tex}$: {error}") from None
+        raise Stop(f"{SOURCE}: ${tex}$: {error}") from None
 
 
 def deck(text: str, root: Path) -> str:
-    """The whole page. Raises DeckError, and MarkError for a mark that names nothing."""
+    """The whole page. Raises Stop, also for a mark that names nothing."""
     slides = [
         replace(slide, **{name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")})
         for slide in existing(read_slides(text), root)
@@ -125,7 +121,7 @@ def section(slide: Slide, position: int, of: int, parser: MarkdownIt) -> str:
 
 
 def write_deck(root: Path, target: Path) -> None:
-    """Writes the page of the project's slides. Raises DeckError or MarkError."""
+    """Writes the page of the project's slides. Raises Stop."""
     page = deck((root / SOURCE).read_text(encoding="utf-8"), root)
     with whole_file(target) as partial:
         partial.write_text(page, encoding="utf-8")

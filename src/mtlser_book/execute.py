@@ -35,10 +35,6 @@ from mtlser_book import Stop, provenance
 MOST_AT_ONCE = 4  # pages; a kernel can take half a GiB, and more would wait for the longest page alone
 
 
-class NotebookError(Stop):
-    """A notebook cannot be executed or a cell of it failed; the message names notebook, cell and exception."""
-
-
 @dataclass(frozen=True)
 class Page:
     """One executed page: a committed notebook, what it is given, and where the result goes."""
@@ -56,21 +52,21 @@ class Page:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """The notebook at `path`. Raises NotebookError where it is not one."""
+    """The notebook at `path`. Raises Stop where it is not one."""
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
-        raise NotebookError(f"{path}: there is no such notebook") from None
+        raise Stop(f"{path}: there is no such notebook") from None
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError) as error:
-        raise NotebookError(f"{path}: not a readable notebook ({error})") from None
+        raise Stop(f"{path}: not a readable notebook ({error})") from None
 
 
 def check_parameters(notebook: NotebookNode, page: Page) -> None:
-    """Raises NotebookError for a parameter that the notebook does not declare: papermill would only warn."""
+    """Raises Stop for a parameter that the notebook does not declare: papermill would only warn."""
     declared = papermill.inspect_notebook(notebook)
     if unknown := ", ".join(sorted(set(page.parameters) - set(declared))):
         there = f"the cell tagged `parameters` declares {', '.join(declared) or 'nothing'}"
-        raise NotebookError(f"{page.source}: no parameter {unknown}; {there}")
+        raise Stop(f"{page.source}: no parameter {unknown}; {there}")
 
 
 def library_digest(source: Path) -> str:
@@ -91,7 +87,7 @@ def is_current(target: Path, key: str) -> bool:
     """Whether `target` is an executed notebook of exactly this key, and the files beside it are there."""
     try:
         record = read_notebook(target).metadata.get("mtlser", {})
-    except NotebookError:
+    except Stop:
         return False
     return record.get("key") == key and all((files_folder(target) / name).exists() for name in record.get("files", []))
 
@@ -137,7 +133,7 @@ def execute_pages(
     def execute(page: Page) -> str:
         try:
             execute_page(page, root=root, build=build, library=library, log=log)
-        except NotebookError as error:
+        except Stop as error:
             if not stopped.is_set():
                 log(f"{page.target}: FAILED")
             return str(error)
@@ -170,7 +166,7 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
     """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
     The notebook runs in `root`, or in an empty folder where the page is `alone`. A failure leaves the previous page
-    in place. For who is inside `kernel_environment`; safe in several threads. Raises NotebookError.
+    in place. For who is inside `kernel_environment`; safe in several threads. Raises Stop.
     """
     notebook = page.make(read_notebook(root / page.source))
     check_parameters(notebook, page)
@@ -208,7 +204,7 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
 def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, str], folder: Path) -> NotebookNode:
     """The notebook with its outputs, from a kernel in `folder` with `environment` beside this process's.
 
-    Raises NotebookError that names notebook, cell and exception.
+    Raises Stop that names notebook, cell and exception.
     """
 
     class PageKernelManager(AsyncKernelManager):
@@ -226,6 +222,6 @@ def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, 
         cell = [cell.source for cell in notebook.cells].index(error.source) + 1
         last = (error.source.strip().splitlines() or [""])[-1]
         said = f"cell {cell}: {error.ename}: {error.evalue}\n    {last}"
-        raise NotebookError(f"{page.source} ({page.target}), {said}") from None
+        raise Stop(f"{page.source} ({page.target}), {said}") from None
     except RuntimeError as error:  # a kernel that died or did not start
-        raise NotebookError(f"{page.source} ({page.target}): {error}") from None
+        raise Stop(f"{page.source} ({page.target}): {error}") from None

@@ -18,12 +18,8 @@ PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide"
 MARK = re.compile(r"<!-- (.+?) -->")
 
 
-class MarkError(Stop, LookupError):
-    """A mark names nothing; the message says what there is."""
-
-
 def expand(text: str, root: Path) -> str:
-    """The page with each mark replaced by what it names, as Markdown. Raises MarkError for one that names nothing."""
+    """The page with each mark replaced by what it names, as Markdown. Raises Stop for one that names nothing."""
 
     def fact(mark: re.Match) -> str:
         name, *given = mark[1].split(": ", 1)
@@ -34,7 +30,7 @@ def expand(text: str, root: Path) -> str:
                 raise LookupError(f"unknown; there are {', '.join(MARKS)}")
             return MARKS[name](root, *given)
         except LookupError as error:
-            raise MarkError(f"{mark[0]}: {error}") from None
+            raise Stop(f"{mark[0]}: {error}") from None
 
     return MARK.sub(fact, text)
 

@@ -16,8 +16,8 @@ from mtlser.config import ALPHAS
 from mtlser.files import digest, file_digest
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
-from mtlser_book import labs, students
-from mtlser_book.execute import NotebookError, Page, read_notebook
+from mtlser_book import Stop, labs, students
+from mtlser_book.execute import Page, read_notebook
 
 TEMPLATE = "book/training/template.ipynb"
 RUN_FILES = ("run.json", "history.parquet", "predictions.parquet")
@@ -82,14 +82,14 @@ def alpha_page(alpha: float, plan: Plan) -> Page:
 def titled(notebook: NotebookNode, alpha: float) -> NotebookNode:
     """The template under a heading of its own, which copies of one notebook would share, with a link to itself.
 
-    Raises NotebookError where it has no heading.
+    Raises Stop where it has no heading.
     """
     note = f"This page is [the template]({Path(TEMPLATE).name}), executed with alpha = {alpha:g}."
     for cell in notebook.cells[:1]:
         cell.source, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.M)
         if found:
             return notebook
-    raise NotebookError(f"{TEMPLATE}: no `# ` heading to replace")
+    raise Stop(f"{TEMPLATE}: no `# ` heading to replace")
 
 
 def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:

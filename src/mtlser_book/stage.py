@@ -17,10 +17,7 @@ from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
-
-
-class BuildError(Stop):
-    """The site did not build; what Sphinx said is above, and the previous site is untouched."""
+KEY = ".made-from"  # a file that says by a digest what a folder was made from
 
 
 def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
@@ -59,26 +56,26 @@ def build_site(root: Path, build: Path, *, transcripts: pd.DataFrame | None = No
     """Renders `<build>/html` from the project's pages and `<build>/notebooks`; returns whether anything changed.
 
     Strict: a warning is an error, and so is one of the licensed `transcripts` (columns utterance, transcript), or a
-    sound or picture that could be of that corpus. Raises BuildError and keeps the previous site.
+    sound or picture that could be of that corpus. Raises Stop and keeps the previous site.
     """
     digests = stage(root, build / "notebooks", build / "staged")
     licensed = [] if transcripts is None else sorted(transcripts["transcript"])
     made_from = digest(settings_digest(root), *digests)
     key = digest(made_from, *digests.values(), *licensed)
-    site_key, output = build / "site.key", build / "sphinx"
-    if (build / "html" / "index.html").exists() and _says(site_key, key):
+    output = build / "sphinx"
+    site = output / "_build" / "html"
+    if _says(build / "html" / KEY, key):
         return False
-    if not _says(output / "made-from.key", made_from):
+    if not _says(output / KEY, made_from):
         shutil.rmtree(output, ignore_errors=True)  # pages that are gone, or that the settings changed
     run_jupyter_book(root, build / "staged", output)
-    (output / "made-from.key").write_text(made_from)
-    findings = search_site(output / "_build" / "html", transcripts, root) if licensed else []
+    (output / KEY).write_text(made_from)
+    findings = search_site(site, transcripts, root) if licensed else []
     if findings:
         shutil.rmtree(output)  # or an unchanged page would not be written, and searched, again
-        raise BuildError("\n  ".join(["the site holds what may not be published:", *findings]))
-    site_key.unlink(missing_ok=True)
-    swap(output / "_build" / "html", build / "html")
-    site_key.write_text(key)
+        raise Stop("\n  ".join(["the site holds what may not be published:", *findings]))
+    (site / KEY).write_text(key)
+    swap(site, build / "html")
     return True
 
 
@@ -87,7 +84,7 @@ def _says(path: Path, key: str) -> bool:
 
 
 def run_jupyter_book(root: Path, staged: Path, output: Path) -> None:
-    """`jupyter-book build` with warnings as errors. Raises BuildError after removing what Sphinx kept.
+    """`jupyter-book build` with warnings as errors. Raises Stop after removing what Sphinx kept.
 
     Without that removal a strict build that failed passes the second time: unchanged pages are not read again.
     """
@@ -103,7 +100,7 @@ def run_jupyter_book(root: Path, staged: Path, output: Path) -> None:
     if result.returncode:
         warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
         shutil.rmtree(output, ignore_errors=True)
-        raise BuildError("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
+        raise Stop("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
 
 
 def swap(new: Path, old: Path) -> None:
