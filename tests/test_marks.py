@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mtlser_book import Stop, marks
 
@@ -37,3 +38,20 @@ def test_marks_name_what_is_computed():
     assert marks.expand("<!-- lab 2: title -->", ROOT) == "CTC by hand"
     assert "| happy | high | positive |" in marks.expand("<!-- cues -->", ROOT)
     assert "synthetic" in marks.expand("<!-- results -->", ROOT)
+
+
+def test_the_citation_holds_what_the_file_holds():
+    text = marks.citation(ROOT)
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    for value in (cff["title"], cff["version"], cff["references"][0]["doi"], "4508--4512", "Cai, Xingyu and Yuan"):
+        assert value in text
+    assert text.count("@") == 2 and text.count("{") == text.count("}")
+
+
+def test_every_direct_package_is_listed_with_its_licence():
+    table = marks.licences(ROOT).splitlines()
+    assert len(table) > 25
+    named = {row.split("|")[1].strip(): row.split("|")[3].strip() for row in table[2:]}
+    assert {"torch", "transformers", "espeakng-loader", "jupyter-book"} <= set(named)
+    assert "MIT" in named["jiwer"] or "Apache" in named["jiwer"]
+    assert marks.stated_licence("no-such-package") == "not installed here"

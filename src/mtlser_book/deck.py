@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.files import whole_file
@@ -25,6 +23,8 @@ SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
 PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
 NOTES = "\nNotes:\n"
+# What can be wider than a phone scrolls in a box of its own, by keyboard too.
+SCROLLS = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
 
 
 @dataclass(frozen=True)
@@ -60,33 +60,25 @@ def read_slides(text: str) -> list[Slide]:
 
 def existing(slides: list[Slide], root: Path) -> list[Slide]:
     """The slides without those of labs that do not exist."""
-    numbers = {str(lab.number) for lab in labs.find_labs(root)}
-    lab_of = [re.match(r"lab-(\d+)", slide.name) for slide in slides]
-    return [slide for slide, lab in zip(slides, lab_of, strict=True) if not lab or lab[1] in numbers]
+    there = {f"lab-{lab.number}" for lab in labs.find_labs(root)}
+    return [slide for slide in slides if not (lab := re.match(r"lab-\d+", slide.name)) or lab[0] in there]
 
 
 def markdown() -> MarkdownIt:
     """Markdown with tables, and with mathematics as MathML, which a browser draws without a script."""
-    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
-    parser.use(dollarmath_plugin, renderer=lambda tex, given: mathematics(tex, block=False))
-    # What can be wider than a phone scrolls in a box of its own, by keyboard too.
-    scrolls = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
-
-    def formula(self: object, tokens: Sequence[Token], at: int, *_: object) -> str:
-        return f"{scrolls('Formula')}{mathematics(tokens[at].content, block=True)}</div>\n"
-
-    parser.add_render_rule("table_open", lambda *_: f"{scrolls('Table')}<table>\n")
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table").use(dollarmath_plugin, renderer=mathematics)
+    parser.add_render_rule("table_open", lambda *_: f"{SCROLLS('Table')}<table>\n")
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    parser.add_render_rule("math_block", formula)
     return parser
 
 
-def mathematics(tex: str, block: bool) -> str:
-    """TeX as MathML. Raises Stop for TeX that cannot be read."""
+def mathematics(tex: str, options: dict[str, bool]) -> str:
+    """TeX as MathML, displayed in a box where `options` say so. Raises Stop for TeX that cannot be read."""
     try:
-        return tex2mathml(tex.strip(), as_block=block)
+        drawn = tex2mathml(tex, as_block=options["display_mode"])
     except Exception as error:  # docutils raises several kinds, one of which derives from Exception alone
         raise Stop(f"{SOURCE}: ${tex}$: {error}") from None
+    return f"{SCROLLS('Formula')}{drawn}</div>" if options["display_mode"] else drawn
 
 
 def deck(text: str, root: Path) -> str:

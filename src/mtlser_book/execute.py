@@ -61,14 +61,6 @@ def read_notebook(path: Path) -> NotebookNode:
         raise Stop(f"{path}: not a readable notebook ({error})") from None
 
 
-def check_parameters(notebook: NotebookNode, page: Page) -> None:
-    """Raises Stop for a parameter that the notebook does not declare: papermill would only warn."""
-    declared = papermill.inspect_notebook(notebook)
-    if unknown := ", ".join(sorted(set(page.parameters) - set(declared))):
-        there = f"the cell tagged `parameters` declares {', '.join(declared) or 'nothing'}"
-        raise Stop(f"{page.source}: no parameter {unknown}; {there}")
-
-
 def library_digest(source: Path) -> str:
     """SHA-256 over names and bytes of the library in the folder `source` and of what finishes a page."""
     files = [p for p in (source / "mtlser").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
@@ -169,7 +161,10 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
     in place. For who is inside `kernel_environment`; safe in several threads. Raises Stop.
     """
     notebook = page.make(read_notebook(root / page.source))
-    check_parameters(notebook, page)
+    declared = papermill.inspect_notebook(notebook)
+    if unknown := ", ".join(sorted(set(page.parameters) - set(declared))):  # papermill would only warn
+        there = f"the cell tagged `parameters` declares {', '.join(declared) or 'nothing'}"
+        raise Stop(f"{page.source}: no parameter {unknown}; {there}")
     target, key = build / "notebooks" / page.target, content_key(notebook, page, library)
     if is_current(target, key):
         return False

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+
+import yaml
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import Stop, api, bootstrap, labs, notices, readme, rehearsal
+from mtlser_book import Stop, api, bootstrap, labs, readme, rehearsal
 
 PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
@@ -75,10 +78,51 @@ def cues(root: Path) -> str:
     return readme.table(head, *((emotion, AROUSAL[emotion], VALENCE[emotion]) for emotion in AROUSAL))
 
 
+def citation(root: Path) -> str:
+    """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
+    book = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = book["references"][0]
+    authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    entries = {
+        "misc{mtlser": {
+            "author": f"{{{book['authors'][0]['name']}}}", "title": f"{{{book['title']}}}",
+            "note": f"Version {book['version']}",
+        },
+        "inproceedings{cai2021": {
+            "author": authors, "title": paper["title"], "booktitle": paper["collection-title"],
+            "year": paper["year"], "pages": f"{paper['start']}--{paper['end']}", "doi": paper["doi"],
+        },
+    }  # fmt: skip
+    text = ""
+    for head, fields in entries.items():
+        text += f"\n@{head},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"
+    return f"```bibtex{text}```"
+
+
+def licences(root: Path) -> str:
+    """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
+    direct = (root / "requirements.txt").read_text(encoding="utf-8").split("# What they need")[0]
+    pins = re.findall(r"^([\w.-]+)==(\S+)", direct, re.MULTILINE)
+    rows = ((name, version, stated_licence(name)) for name, version in pins)
+    return readme.table(("package", "version", "licence, as it states"), *rows)
+
+
+def stated_licence(package: str) -> str:
+    """The licence in a package's metadata, in a few words; "not stated" where there is none."""
+    try:
+        about = metadata(package)
+    except PackageNotFoundError:
+        return "not installed here"
+    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or () if c.startswith("License ::")]
+    short = (about.get("License") or "").strip()
+    given = about.get("License-Expression") or ", ".join(classifiers) or (short if len(short) < 60 else "")
+    return given.replace("|", "/") or "not stated"
+
+
 MARKS: dict[str, Callable[..., str]] = {
     "api": lambda root, module: api.module_reference(module),
-    "citation": lambda root: notices.citation(root / "CITATION.cff"),
-    "licences": lambda root: notices.licences(root / "requirements.txt"),
+    "citation": citation,
+    "licences": licences,
     "lab": lab_fact,
     "labs": labs_table,
     "paper accuracy": paper_accuracy,

@@ -112,9 +112,7 @@ def licensed_transcripts(settings: Settings) -> pd.DataFrame:
 
     Columns `utterance`, `transcript`; no rows where there is neither.
     """
-    parts = [pd.DataFrame(columns=["utterance", "transcript"])]
-    if settings.release is not None:
-        parts.append(load_utterances("iemocap", settings)[["utterance", "transcript"]])
     runs = [path.parent for path in sorted((settings.artifacts / "runs").glob("iemocap-*/run.json"))]
     texts = read_records(runs).predictions.melt("utterance", TRANSCRIPT_COLUMNS, value_name="transcript").dropna()
-    return pd.concat([*parts, texts[["utterance", "transcript"]]]).drop_duplicates(ignore_index=True)
+    given = [] if settings.release is None else [load_utterances("iemocap", settings)]
+    return pd.concat([*given, texts])[["utterance", "transcript"]].drop_duplicates(ignore_index=True)

@@ -45,13 +45,6 @@ def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
     return digests
 
 
-def settings_digest(root: Path) -> str:
-    """What every page depends on: configuration, table of contents, this package, and the packages that render."""
-    files = [root / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "requirements.txt")]
-    files += sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix != ".pyc")
-    return digest(*map(file_digest, filter(Path.is_file, files)), json.dumps(provenance.versions()))
-
-
 def build_site(root: Path, build: Path, *, transcripts: pd.DataFrame | None = None) -> bool:
     """Renders `<build>/html` from the project's pages and `<build>/notebooks`; returns whether anything changed.
 
@@ -60,7 +53,11 @@ def build_site(root: Path, build: Path, *, transcripts: pd.DataFrame | None = No
     """
     digests = stage(root, build / "notebooks", build / "staged")
     licensed = [] if transcripts is None else sorted(transcripts["transcript"])
-    made_from = digest(settings_digest(root), *digests)
+    # What every page depends on: configuration, table of contents, this package, and the packages that render.
+    files = [root / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "requirements.txt")]
+    files += sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix != ".pyc")
+    settings = [*map(file_digest, filter(Path.is_file, files)), json.dumps(provenance.versions())]
+    made_from = digest(*settings, *digests)
     key = digest(made_from, *digests.values(), *licensed)
     output = build / "sphinx"
     site = output / "_build" / "html"
