@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlser_book import Stop, deck, labs, marks
+from mtlser_book import Stop, deck, marks
 from test_prose import NUMBER, SMALL, prose
 
 ROOT = Path(__file__).parents[1]
@@ -63,14 +63,6 @@ def test_a_slide_that_lacks_something_is_named(change, says):
         deck.read_slides(SMALL_DECK.replace(*change))
 
 
-def test_a_lab_that_does_not_exist_is_left_out(tmp_path):
-    slides = deck.read_slides(SMALL_DECK)
-    assert [slide.name for slide in deck.existing(slides, tmp_path)] == ["opening", "opening-2"]
-    (tmp_path / labs.SOURCES).mkdir(parents=True)
-    (tmp_path / labs.SOURCES / "lab-2-ctc.ipynb").touch()
-    assert deck.existing(slides, tmp_path) == slides
-
-
 def test_mathematics_needs_no_script():
     assert "<msub>" in deck.markdown().render("$a_1$") and "$" not in deck.markdown().render("$a_1$")
     assert 'display="block"' in deck.markdown().render("$$\na_1\n$$")
@@ -92,7 +84,7 @@ def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page):
     assert "<!-- " not in page and "&lt;!--" not in page and "{{" not in page
 
 
-def test_the_source_introduces_all_five_labs_and_the_page_those_there_are(page):
+def test_source_and_page_introduce_all_five_labs(page):
     parts = [slide.name for slide in deck.read_slides(TEXT) if slide.opens_part]
     assert parts == ["opening", "lab-1", "lab-2", "lab-3", "lab-4", "lab-5", "take-home"]
     for number, about in marks.about_labs(ROOT).items():

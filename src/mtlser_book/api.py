@@ -12,10 +12,7 @@ from mtlser.report.departures import api_anchor, source_line
 
 
 def module_reference(module: str) -> str:
-    """A heading, the module's docstring, and its public functions and classes as a definition list.
-
-    Raises LookupError for a module that is not there.
-    """
+    """A module's docstring, and its public functions and classes as a definition list. Raises LookupError for none."""
     spec = find_spec(module)
     if spec is None:
         raise LookupError(f"{module} does not exist")

@@ -1,15 +1,14 @@
 """The workshop's slides: one Markdown source → one HTML page that needs no file beside it, and prints.
 
 In `book/workshop/slides.md` a line `---` ends a slide, and a line `Notes:` begins what the speaker says. A slide's
-heading is `## …`; `# …` is the title of a part. A part whose title names a lab, `# Lab 3: …`, is left out where there
-is no such lab. Marks are those of `marks`; `$…$` is mathematics.
+heading is `## …`; `# …` is the title of a part. Marks are those of `marks`; `$…$` is mathematics.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -17,7 +16,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.files import whole_file
-from mtlser_book import Stop, labs, marks
+from mtlser_book import Stop, marks
 
 SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
@@ -58,12 +57,6 @@ def read_slides(text: str) -> list[Slide]:
     return slides
 
 
-def existing(slides: list[Slide], root: Path) -> list[Slide]:
-    """The slides without those of labs that do not exist."""
-    there = {f"lab-{lab.number}" for lab in labs.find_labs(root)}
-    return [slide for slide in slides if not (lab := re.match(r"lab-\d+", slide.name)) or lab[0] in there]
-
-
 def markdown() -> MarkdownIt:
     """Markdown with tables, and with mathematics as MathML, which a browser draws without a script."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table").use(dollarmath_plugin, renderer=mathematics)
@@ -83,11 +76,7 @@ def mathematics(tex: str, options: dict[str, bool]) -> str:
 
 def deck(text: str, root: Path) -> str:
     """The whole page. Raises Stop, also for a mark that names nothing."""
-    slides = [
-        replace(slide, **{name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")})
-        for slide in existing(read_slides(text), root)
-    ]
-    parser = markdown()
+    slides, parser = read_slides(marks.expand(text, root)), markdown()
     style, script, page = ((PARTS / f"deck.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html"))
     parts = {
         "TITLE": html.escape(slides[0].title),

@@ -197,10 +197,7 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
 
 
 def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, str], folder: Path) -> NotebookNode:
-    """The notebook with its outputs, from a kernel in `folder` with `environment` beside this process's.
-
-    Raises Stop that names notebook, cell and exception.
-    """
+    """The notebook with outputs, from a kernel in `folder` with `environment` beside this process's. Raises Stop."""
 
     class PageKernelManager(AsyncKernelManager):
         """papermill would change the folder of the whole process, in which other pages are executed."""

@@ -38,11 +38,10 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
 
     Raises LabError where a lab's source lacks something.
     """
-    named = toc_names(root)
     plan = table4(preset, settings)
-    pages = [alpha_page(alpha, plan) for alpha in ALPHAS if alpha_target(alpha).removesuffix(".ipynb") in named]
+    pages = [alpha_page(alpha, plan) for alpha in ALPHAS]
     everything = records_digest(plan, "*")
-    for name in named:
+    for name in toc_names(root):
         source = f"{name}.ipynb"
         lab = labs.lab_at(root, source)
         if lab:
@@ -80,10 +79,7 @@ def alpha_page(alpha: float, plan: Plan) -> Page:
 
 
 def titled(notebook: NotebookNode, alpha: float) -> NotebookNode:
-    """The template under a heading of its own, which copies of one notebook would share, with a link to itself.
-
-    Raises Stop where it has no heading.
-    """
+    """The template under a heading of its own, with a link to itself. Raises Stop where it has no heading."""
     note = f"This page is [the template]({Path(TEMPLATE).name}), executed with alpha = {alpha:g}."
     for cell in notebook.cells[:1]:
         cell.source, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.M)

@@ -108,10 +108,7 @@ def find_media(site: Path, own: Path) -> list[str]:
 
 
 def licensed_transcripts(settings: Settings) -> pd.DataFrame:
-    """Transcripts on this machine that may not be published: of the release that is given, and in IEMOCAP's records.
-
-    Columns `utterance`, `transcript`; no rows where there is neither.
-    """
+    """What may not be published, columns `utterance`, `transcript`: of the given release, and in IEMOCAP's records."""
     runs = [path.parent for path in sorted((settings.artifacts / "runs").glob("iemocap-*/run.json"))]
     texts = read_records(runs).predictions.melt("utterance", TRANSCRIPT_COLUMNS, value_name="transcript").dropna()
     given = [] if settings.release is None else [load_utterances("iemocap", settings)]

@@ -20,10 +20,8 @@ MADE_FROM = ("src/mtlser", "book/results", "book/workshop")  # marks; what else 
 
 
 def add_static(app: Sphinx) -> None:
-    """Handler of `builder-inited`: our style and script, and MathJax with SVG output, whose glyphs are in the script.
-
-    MathJax comes from the package sphinx-mathjax-offline, which as an extension would copy 24 MB.
-    """
+    """Handler of `builder-inited`: our style and script, and MathJax with SVG output, whose script has the glyphs."""
+    # As an extension the package would copy all of its 24 MB.
     [package] = find_spec("sphinx-mathjax-offline").submodule_search_locations
     app.config.html_static_path += [str(STATIC), f"{package}/static/mathjax/tex-svg.js"]
 
