@@ -176,7 +176,6 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
         return True
     log(f"{page.target}: executing {page.source}")
     started, files = time.perf_counter(), files_folder(target)
-    build.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=build) as beside:
         made, empty = Path(beside, files.name).resolve(), Path(beside, "empty").resolve()
         made.mkdir()
