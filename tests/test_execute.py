@@ -13,8 +13,8 @@ import nbformat
 import psutil
 import pytest
 
-from mtlser_book import execute
-from mtlser_book.execute import NotebookError, Page
+from mtlser_book import Stop, execute
+from mtlser_book.execute import Page
 from smoke import clean_environment
 
 WAIT_SECONDS = 60
@@ -156,7 +156,7 @@ def test_a_failing_page_leaves_the_previous_page_s_files(project):
     run(project)
     before = beside(project)
     write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", SOUND.replace("alpha", "2") + "; 1 / 0", [])])
-    with pytest.raises(NotebookError):
+    with pytest.raises(Stop):
         run(project)
     assert beside(project) == before
     assert not [path for path in (project / "build").rglob("*.mp3") if path.parent.name != "alpha-1_files"]
@@ -170,7 +170,7 @@ def test_a_damaged_or_half_written_page_is_executed_again(project, no_kernel):
 
 
 def test_an_unknown_parameter_is_an_error(project, no_kernel):
-    with pytest.raises(NotebookError, match=r"book/template\.ipynb: no parameter alfa; .* declares preset, alpha"):
+    with pytest.raises(Stop, match=r"book/template\.ipynb: no parameter alfa; .* declares preset, alpha"):
         run(project, parameters={"alfa": 1.0})
     assert not no_kernel
 
@@ -179,7 +179,7 @@ def test_a_failing_cell_is_named_and_the_previous_page_stays(project):
     run(project)
     before = (project / "build" / "notebooks" / "book" / "alpha-1.ipynb").read_bytes()
     write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", "x = 0\n1 / x", [])])
-    with pytest.raises(NotebookError) as caught:
+    with pytest.raises(Stop) as caught:
         run(project)
     message = str(caught.value)
     assert "book/template.ipynb (book/alpha-1.ipynb), cell 5: ZeroDivisionError: division by zero\n    1 / x" in message
@@ -188,10 +188,10 @@ def test_a_failing_cell_is_named_and_the_previous_page_stays(project):
 
 
 def test_missing_and_broken_notebooks_are_named(project):
-    with pytest.raises(NotebookError, match=r"nothing\.ipynb: there is no such notebook"):
+    with pytest.raises(Stop, match=r"nothing\.ipynb: there is no such notebook"):
         run(project, source="book/nothing.ipynb")
     (project / "book" / "broken.ipynb").write_text("{")
-    with pytest.raises(NotebookError, match=r"broken\.ipynb: not a readable notebook"):
+    with pytest.raises(Stop, match=r"broken\.ipynb: not a readable notebook"):
         run(project, source="book/broken.ipynb")
 
 
@@ -284,7 +284,7 @@ def test_failures_are_listed_in_the_order_of_the_pages_and_leave_the_others_alon
 
     def execute_page(page, **_):
         if page.target != "book/b.ipynb":
-            raise NotebookError(f"{page.source} failed")
+            raise Stop(f"{page.source} failed")
         finished.append(page.target)
 
     monkeypatch.setattr(execute, "execute_page", execute_page)

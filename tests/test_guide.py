@@ -50,7 +50,7 @@ def test_a_schedule_adds_up_and_fits(name):
         if lab:
             own = minutes_of(int(lab[1]), "quiz at home" not in what)
             assert length == f"{SLIDES_MINUTES} + {own}"
-            assert lab[2] == marks.about_labs(ROOT)[int(lab[1])].title
+            assert lab[2] == marks.about_labs(ROOT)[int(lab[1])]["title"]
     assert end == [f"{clock // 60}:{clock % 60:02d}", "End", f"{clock} in all"]
     assert clock <= LONGEST[name]
 

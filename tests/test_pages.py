@@ -9,8 +9,8 @@ import pytest
 
 from mtlser.config import ALPHAS
 from mtlser.runs.settings import Settings
-from mtlser_book import pages
-from mtlser_book.execute import NotebookError, read_notebook
+from mtlser_book import Stop, pages
+from mtlser_book.execute import read_notebook
 from tiny import tiny_plan, tiny_utterances
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def test_a_copy_of_the_template_has_a_title_of_its_own_and_a_link_to_it():
     assert made.cells[0].source.startswith(
         "# α = 0.01\n\nThis page is [the template](template.ipynb), executed with alpha"
     )
-    with pytest.raises(NotebookError, match="no `# ` heading to replace"):
+    with pytest.raises(Stop, match="no `# ` heading to replace"):
         pages.titled(nbformat.v4.new_notebook(), 0.01)
 
 

@@ -11,7 +11,7 @@ import pytest
 from fake_records import fake_records
 from mtlser.corpus.iemocap import load_release
 from mtlser.runs.settings import Settings
-from mtlser_book import privacy, stage
+from mtlser_book import Stop, privacy, stage
 
 UTTERANCES = pd.DataFrame(
     {
@@ -129,7 +129,7 @@ def test_a_site_that_fails_the_search_is_not_published(project, monkeypatch):
 
     monkeypatch.setattr(stage, "run_jupyter_book", build)
     for _ in range(2):
-        with pytest.raises(stage.BuildError, match="index.html: transcript of Ses01F_impro01_F000"):
+        with pytest.raises(Stop, match="index.html: transcript of Ses01F_impro01_F000"):
             stage.build_site(project, project / "build", transcripts=UTTERANCES)
         assert (project / "build" / "html" / "index.html").read_text() == "previous"
     assert stage.build_site(project, project / "build")  # without a release nothing is known to be licensed

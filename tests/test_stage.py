@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtlser_book import sphinx_ext, stage
-from mtlser_book.stage import BuildError
+from mtlser_book import Stop, sphinx_ext, stage
 
 CONFIG = "title: Test\nexecute: {execute_notebooks: 'off'}\nsphinx: {extra_extensions: [mtlser_book.sphinx_ext]}\n"
 
@@ -37,7 +36,7 @@ def fake_sphinx(monkeypatch):
         calls.append(output)
         text = (staged / "book" / "index.md").read_text()
         if "broken" in text:
-            raise BuildError("broken")
+            raise Stop("broken")
         write(output / "_build" / "html" / "index.html", text)
 
     monkeypatch.setattr(stage, "run_jupyter_book", build)
@@ -91,7 +90,7 @@ def test_the_old_site_stays_when_the_new_one_does_not_build(project, fake_sphinx
     before = site(project)
     write(project / "book" / "index.md", "broken")
     for _ in range(2):
-        with pytest.raises(BuildError):
+        with pytest.raises(Stop):
             stage.build_site(project, project / "build")
         assert site(project) == before
     write(project / "book" / "index.md", "mended")
@@ -127,11 +126,11 @@ def test_warnings_are_errors_the_second_time_too(project):
     assert stage.build_site(project, project / "build")
     write(project / "book" / "page.md", "# Page\n\n[nowhere](nowhere.md)\n")
     for _ in range(2):
-        with pytest.raises(BuildError, match=r"book/page\.md.*nowhere") as caught:
+        with pytest.raises(Stop, match=r"book/page\.md.*nowhere") as caught:
             stage.build_site(project, project / "build")
         assert str(project) not in str(caught.value)
     assert "Text." in (project / "build" / "html" / "book" / "page.html").read_text(encoding="utf-8")
-    assert (project / "build" / "html" / "_static" / "mathjax" / "tex-svg.js").exists()
+    assert (project / "build" / "html" / "_static" / "tex-svg.js").exists()
 
 
 def test_sounds_beside_an_executed_page_reach_the_site_and_leave_it(project):

@@ -82,7 +82,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
     from mtlser_book.execute import execute_pages, library_digest
     from mtlser_book.pages import book_pages
     from mtlser_book.privacy import licensed_transcripts
-    from mtlser_book.stage import BuildError, build_site
+    from mtlser_book.stage import build_site
 
     set_environment(options, train)
     build = Path(options.build)
@@ -101,7 +101,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
             raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
         try:
             changed = build_site(ROOT, build, transcripts=licensed_transcripts(settings))
-        except (BuildError, OSError, ValueError) as error:  # the last two: a release that cannot be read
+        except (Stop, OSError, ValueError) as error:  # the last two: a release that cannot be read
             raise Stop(f"{error}\n\nThe previous site stays as it was.") from None
     say("The book is rendered." if changed else "Nothing changed: the book is up to date.")
     say(f"Open {build / 'html' / 'index.html'}, or type: make serve")

@@ -1,15 +1,14 @@
 """The workshop's slides: one Markdown source → one HTML page that needs no file beside it, and prints.
 
 In `book/workshop/slides.md` a line `---` ends a slide, and a line `Notes:` begins what the speaker says. A slide's
-heading is `## …`; `# …` is the title of a part. A part whose title names a lab, `# Lab 3: …`, is left out where there
-is no such lab. Marks are those of `marks`; `$…$` is mathematics.
+heading is `## …`; `# …` is the title of a part. Marks are those of `marks`; `$…$` is mathematics.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -17,16 +16,14 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from mtlser.files import whole_file
-from mtlser_book import Stop, labs, marks
+from mtlser_book import Stop, marks
 
 SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
 PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
 NOTES = "\nNotes:\n"
-
-
-class DeckError(Stop, ValueError):
-    """The source is no deck; the message names the slide."""
+# What can be wider than a phone scrolls in a box of its own, by keyboard too.
+SCROLLS = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
 
 
 @dataclass(frozen=True)
@@ -41,18 +38,18 @@ class Slide:
 
 
 def read_slides(text: str) -> list[Slide]:
-    """The slides of a source. Raises DeckError for one without a heading or notes, or with two headings."""
+    """The slides of a source. Raises Stop for one without a heading or notes, or with two headings."""
     slides: list[Slide] = []
     part, number = "", 0
     for position, block in enumerate(re.split(r"^---$", text, flags=re.MULTILINE), 1):
         headings = re.findall(r"^(#{1,2}) (.+)$", block, flags=re.MULTILINE)
         if len(headings) != 1 or block.count(NOTES) != 1:
-            raise DeckError(f'{SOURCE}, slide {position}: one heading "# …" or "## …", and one line "Notes:"')
+            raise Stop(f'{SOURCE}, slide {position}: one heading "# …" or "## …", and one line "Notes:"')
         level, title = headings[0]
-        if level == "#":
-            part, number = part_name(title) if slides else "opening", 0
+        if level == "#":  # "Lab 2: CTC by hand" → "lab-2"
+            part, number = re.sub(r"\W+", "-", title.lower().partition(":")[0]).strip("-") if slides else "opening", 0
         if not part:
-            raise DeckError(f'{SOURCE}: the first slide is the title of a part, "# …"')
+            raise Stop(f'{SOURCE}: the first slide is the title of a part, "# …"')
         number += 1
         shown, notes = block.replace(f"{level} {title}\n", "", 1).split(NOTES)
         name = part if number == 1 else f"{part}-{number}"
@@ -60,65 +57,33 @@ def read_slides(text: str) -> list[Slide]:
     return slides
 
 
-def part_name(title: str) -> str:
-    """The title up to a colon, as an address: "Lab 2: CTC by hand" → "lab-2"."""
-    return re.sub(r"\W+", "-", title.lower().partition(":")[0]).strip("-")
-
-
-def existing(slides: list[Slide], root: Path) -> list[Slide]:
-    """The slides without those of labs that do not exist."""
-    numbers = {lab.number for lab in labs.find_labs(root)}
-
-    def missing(slide: Slide) -> bool:
-        match = re.match(r"lab-(\d+)", slide.name)
-        return bool(match) and int(match[1]) not in numbers
-
-    return [slide for slide in slides if not missing(slide)]
-
-
-def expanded(slide: Slide, root: Path) -> Slide:
-    """The slide with each mark replaced. Raises MarkError for a mark that names nothing."""
-    texts = {name: marks.expand(getattr(slide, name), root) for name in ("title", "shown", "notes")}
-    return replace(slide, **texts)
-
-
 def markdown() -> MarkdownIt:
     """Markdown with tables, and with mathematics as MathML, which a browser draws without a script."""
-    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
-    parser.use(dollarmath_plugin, renderer=lambda tex, given: mathematics(tex, block=False))
-    # What can be wider than a phone scrolls in a box of its own, by keyboard too.
-    scrolls = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
-    parser.add_render_rule("table_open", lambda *_: f"{scrolls('Table')}<table>\n")
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table").use(dollarmath_plugin, renderer=mathematics)
+    parser.add_render_rule("table_open", lambda *_: f"{SCROLLS('Table')}<table>\n")
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    parser.add_render_rule("math_block", lambda self, tokens, at, *_: formula(tokens[at].content, scrolls("Formula")))
     return parser
 
 
-def formula(tex: str, opening: str) -> str:
-    """Displayed mathematics in a box."""
-    return f"{opening}{mathematics(tex, block=True)}</div>\n"
-
-
-def mathematics(tex: str, block: bool) -> str:
-    """TeX as MathML. Raises DeckError for TeX that cannot be read."""
+def mathematics(tex: str, options: dict[str, bool]) -> str:
+    """TeX as MathML, displayed in a box where `options` say so. Raises Stop for TeX that cannot be read."""
     try:
-        return tex2mathml(tex.strip(), as_block=block)
+        drawn = tex2mathml(tex, as_block=options["display_mode"])
     except Exception as error:  # docutils raises several kinds, one of which derives from Exception alone
-        raise DeckError(f"{SOURCE}: ${tex}$: {error}") from None
+        raise Stop(f"{SOURCE}: ${tex}$: {error}") from None
+    return f"{SCROLLS('Formula')}{drawn}</div>" if options["display_mode"] else drawn
 
 
 def deck(text: str, root: Path) -> str:
-    """The whole page. Raises DeckError, and MarkError for a mark that names nothing."""
-    slides = [expanded(slide, root) for slide in existing(read_slides(text), root)]
-    parser = markdown()
-    sections = [section(slide, position, len(slides), parser) for position, slide in enumerate(slides, 1)]
-    page = (PARTS / "deck.html").read_text(encoding="utf-8")
+    """The whole page. Raises Stop, also for a mark that names nothing."""
+    slides, parser = read_slides(marks.expand(text, root)), markdown()
+    style, script, page = ((PARTS / f"deck.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html"))
     parts = {
         "TITLE": html.escape(slides[0].title),
-        "STYLE": (PARTS / "deck.css").read_text(encoding="utf-8"),
-        "SCRIPT": (PARTS / "deck.js").read_text(encoding="utf-8"),
+        "STYLE": style,
+        "SCRIPT": script,
         "CONTENTS": "\n".join(f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in slides),
-        "SLIDES": "\n".join(sections),
+        "SLIDES": "\n".join(section(slide, at, len(slides), parser) for at, slide in enumerate(slides, 1)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
 
@@ -137,7 +102,7 @@ def section(slide: Slide, position: int, of: int, parser: MarkdownIt) -> str:
 
 
 def write_deck(root: Path, target: Path) -> None:
-    """Writes the page of the project's slides. Raises DeckError or MarkError."""
+    """Writes the page of the project's slides. Raises Stop."""
     page = deck((root / SOURCE).read_text(encoding="utf-8"), root)
     with whole_file(target) as partial:
         partial.write_text(page, encoding="utf-8")

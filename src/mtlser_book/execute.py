@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
+from unittest.mock import patch
 
 import nbformat
 import papermill
@@ -32,10 +33,6 @@ from mtlser.report.sounds import PAGE_FILES
 from mtlser_book import Stop, provenance
 
 MOST_AT_ONCE = 4  # pages; a kernel can take half a GiB, and more would wait for the longest page alone
-
-
-class NotebookError(Stop):
-    """A notebook cannot be executed or a cell of it failed; the message names notebook, cell and exception."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +52,13 @@ class Page:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """The notebook at `path`. Raises NotebookError where it is not one."""
+    """The notebook at `path`. Raises Stop where it is not one."""
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
-        raise NotebookError(f"{path}: there is no such notebook") from None
+        raise Stop(f"{path}: there is no such notebook") from None
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError) as error:
-        raise NotebookError(f"{path}: not a readable notebook ({error})") from None
-
-
-def check_parameters(notebook: NotebookNode, page: Page) -> None:
-    """Raises NotebookError for a parameter that the notebook does not declare: papermill would only warn."""
-    declared = papermill.inspect_notebook(notebook)
-    unknown = sorted(set(page.parameters) - set(declared))
-    if unknown:
-        raise NotebookError(
-            f"{page.source}: no parameter {', '.join(unknown)}; the cell tagged `parameters` declares "
-            f"{', '.join(declared) or 'nothing'}"
-        )
+        raise Stop(f"{path}: not a readable notebook ({error})") from None
 
 
 def library_digest(source: Path) -> str:
@@ -91,39 +77,36 @@ def content_key(notebook: NotebookNode, page: Page, library: str) -> str:
 
 def is_current(target: Path, key: str) -> bool:
     """Whether `target` is an executed notebook of exactly this key, and the files beside it are there."""
-    if not target.exists():
-        return False
     try:
         record = read_notebook(target).metadata.get("mtlser", {})
-    except NotebookError:
+    except Stop:
         return False
-    files = [files_folder(target) / name for name in record.get("files", [])]
-    return record.get("key") == key and all(path.is_file() for path in files)
+    return record.get("key") == key and all((files_folder(target) / name).exists() for name in record.get("files", []))
+
+
+def files_folder(target: Path) -> Path:
+    """Where the files of an executed page go: `corpus_files` beside `corpus.ipynb`."""
+    return target.with_name(f"{target.stem}_files")
 
 
 @contextmanager
 def kernel_environment(build: Path, extra: Mapping[str, str]) -> Iterator[None]:
     """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython."""
+    ipython, runtime = (build / "ipython").resolve(), (build / "runtime").resolve()
     own = {
         "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),  # searched before the user's kernels
-        "IPYTHONDIR": str((build / "ipython").resolve()),  # no start-up files of the user
-        "JUPYTER_RUNTIME_DIR": str((build / "runtime").resolve()),
+        "IPYTHONDIR": str(ipython),  # no start-up files of the user
+        "JUPYTER_RUNTIME_DIR": str(runtime),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the kernel would print a warning about frozen modules
         "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm, on a page that imports transformers without ipywidgets
-        **extra,
     }
-    profile = Path(own["IPYTHONDIR"]) / "profile_default"
-    for folder in (profile, Path(own["JUPYTER_RUNTIME_DIR"])):
+    profile = ipython / "profile_default"
+    for folder in (profile, runtime):
         folder.mkdir(parents=True, exist_ok=True)
     # The kernel would warn on the terminal, for each page, that its local socket is signed but not encrypted.
     (profile / "ipython_kernel_config.py").write_text('get_config().IPKernelApp.log_level = "CRITICAL"\n')
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
-    try:
+    with patch.dict(os.environ, own | dict(extra)):
         yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def execute_pages(
@@ -142,7 +125,7 @@ def execute_pages(
     def execute(page: Page) -> str:
         try:
             execute_page(page, root=root, build=build, library=library, log=log)
-        except NotebookError as error:
+        except Stop as error:
             if not stopped.is_set():
                 log(f"{page.target}: FAILED")
             return str(error)
@@ -171,26 +154,28 @@ def execute_pages(
     return [failure for failure in failures if failure]
 
 
-def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None] = print) -> bool:
+def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None]) -> bool:
     """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
     The notebook runs in `root`, or in an empty folder where the page is `alone`. A failure leaves the previous page
-    in place. For who is inside `kernel_environment`; safe in several threads. Raises NotebookError.
+    in place. For who is inside `kernel_environment`; safe in several threads. Raises Stop.
     """
     notebook = page.make(read_notebook(root / page.source))
-    check_parameters(notebook, page)
-    target = build / "notebooks" / page.target
-    if is_current(target, content_key(notebook, page, library)):
+    declared = papermill.inspect_notebook(notebook)
+    if unknown := ", ".join(sorted(set(page.parameters) - set(declared))):  # papermill would only warn
+        there = f"the cell tagged `parameters` declares {', '.join(declared) or 'nothing'}"
+        raise Stop(f"{page.source}: no parameter {unknown}; {there}")
+    target, key = build / "notebooks" / page.target, content_key(notebook, page, library)
+    if is_current(target, key):
         return False
     if not page.executed:
-        notebook.metadata["mtlser"] = {"key": content_key(notebook, page, library), "source": page.source}
+        notebook.metadata["mtlser"] = {"key": key, "source": page.source}
         with whole_file(target) as partial:
             nbformat.write(notebook, partial)
         log(f"{page.target}: made from {page.source}")
         return True
     log(f"{page.target}: executing {page.source}")
     started, files = time.perf_counter(), files_folder(target)
-    build.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=build) as beside:
         made, empty = Path(beside, files.name).resolve(), Path(beside, "empty").resolve()
         made.mkdir()
@@ -200,28 +185,18 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
         seconds = time.perf_counter() - started
         record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
         record["files"] = sorted(path.name for path in made.iterdir())
-        # Names tell content apart, so the previous page, which stands until this one is written, keeps its own.
-        shutil.copytree(made, files, dirs_exist_ok=True)
-    provenance.finish(executed, record)
-    with whole_file(target) as partial:
-        nbformat.write(executed, partial)
-    for path in files.iterdir():
-        path.unlink() if path.name not in record["files"] else None
-    files.rmdir() if not record["files"] else None
+        provenance.finish(executed, record)
+        with whole_file(target) as partial:  # ended in here, the previous page lacks its files, and is executed again
+            nbformat.write(executed, partial)
+            shutil.rmtree(files, ignore_errors=True)
+            if record["files"]:
+                made.rename(files)
     log(f"{page.target}: executed in {seconds:.0f} s")
     return True
 
 
-def files_folder(target: Path) -> Path:
-    """Where the files of an executed page go: `corpus_files` beside `corpus.ipynb`."""
-    return target.with_name(f"{target.stem}_files")
-
-
 def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, str], folder: Path) -> NotebookNode:
-    """The notebook with its outputs, from a kernel in `folder` with `environment` beside this process's.
-
-    Raises NotebookError that names notebook, cell and exception.
-    """
+    """The notebook with outputs, from a kernel in `folder` with `environment` beside this process's. Raises Stop."""
 
     class PageKernelManager(AsyncKernelManager):
         """papermill would change the folder of the whole process, in which other pages are executed."""
@@ -229,21 +204,15 @@ def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, 
         async def start_kernel(self, **options: Any) -> None:
             await super().start_kernel(**options, env=os.environ | environment, cwd=str(folder))
 
+    options = {"kernel_name": "python3", "kernel_manager_class": PageKernelManager, "start_timeout": 120}
     try:
         return papermill.execute_notebook(
-            copy.deepcopy(notebook),
-            None,
-            parameters=page.parameters,
-            kernel_name="python3",
-            kernel_manager_class=PageKernelManager,
-            progress_bar=False,
-            start_timeout=120,
+            copy.deepcopy(notebook), None, parameters=page.parameters, progress_bar=False, **options
         )
     except PapermillExecutionError as error:
         cell = [cell.source for cell in notebook.cells].index(error.source) + 1
         last = (error.source.strip().splitlines() or [""])[-1]
-        raise NotebookError(
-            f"{page.source} ({page.target}), cell {cell}: {error.ename}: {error.evalue}\n    {last}"
-        ) from None
+        said = f"cell {cell}: {error.ename}: {error.evalue}\n    {last}"
+        raise Stop(f"{page.source} ({page.target}), {said}") from None
     except RuntimeError as error:  # a kernel that died or did not start
-        raise NotebookError(f"{page.source} ({page.target}): {error}") from None
+        raise Stop(f"{page.source} ({page.target}): {error}") from None

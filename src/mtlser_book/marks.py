@@ -7,73 +7,61 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+
+import yaml
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import Stop, api, bootstrap, labs, notices, readme, rehearsal
+from mtlser_book import Stop, api, bootstrap, labs, readme, rehearsal
 
 PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
 
 
-class MarkError(Stop, LookupError):
-    """A mark names nothing; the message says what there is."""
-
-
 def expand(text: str, root: Path) -> str:
-    """The page with each mark replaced. Raises MarkError for a mark that names nothing."""
-    return MARK.sub(lambda mark: fact(mark[1], root), text)
+    """The page with each mark replaced by what it names, as Markdown. Raises Stop for one that names nothing."""
+
+    def fact(mark: re.Match) -> str:
+        name, *given = mark[1].split(": ", 1)
+        if number := re.fullmatch(r"lab (\d+)", name):
+            name, given = "lab", [int(number[1]), *(given or [""])]
+        try:
+            if name not in MARKS:
+                raise LookupError(f"unknown; there are {', '.join(MARKS)}")
+            return MARKS[name](root, *given)
+        except LookupError as error:
+            raise Stop(f"{mark[0]}: {error}") from None
+
+    return MARK.sub(fact, text)
 
 
-def fact(mark: str, root: Path) -> str:
-    """What a mark names, as Markdown. Raises MarkError that lists the marks there are."""
-    name, _, detail = mark.partition(": ")
-    kind, _, number = name.partition(" ")
-    given = [detail] if detail else []
-    if kind == "lab" and number.isdigit():
-        name, given = "lab", [int(number), detail]
-    if name not in MARKS:
-        raise MarkError(f"<!-- {mark} -->: unknown; there are {', '.join(MARKS)}")
-    try:
-        return MARKS[name](root, *given)
-    except LookupError as error:
-        raise MarkError(f"<!-- {mark} -->: {error}") from None
-
-
-@dataclass(frozen=True)
-class About:
-    """A lab as its source describes it."""
-
-    title: str  # "CTC by hand"
-    goals: str  # Markdown
-    minutes: int  # without the stretch
-
-
-def about_labs(root: Path) -> dict[int, About]:
-    """The labs there are, by number. Raises LabError where a source lacks something."""
+def about_labs(root: Path) -> dict[int, dict[str, str]]:
+    """The labs there are: title, goals (Markdown) and minutes (without the stretch) by number. Raises LabError."""
     found = {}
     for lab in labs.find_labs(root):
         notebook = labs.read_lab(root, lab)
         title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
-        found[lab.number] = About(title, notebook.cells[1].source, labs.total_minutes(notebook))
+        minutes = str(labs.total_minutes(notebook))
+        found[lab.number] = {"title": title, "goals": notebook.cells[1].source, "minutes": minutes}
     return found
 
 
 def lab_fact(root: Path, number: int, detail: str) -> str:
     """The title, minutes or goals of a lab. Raises LookupError for another lab or detail."""
-    found = about_labs(root).get(number)
-    if found is None or detail not in ("title", "minutes", "goals"):
-        raise LookupError(f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals")
-    return str(getattr(found, detail))
+    try:
+        return about_labs(root)[number][detail]
+    except KeyError:
+        message = f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals"
+        raise LookupError(message) from None
 
 
 def labs_table(root: Path) -> str:
     """A table of the labs with their minutes."""
-    rows = [f"| {number}: {about.title} | {about.minutes} |" for number, about in about_labs(root).items()]
-    return "\n".join(["| lab | minutes |", "|---|---|", *rows])
+    rows = ((f"{number}: {about['title']}", about["minutes"]) for number, about in about_labs(root).items())
+    return readme.table(("lab", "minutes"), *rows)
 
 
 def paper_accuracy(root: Path, alpha: str) -> str:
@@ -84,30 +72,64 @@ def paper_accuracy(root: Path, alpha: str) -> str:
     return percent(rows[float(alpha)])
 
 
-def results(root: Path) -> str:
-    """Table 4 beside the committed records, as README.md shows it."""
-    block = readme.results_block(*(readme.committed_records(root, preset) for preset in ("pocket", "iemocap")))
-    return block.replace(readme.START, "").replace(readme.END, "").strip()
-
-
 def cues(root: Path) -> str:
     """Which arousal and valence the pocket corpus gives each emotion."""
-    rows = [f"| {emotion} | {AROUSAL[emotion]} | {VALENCE[emotion]} |" for emotion in AROUSAL]
-    head = ["| emotion | arousal, mostly in the voice | valence, mostly in the words |", "|---|---|---|"]
-    return "\n".join([*head, *rows])
+    head = ("emotion", "arousal, mostly in the voice", "valence, mostly in the words")
+    return readme.table(head, *((emotion, AROUSAL[emotion], VALENCE[emotion]) for emotion in AROUSAL))
+
+
+def citation(root: Path) -> str:
+    """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
+    book = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = book["references"][0]
+    authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    entries = {
+        "misc{mtlser": {
+            "author": f"{{{book['authors'][0]['name']}}}", "title": f"{{{book['title']}}}",
+            "note": f"Version {book['version']}",
+        },
+        "inproceedings{cai2021": {
+            "author": authors, "title": paper["title"], "booktitle": paper["collection-title"],
+            "year": paper["year"], "pages": f"{paper['start']}--{paper['end']}", "doi": paper["doi"],
+        },
+    }  # fmt: skip
+    text = ""
+    for head, fields in entries.items():
+        text += f"\n@{head},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"
+    return f"```bibtex{text}```"
+
+
+def licences(root: Path) -> str:
+    """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
+    direct = (root / "requirements.txt").read_text(encoding="utf-8").split("# What they need")[0]
+    pins = re.findall(r"^([\w.-]+)==(\S+)", direct, re.MULTILINE)
+    rows = ((name, version, stated_licence(name)) for name, version in pins)
+    return readme.table(("package", "version", "licence, as it states"), *rows)
+
+
+def stated_licence(package: str) -> str:
+    """The licence in a package's metadata, in a few words; "not stated" where there is none."""
+    try:
+        about = metadata(package)
+    except PackageNotFoundError:
+        return "not installed here"
+    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or () if c.startswith("License ::")]
+    short = (about.get("License") or "").strip()
+    given = about.get("License-Expression") or ", ".join(classifiers) or (short if len(short) < 60 else "")
+    return given.replace("|", "/") or "not stated"
 
 
 MARKS: dict[str, Callable[..., str]] = {
     "api": lambda root, module: api.module_reference(module),
-    "citation": lambda root: notices.citation(root / "CITATION.cff"),
-    "licences": lambda root: notices.licences(root / "requirements.txt"),
+    "citation": citation,
+    "licences": licences,
     "lab": lab_fact,
     "labs": labs_table,
     "paper accuracy": paper_accuracy,
-    "results": results,
-    "rates": lambda root: readme.committed_note(root),
+    "results": lambda root: readme.results_block(root).removeprefix(readme.START).removesuffix(readme.END).strip(),
+    "rates": readme.committed_note,
     "cues": cues,
     "disk": lambda root, torch: f"{bootstrap.FREE_GIGABYTES[torch]} GB",  # free, for torch's build "cpu" or "default"
     "rehearsal": lambda root: rehearsal.labs_table(root).html,
-    "wheelhouse": lambda root: rehearsal.wheelhouse_sentence(root),
+    "wheelhouse": rehearsal.wheelhouse_sentence,
 }

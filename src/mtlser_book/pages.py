@@ -16,8 +16,8 @@ from mtlser.config import ALPHAS
 from mtlser.files import digest, file_digest
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
-from mtlser_book import labs, students
-from mtlser_book.execute import NotebookError, Page, read_notebook
+from mtlser_book import Stop, labs, students
+from mtlser_book.execute import Page, read_notebook
 
 TEMPLATE = "book/training/template.ipynb"
 RUN_FILES = ("run.json", "history.parquet", "predictions.parquet")
@@ -38,11 +38,10 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
 
     Raises LabError where a lab's source lacks something.
     """
-    named = toc_names(root)
     plan = table4(preset, settings)
-    pages = [alpha_page(alpha, plan) for alpha in ALPHAS if alpha_target(alpha).removesuffix(".ipynb") in named]
+    pages = [alpha_page(alpha, plan) for alpha in ALPHAS]
     everything = records_digest(plan, "*")
-    for name in named:
+    for name in toc_names(root):
         source = f"{name}.ipynb"
         lab = labs.lab_at(root, source)
         if lab:
@@ -57,11 +56,11 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
 def lab_pages(root: Path, lab: labs.Lab) -> list[Page]:
     """A lab's two pages: the student view, which is not executed, and the solution. Raises LabError."""
     labs.read_lab(root, lab)
-    checks = Path(__file__).parent / "checks"
-    texts = [path.read_text(encoding="utf-8") for path in (checks / "__init__.py", checks / f"lab{lab.number}.py")]
+    checks = [Path(__file__).parent / "checks" / name for name in ("__init__.py", f"lab{lab.number}.py")]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
     solved = partial(students.solution_notebook, lab=lab)
-    return [view, Page(lab.source, lab.solution, make=solved, inputs_digest=lambda: digest(*texts), alone=True)]
+    given = {"make": solved, "inputs_digest": lambda: digest(*map(file_digest, checks)), "alone": True}
+    return [view, Page(lab.source, lab.solution, **given)]
 
 
 def alpha_page(alpha: float, plan: Plan) -> Page:
@@ -80,17 +79,13 @@ def alpha_page(alpha: float, plan: Plan) -> Page:
 
 
 def titled(notebook: NotebookNode, alpha: float) -> NotebookNode:
-    """The template under a heading of its own, which copies of one notebook would share, with a link to itself.
-
-    Raises NotebookError where it has no heading.
-    """
+    """The template under a heading of its own, with a link to itself. Raises Stop where it has no heading."""
     note = f"This page is [the template]({Path(TEMPLATE).name}), executed with alpha = {alpha:g}."
-    for cell in notebook.cells:
-        made, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.MULTILINE)
-        if cell.cell_type == "markdown" and found:
-            cell.source = made
+    for cell in notebook.cells[:1]:
+        cell.source, found = re.subn(r"^# .*$", f"# α = {alpha:g}\n\n{note}", cell.source, count=1, flags=re.M)
+        if found:
             return notebook
-    raise NotebookError(f"{TEMPLATE}: no `# ` heading to replace")
+    raise Stop(f"{TEMPLATE}: no `# ` heading to replace")
 
 
 def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
@@ -100,16 +95,13 @@ def records_digest(plan: Plan, pattern: str) -> Callable[[], str]:
     """
 
     def current() -> str:
-        corpus = plan.corpus.exists
-        if plan.settings.train and (not corpus or plan.missing()):
+        if plan.settings.train and (not plan.corpus.exists or plan.missing()):
             return "missing"
-        parts = [run.run_id for run in plan.runs] if corpus else []
+        parts = [run.run_id for run in plan.runs] if plan.corpus.exists else []
         folders = sorted((plan.settings.artifacts / "runs").glob(pattern))
         files = [folder / name for folder in folders for name in RUN_FILES]
-        files += sorted(path for path in plan.settings.results.rglob("*") if path.is_file())
-        for path in files:
-            if path.exists():
-                parts += [path.as_posix(), file_digest(path)]
+        for path in filter(Path.is_file, [*files, *sorted(plan.settings.results.rglob("*"))]):
+            parts += [path.as_posix(), file_digest(path)]
         return digest(*parts)
 
     return current

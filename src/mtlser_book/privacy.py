@@ -21,9 +21,9 @@ from mtlser.runs.corpora import load_utterances
 from mtlser.runs.records import TRANSCRIPT_COLUMNS, read_records
 from mtlser.runs.settings import Settings
 
-SHORTEST = 4  # words; fewer are everybody's
-EVERYDAY = 6  # a transcript of fewer words is no finding where this book's own committed text says the same
 LONG = 8  # of a longer transcript any so many words in a row are a finding
+SIZES = range(4, LONG + 1)  # words; fewer are everybody's
+EVERYDAY = 6  # a transcript of fewer words is no finding where this book's own committed text says the same
 
 TEXT_FILES = {".html", ".js", ".json", ".ipynb", ".md", ".txt", ".svg", ".xml", ".css", ".csv", ".map", ".webmanifest"}
 SOUNDS = {".wav", ".mp3", ".ogg", ".oga", ".flac", ".m4a", ".opus", ".webm"}
@@ -44,48 +44,39 @@ def search_site(site: Path, utterances: pd.DataFrame, own: Path) -> list[str]:
 
 def find_transcripts(site: Path, utterances: pd.DataFrame, own: Path) -> list[str]:
     """Each file with each utterance whose transcript stands in it; short ones may, if in our own pages or code too."""
-    wanted = defaultdict(set)  # first SHORTEST words → the word sequences that begin so, each with an utterance's name
+    wanted: dict[Words, set[str]] = defaultdict(set)  # words in a row → the utterances in which they stand
     for name, transcript in zip(utterances["utterance"], utterances["transcript"], strict=True):
         words = tuple(normalise(transcript).split())
-        for start in range(max(1, len(words) - LONG + 1)):
-            part = words[start : start + LONG]
-            if len(part) >= SHORTEST:
-                wanted[part[:SHORTEST]].add((part, name))
-    ours = [path for path in sorted((own / "book").rglob("*")) if path.suffix in (".md", ".ipynb")]
-    for path in [*ours, *sorted((own / "src").rglob("*.py"))]:
-        for part, name in _matches(path, wanted) if "results" not in path.parts else ():
-            if len(part) < EVERYDAY:
-                wanted[part[:SHORTEST]].discard((part, name))
+        for start in range(max(1, len(words) - LONG + 1)) if len(words) >= SIZES[0] else ():
+            wanted[words[start : start + LONG]].add(name)
+
+    def matches(path: Path) -> set[Words]:
+        rows = (words[at : at + size] for words in readings(path) for at in range(len(words)) for size in SIZES)
+        return {row for row in rows if row in wanted}
+
+    ours = [*(own / "book").rglob("*.md"), *(own / "book").rglob("*.ipynb"), *(own / "src").rglob("*.py")]
+    for path in ours:
+        for row in matches(path) if "results" not in path.parts else ():
+            if len(row) < EVERYDAY:
+                del wanted[row]
     found = []
     for path in sorted(path for path in site.rglob("*") if path.is_file() and path.suffix in TEXT_FILES):
-        names = sorted({name for _, name in _matches(path, wanted)})
+        names = sorted({name for row in matches(path) for name in wanted[row]})
         found += [f"{path.relative_to(site).as_posix()}: transcript of {name}" for name in names]
     return found
 
 
-def _matches(path: Path, wanted: dict[Words, set[tuple[Words, str]]]) -> set[tuple[Words, str]]:
-    """The wanted sequences that stand in a file."""
-    found = set()
-    for words in readings(path):
-        for start in range(len(words) - SHORTEST + 1):
-            begun = wanted.get(words[start : start + SHORTEST], ())
-            found |= {(part, name) for part, name in begun if words[start : start + len(part)] == part}
-    return found
-
-
 def readings(path: Path) -> Iterator[Words]:
-    """The words of a file: as they stand, without its tags, and those of pictures that are embedded in it."""
+    """The words of a file: as they stand, without its tags, and those of pictures that are embedded in it.
+
+    They have the form of normalised transcripts; entities and escapes are read as characters.
+    """
     text = path.read_text(encoding="utf-8", errors="replace")
     for each in [*embedded_svg(text), re.sub(r"base64,[A-Za-z0-9+/=\s]+", " ", text)]:
-        yield words_of(each)
-        yield words_of(re.sub(r"<[^>]*>", " ", each))
-
-
-def words_of(text: str) -> Words:
-    """The words of any text in the form of normalised transcripts; entities and escapes are read as characters."""
-    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)
-    text = html.unescape(re.sub(r"\\[nrt]", " ", text)).replace("’", "'")
-    return tuple(re.findall(r"[A-Z]+(?:'[A-Z]+)*'?|'[A-Z]+", text.upper()))
+        for read in (each, re.sub(r"<[^>]*>", " ", each)):
+            read = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), read)
+            read = html.unescape(re.sub(r"\\[nrt]", " ", read)).replace("’", "'")
+            yield tuple(re.findall(r"[A-Z]+(?:'[A-Z]+)*'?|'[A-Z]+", read.upper()))
 
 
 def embedded_svg(text: str) -> list[str]:
@@ -104,12 +95,10 @@ def find_media(site: Path, own: Path) -> list[str]:
         text = path.read_text(encoding="utf-8", errors="replace")
         for figure in re.findall(r"<figure\b.*?</figure>", text, flags=re.DOTALL):
             caption = " ".join(re.findall(r"<figcaption\b.*?</figcaption>", figure, flags=re.DOTALL)).lower()
-            raster = re.search(r"data:image/(?!svg)", figure) or any("<image" in svg for svg in embedded_svg(figure))
             if SYNTHETIC in caption:
                 synthetic |= {Path(name).name for name in re.findall(r'<audio\b[^>]*\bsrc="([^"]+)"', figure)}
-            elif raster:
-                page = path.relative_to(site).as_posix()
-                found.append(f"{page}: a picture with pixels, and no caption says synthetic")
+            elif re.search(r"data:image/(?!svg)", figure) or any("<image" in svg for svg in embedded_svg(figure)):
+                found.append(f"{path.relative_to(site).as_posix()}: a picture with pixels, no caption says synthetic")
     committed = {file_digest(path) for path in (own / "book").rglob("*") if path.is_file()}
     for path in sorted(path for path in site.rglob("*") if path.suffix.lower() in SOUNDS | PICTURES):
         captioned = path.suffix.lower() in SOUNDS and path.name in synthetic
@@ -119,16 +108,8 @@ def find_media(site: Path, own: Path) -> list[str]:
 
 
 def licensed_transcripts(settings: Settings) -> pd.DataFrame:
-    """Transcripts on this machine that may not be published: of the release that is given, and in IEMOCAP's records.
-
-    Columns `utterance`, `transcript`; no rows where there is neither.
-    """
-    parts = [pd.DataFrame(columns=["utterance", "transcript"])]
-    if settings.release is not None:
-        parts.append(load_utterances("iemocap", settings)[["utterance", "transcript"]])
+    """What may not be published, columns `utterance`, `transcript`: of the given release, and in IEMOCAP's records."""
     runs = [path.parent for path in sorted((settings.artifacts / "runs").glob("iemocap-*/run.json"))]
-    predictions = read_records(runs).predictions
-    for column in TRANSCRIPT_COLUMNS:
-        texts = predictions[["utterance", column]].dropna()
-        parts.append(texts.rename(columns={column: "transcript"}))
-    return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
+    texts = read_records(runs).predictions.melt("utterance", TRANSCRIPT_COLUMNS, value_name="transcript").dropna()
+    given = [] if settings.release is None else [load_utterances("iemocap", settings)]
+    return pd.concat([*given, texts])[["utterance", "transcript"]].drop_duplicates(ignore_index=True)

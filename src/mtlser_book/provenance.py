@@ -31,30 +31,26 @@ def finish(notebook: NotebookNode, record: dict[str, Any]) -> None:
     """Makes an executed notebook a page of the book, with its record and the closing note."""
     notebook.metadata.pop("papermill", None)  # times and paths, which `record` holds without paths
     notebook.metadata["mtlser"] = record
-    hidden = False
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        tags = cell.metadata.get("tags", [])
-        if "parameters" in tags and record["parameters"]:
-            cell.metadata["tags"] = [*tags, "remove-cell"]  # the defaults, which the next cell replaces
-            hidden = "remove-input" in tags
-        elif "injected-parameters" in tags and hidden:
-            cell.metadata["tags"] = [*tags, "remove-cell"]
     notebook.cells.append(nbformat.v4.new_markdown_cell(footer(record)))
+    hidden = False
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # papermill and nbformat draw random ones
+        cell.metadata.pop("papermill", None)
+        tags = cell.metadata.get("tags", [])
+        replaced = "parameters" in tags and record["parameters"]  # the defaults, by the next cell
+        if replaced or (hidden and "injected-parameters" in tags):
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+        hidden = hidden or (replaced and "remove-input" in tags)
     nbformat.validate(notebook)
 
 
 def footer(record: dict[str, Any]) -> str:
     """Markdown of the closing note of an executed page."""
     given = ", ".join(f"`{name} = {value!r}`" for name, value in record["parameters"].items())
-    machine = record["hardware"]
-    paragraphs = [
-        f"`{record['source']}`" + (f" with {given}" if given else "") + f", executed in {record['seconds']:.0f} s.",
+    return "\n\n".join([
+        ":::{admonition} What ran this page\n:class: dropdown mtlser-provenance\n"
+        f"`{record['source']}`{given and f' with {given}'}, executed in {record['seconds']:.0f} s.",
         f"Code revision `{record['revision']}`; content `{record['key'][:12]}`.",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}.",
-        ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + ".",
-    ]
-    text = "\n\n".join(paragraphs)
-    return f":::{{admonition}} What ran this page\n:class: dropdown mtlser-provenance\n{text}\n:::"
+        "{processor}, {cores} cores, {memory_gib} GiB, {system}.".format(**record["hardware"]),
+        ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + ".\n:::",
+    ])  # fmt: skip

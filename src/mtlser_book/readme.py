@@ -16,17 +16,26 @@ from mtlser.runs.settings import Settings
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 
-def committed_records(root: Path, preset: str) -> Records:
-    """The records of Table 4 under `book/results`; nothing of this machine's artifacts."""
+def table(*rows: tuple) -> str:
+    """A Markdown table; the first row is the head."""
+    head, *lines = (f"| {' | '.join(map(str, row))} |" for row in rows)
+    return "\n".join([head, f"|{'---|' * len(rows[0])}", *lines])
+
+
+def committed(root: Path) -> Settings:
+    """Settings that show the records under `book/results`, and nothing of this machine's artifacts."""
     results = root / "book" / "results"
-    return table4(preset, Settings(train=False, artifacts=results / "none", results=results)).records()
+    return Settings(train=False, artifacts=results / "none", results=results)
+
+
+def committed_records(root: Path, preset: str) -> Records:
+    """The committed records of Table 4."""
+    return table4(preset, committed(root)).records()
 
 
 def committed_note(root: Path) -> str:
     """Whether the pocket gain hangs on the learning rate, from the committed records."""
-    results = root / "book" / "results"
-    settings = Settings(train=False, artifacts=results / "none", results=results)
-    rates = rate_table(changed_records("pocket", settings))
+    rates = rate_table(changed_records("pocket", committed(root)))
     if len(rates) < 2:
         return "Whether the gain hangs on the learning rate: not run."
     gains = [
@@ -40,22 +49,20 @@ def committed_note(root: Path) -> str:
     )
 
 
-def results_block(pocket: Records, iemocap: Records, note: str = "") -> str:
-    """Table 4 in Markdown: the paper's accuracy and WER, ours on IEMOCAP, and ours on the synthetic pocket corpus.
+def results_block(root: Path, note: str = "") -> str:
+    """Table 4 in Markdown: the paper's accuracy and WER, and from the committed records ours on IEMOCAP and pocket.
 
     `note` is a sentence that the numbers must not be read without.
     """
-    frame = table4_beside_paper(pocket, iemocap)
-    lines = [
-        "| α | paper, IEMOCAP | this book, IEMOCAP | this book, pocket corpus (synthetic) |",
-        "|---|---|---|---|",
+    pocket, iemocap = committed_records(root, "pocket"), committed_records(root, "iemocap")
+    head = ("α", "paper, IEMOCAP", "this book, IEMOCAP", "this book, pocket corpus (synthetic)")
+    rows = [
+        (f"{row['alpha']:g}", *(_result(row, corpus) for corpus in ("paper", "iemocap", "pocket")))
+        for row in table4_beside_paper(pocket, iemocap).to_dict("records")
     ]
-    for row in frame.to_dict("records"):
-        cells = [_result(row, corpus) for corpus in ("paper", "iemocap", "pocket")]
-        lines.append(f"| {row['alpha']:g} | " + " | ".join(cells) + " |")
-    sources = [f"{name}: {provenance(records)}." for name, records in (("IEMOCAP", iemocap), ("Pocket", pocket))]
+    sources = f"IEMOCAP: {provenance(iemocap)}. Pocket: {provenance(pocket)}."
     notes = ["", note] if note else []
-    return "\n".join([START, "Accuracy (WA), then WER.", "", *lines, "", " ".join(sources), *notes, END])
+    return "\n".join([START, "Accuracy (WA), then WER.", "", table(head, *rows), "", sources, *notes, END])
 
 
 def _result(row: dict, corpus: str) -> str:
@@ -69,16 +76,14 @@ def with_block(text: str, block: str) -> str:
     """`text` with the part between the two marks replaced. Raises ValueError where the marks are missing."""
     if text.count(START) != 1 or text.count(END) != 1:
         raise ValueError(f"README.md needs the marks {START} and {END} once each")
-    before, rest = text.split(START)
-    return before + block + rest.split(END)[1]
+    return text.partition(START)[0] + block + text.partition(END)[2]
 
 
 def update_readme(root: Path) -> bool:
     """Rewrites the block; returns whether README.md changed."""
     path = root / "README.md"
     old = path.read_text(encoding="utf-8")
-    records = [committed_records(root, preset) for preset in ("pocket", "iemocap")]
-    new = with_block(old, results_block(*records, committed_note(root)))
+    new = with_block(old, results_block(root, committed_note(root)))
     if new != old:
         with whole_file(path) as partial:
             partial.write_text(new, encoding="utf-8")

@@ -17,31 +17,13 @@ from mtlser_book import deck, marks
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = Path(__file__).parent / "static"
 MADE_FROM = ("src/mtlser", "book/results", "book/workshop")  # marks; what else they name is a setting of the site
-REMOTE_SCRIPTS = ("thebe",)  # its configuration names a CDN, and no page of ours starts it
 
 
-def mathjax_script() -> Path:
-    """MathJax with SVG output, whose glyphs are in the script; from the package sphinx-mathjax-offline."""
-    folder = find_spec("sphinx-mathjax-offline").submodule_search_locations[0]
-    return Path(folder) / "static" / "mathjax" / "tex-svg.js"
-
-
-def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
-    """Puts MathJax where `mathjax_path` says."""
-    if error is None and app.builder.format == "html":
-        target = Path(app.outdir) / "_static" / "mathjax" / "tex-svg.js"
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(mathjax_script(), target)
-
-
-def copy_sounds(app: Sphinx, error: Exception | None) -> None:
-    """Puts the sounds beside the page that plays them: Sphinx copies pictures only."""
-    if error is None and app.builder.format == "html":
-        for path in Path(app.srcdir).rglob("*.mp3"):
-            target = Path(app.outdir) / path.relative_to(app.srcdir)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+def add_static(app: Sphinx) -> None:
+    """Handler of `builder-inited`: our style and script, and MathJax with SVG output, whose script has the glyphs."""
+    # As an extension the package would copy all of its 24 MB.
+    [package] = find_spec("sphinx-mathjax-offline").submodule_search_locations
+    app.config.html_static_path += [str(STATIC), f"{package}/static/mathjax/tex-svg.js"]
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:
@@ -53,52 +35,40 @@ def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:
     return set() if app.is_generated else set(marks.PAGES) & env.all_docs.keys()
 
 
-def write_slides(app: Sphinx, error: Exception | None) -> None:
-    """Makes the slides of their source, which Sphinx does not read, in the site."""
-    if error is None and app.builder.format == "html" and (Path(app.srcdir) / deck.SOURCE).exists():
-        target = Path(app.outdir) / deck.PAGE
-        if not (app.is_generated and target.exists()):
-            deck.write_deck(ROOT, target)
-
-
 def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
     """Handler of `source-read`: writes API reference, citation, licences and the guide's tables into their pages."""
     if docname in marks.PAGES:
         source[0] = marks.expand(source[0], ROOT)
 
 
-def without_remote(scripts: list[Any]) -> list[Any]:
-    """The page's scripts without those that would load others from a CDN."""
-
-    def text(script: Any) -> str:
-        body = getattr(script, "attributes", {}).get("body") or ""
-        return f"{getattr(script, 'filename', script)} {body}".lower()
-
-    return [script for script in scripts if not any(word in text(script) for word in REMOTE_SCRIPTS)]
-
-
-def accessible_tables(body: str) -> str:
-    """pandas leaves the corner above a table's index as an empty header, which a screen reader announces as nothing."""
-    return re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", body)
-
-
 def finish_page(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Handler of `html-page-context`."""
-    context["script_files"] = without_remote(context.get("script_files", []))
-    context["css_files"] = without_remote(context.get("css_files", []))
-    if "body" in context:
-        context["body"] = accessible_tables(context["body"])
+    for kind in ("script_files", "css_files"):  # thebe's configuration names a CDN, and no page of ours starts it
+        context[kind] = [file for file in context.get(kind, []) if "thebe" not in str(file).lower()]
+    if "body" in context:  # pandas leaves the corner above an index empty, which a screen reader announces as nothing
+        context["body"] = re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", context["body"])
+
+
+def finish_site(app: Sphinx, error: Exception | None) -> None:
+    """Handler of `build-finished`: what Sphinx leaves out, sounds beside the pages that play them, and the slides."""
+    if error is not None:
+        return
+    source, site = Path(app.srcdir), Path(app.outdir)
+    for path in source.rglob("*.mp3"):
+        target = site / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    if (source / deck.SOURCE).exists() and not (app.is_generated and (site / deck.PAGE).exists()):
+        deck.write_deck(ROOT, site / deck.PAGE)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
-    app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(STATIC)))
     app.add_css_file("mtlser.css")
     app.add_js_file("mtlser.js", loading_method="defer")
+    app.connect("builder-inited", add_static)
     app.connect("source-read", expand_marks)
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts
-    app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", copy_sounds)
-    app.connect("build-finished", write_slides)
+    app.connect("build-finished", finish_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

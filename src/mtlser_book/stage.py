@@ -11,98 +11,77 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser import machine
-from mtlser.files import digest, file_digest, write_json
+from mtlser.files import digest, file_digest
 from mtlser_book import Stop, provenance
 from mtlser_book.privacy import search_site
 
 # Records are data of the pages, not pages.
 NOT_STAGED = ("results", ".ipynb_checkpoints", "__pycache__")
+KEY = ".made-from"  # a file that says by a digest what a folder was made from
 
 
-class BuildError(Stop):
-    """The site did not build; what Sphinx said is above, and the previous site is untouched."""
+def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
+    """Makes `staged` hold the pages, executed notebooks in place of committed ones, and returns path -> SHA-256.
 
-
-def staged_files(root: Path, notebooks: Path) -> dict[str, Path]:
-    """Path in the staged project -> the file that goes there; an executed notebook stands for its committed one."""
+    A file that did not change keeps its time, so that Sphinx reads only what did.
+    """
     files: dict[str, Path] = {}
     for folder in (root, notebooks):
         for path in sorted((folder / "book").rglob("*")):
             relative = path.relative_to(folder)
             if path.is_file() and not set(relative.parts) & set(NOT_STAGED) and path.suffix != ".partial":
                 files[relative.as_posix()] = path
-    return files
-
-
-def stage(root: Path, notebooks: Path, staged: Path) -> dict[str, str]:
-    """Makes `staged` hold exactly those files and returns path -> SHA-256.
-
-    A file that did not change keeps its time, so that Sphinx reads only what did.
-    """
-    files = staged_files(root, notebooks)
-    for name, source in files.items():
+    digests = {name: file_digest(path) for name, path in files.items()}
+    for name, path in files.items():
         target = staged / name
-        if not target.exists() or target.read_bytes() != source.read_bytes():
+        if not target.exists() or file_digest(target) != digests[name]:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            shutil.copyfile(path, target)
     for path in sorted(staged.rglob("*"), reverse=True):  # files before the folders that hold them
-        if path.is_dir():
-            path.rmdir() if not any(path.iterdir()) else None
-        elif path.relative_to(staged).as_posix() not in files:
+        if path.is_file() and path.relative_to(staged).as_posix() not in files:
             path.unlink()
-    return {name: file_digest(staged / name) for name in files}
-
-
-def settings_digest(root: Path) -> str:
-    """What every page depends on: configuration, table of contents, this package, and the packages that render."""
-    files = [
-        *(root / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "requirements.txt")),
-        *sorted(Path(__file__).parent.rglob("*")),
-    ]
-    parts = [file_digest(p) for p in files if p.is_file() and p.suffix != ".pyc"]
-    return digest(*parts, *(f"{n}=={v}" for n, v in sorted(provenance.versions().items())))
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    return digests
 
 
 def build_site(root: Path, build: Path, *, transcripts: pd.DataFrame | None = None) -> bool:
     """Renders `<build>/html` from the project's pages and `<build>/notebooks`; returns whether anything changed.
 
     Strict: a warning is an error, and so is one of the licensed `transcripts` (columns utterance, transcript), or a
-    sound or picture that could be of that corpus. Raises BuildError and keeps the previous site.
+    sound or picture that could be of that corpus. Raises Stop and keeps the previous site.
     """
     digests = stage(root, build / "notebooks", build / "staged")
-    settings = settings_digest(root)
     licensed = [] if transcripts is None else sorted(transcripts["transcript"])
-    key = digest(settings, *(f"{name} {value}" for name, value in sorted(digests.items())), *licensed)
-    record = build / "site.json"
-    if (build / "html" / "index.html").exists() and recorded(record).get("key") == key:
-        return False
+    # What every page depends on: configuration, table of contents, this package, and the packages that render.
+    files = [root / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "requirements.txt")]
+    files += sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix != ".pyc")
+    settings = [*map(file_digest, filter(Path.is_file, files)), json.dumps(provenance.versions())]
+    made_from = digest(*settings, *digests)
+    key = digest(made_from, *digests.values(), *licensed)
     output = build / "sphinx"
-    previous = recorded(output / "settings.json")
-    if previous.get("settings") != settings or set(previous.get("pages", [])) != set(digests):
+    site = output / "_build" / "html"
+    if _says(build / "html" / KEY, key):
+        return False
+    if not _says(output / KEY, made_from):
         shutil.rmtree(output, ignore_errors=True)  # pages that are gone, or that the settings changed
     run_jupyter_book(root, build / "staged", output)
-    write_json(output / "settings.json", {"settings": settings, "pages": sorted(digests)})
-    findings = search_site(output / "_build" / "html", transcripts, root) if licensed else []
+    (output / KEY).write_text(made_from)
+    findings = search_site(site, transcripts, root) if licensed else []
     if findings:
         shutil.rmtree(output)  # or an unchanged page would not be written, and searched, again
-        raise BuildError("\n  ".join(["the site holds what may not be published:", *map(str, findings)]))
-    record.unlink(missing_ok=True)
-    swap(output / "_build" / "html", build / "html")
-    write_json(record, {"key": key, "revision": machine.revision()})
+        raise Stop("\n  ".join(["the site holds what may not be published:", *findings]))
+    (site / KEY).write_text(key)
+    swap(site, build / "html")
     return True
 
 
-def recorded(path: Path) -> dict:
-    """The JSON object at `path`; empty where there is none, or half of one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _says(path: Path, key: str) -> bool:
+    return path.exists() and path.read_text() == key
 
 
 def run_jupyter_book(root: Path, staged: Path, output: Path) -> None:
-    """`jupyter-book build` with warnings as errors. Raises BuildError after removing what Sphinx kept.
+    """`jupyter-book build` with warnings as errors. Raises Stop after removing what Sphinx kept.
 
     Without that removal a strict build that failed passes the second time: unchanged pages are not read again.
     """
@@ -118,7 +97,7 @@ def run_jupyter_book(root: Path, staged: Path, output: Path) -> None:
     if result.returncode:
         warnings = [line for line in log.splitlines() if "WARNING" in line or "ERROR" in line]
         shutil.rmtree(output, ignore_errors=True)
-        raise BuildError("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
+        raise Stop("\n".join(["the site did not build:", *(warnings or log.splitlines()[-30:])]))
 
 
 def swap(new: Path, old: Path) -> None:
