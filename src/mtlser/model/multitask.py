@@ -112,10 +112,6 @@ class MultitaskModel(nn.Module):
         """Stops training the convolutional encoder; the projection after it stays trainable."""
         self.wav2vec2.feature_extractor.requires_grad_(False)
 
-    def convolution_state(self) -> dict[str, Tensor]:
-        """The convolutional encoder's weights by name: what cached features depend on."""
-        return self.wav2vec2.feature_extractor.state_dict()
-
     def encoder_parameters(self) -> list[nn.Parameter]:
         """theta, as far as it is trained: all trainable parameters outside the two heads."""
         return [parameter for parameter in self.wav2vec2.parameters() if parameter.requires_grad]

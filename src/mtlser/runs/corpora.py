@@ -16,7 +16,7 @@ from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprint, iemocap_counts, is_complete
 from mtlser.corpus.store import SpeechStore, store_audio
 from mtlser.files import digest
-from mtlser.processes import library_environment
+from mtlser.machine import library_environment
 from mtlser.runs.identity import Content, changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings

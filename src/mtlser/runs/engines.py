@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtlser.config import ConfigError
+from mtlser.machine import library_environment, num_cores
 from mtlser.model.backbone import find_backbone
-from mtlser.processes import library_environment, num_cores
 from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.progress import Progress
 from mtlser.runs.records import ENDED, Records

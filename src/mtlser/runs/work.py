@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from mtlser.config import RunConfig
 from mtlser.corpus.text import transcript_text
 from mtlser.files import write_json
-from mtlser.processes import keep_freed_memory, use_one_thread
+from mtlser.machine import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.plan import SYSTEM, Plan, PlannedRun
