@@ -18,7 +18,7 @@ from mtlser.corpus.folds import Fold, make_folds
 from mtlser.model.backbone import backbone_digest
 from mtlser.runs import records
 from mtlser.runs.corpora import Corpus, corpus_of
-from mtlser.runs.identity import make_run_id, old_run_id
+from mtlser.runs.identity import fold_digests, make_run_id, old_run_id, run_content
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
@@ -164,11 +164,11 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
         )
     wanted = known if plan.fold_names is None else plan.fold_names
     chosen = [fold for fold in folds if fold.name in wanted][: plan.preset.num_folds]
-    content = plan.corpus.content(plan.template.transcript_style)
+    content = run_content(plan.corpus.utterances, plan.corpus.store.table, plan.template.transcript_style)
     shared = {} if plan.settings.fresh else records.ended_runs(plan.settings.results)
     folder = plan.settings.artifacts / "runs"
-    digests_of = {fold.name: content.digests(fold) | {"backbone": plan.backbone_digest} for fold in chosen}
-    files_of = {fold.name: content.file_digest(fold) for fold in chosen}
+    digests_of = {fold.name: fold_digests(content, fold) | {"backbone": plan.backbone_digest} for fold in chosen}
+    files_of = {name: digests.pop("files") for name, digests in digests_of.items()}
     for alpha in plan.alphas:
         for fold in chosen:
             digests = digests_of[fold.name]
