@@ -63,5 +63,5 @@ def convolution_features(model: MultitaskModel, dataset: SpeechDataset) -> Featu
 def _compute(model: MultitaskModel, dataset: SpeechDataset) -> Iterator[np.ndarray]:
     for index in range(len(dataset.table)):
         waveform = torch.from_numpy(dataset.waveform(index))[None]  # (1, S)
-        features, _ = model.convolve(waveform, torch.tensor([waveform.shape[1]]))
+        features, _ = model.wav2vec2.convolve(waveform, torch.tensor([waveform.shape[1]]))
         yield features[0].flatten().numpy()

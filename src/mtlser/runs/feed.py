@@ -74,7 +74,7 @@ class Feed:
         config = self.config
         if config.mask_time_probability == 0:
             return None
-        lengths = batch.input_lengths if self.caches else self.model.frame_lengths(batch.input_lengths)
+        lengths = batch.input_lengths if self.caches else self.model.wav2vec2.frame_lengths(batch.input_lengths)
         names = self.dataset.table["utterance"].iloc[batch.indices]
         generators = [random_generator(config.seed, config.fold, "mask", epoch, name) for name in names]
         mask = time_mask(
