@@ -70,10 +70,7 @@ def library_environment() -> dict[str, str]:
 
 
 def keep_freed_memory() -> None:
-    """Asks glibc to keep freed activations for the next step instead of returning them to the system; 21% of a step.
-
-    Elsewhere there is nothing to ask, and nothing else changes.
-    """
+    """Asks glibc, where there is one, to keep freed activations for the next step; returning them is 21% of a step."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mtlser.config import MAINTAINERS, RunConfig
-from mtlser.files import whole_folder, write_json, write_table
+from mtlser.files import write_json, write_table
 from mtlser.machine import hardware, versions
 
 STATUSES = ("running", "done", "failed", "diverged")
@@ -169,15 +169,9 @@ def share(records: Records, folder: Path, about: dict) -> Path:
     added = Records(runs, records.history, predictions)
     if (folder / "runs.parquet").exists():
         added = merge([added, read_shared(folder)])
-    fresh = folder.with_name(folder.name + ".new")
-    with whole_folder(fresh) as new:
-        for name in COLUMNS:
-            write_table(new / f"{name}.parquet", getattr(added, name))
-        write_json(new / "about.json", about | {"versions": versions(), "hardware": hardware()})
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in fresh.iterdir():
-        path.replace(folder / path.name)
-    fresh.rmdir()
+    write_json(folder / "about.json", about | {"versions": versions(), "hardware": hardware()})
+    for name in reversed(COLUMNS):  # the runs last: rows of the others without a run are never read
+        write_table(folder / f"{name}.parquet", getattr(added, name))
     return folder
 
 
