@@ -47,8 +47,7 @@ class PlannedRun:
     @property
     def status(self) -> str:
         """`missing`, `running`, `done`, `failed` or `diverged`: this machine's, or else a committed record's."""
-        own = records.run_status(self.folder)
-        return own if own in records.ENDED or self.shared is None else self.shared
+        return self.shared if self.is_shared else records.run_status(self.folder)
 
     @property
     def is_shared(self) -> bool:

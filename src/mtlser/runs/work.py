@@ -121,15 +121,9 @@ def _tried(folder: Path, order: str) -> bool:
 def _train(task: dict, fold: dict, dataset, tell: Callable[[dict], None]) -> str:
     from mtlser.runs.training import RunInputs, train
 
-    inputs = RunInputs(
-        run_id=task["run_id"],
-        dataset=dataset,
-        train=np.sort(dataset.indices(fold["train"])),
-        test=np.sort(dataset.indices(fold["test"])),
-        backbone=task["backbone"],
-        backbone_revision=task["backbone_revision"],
-        record=task["record"],
-    )
+    rows = {part: np.sort(dataset.indices(names)) for part, names in fold.items()}
+    given = {name: task[name] for name in ("run_id", "backbone", "backbone_revision", "record")}
+    inputs = RunInputs(dataset=dataset, **rows, **given)
     config = RunConfig.from_dict(task["config"])
     return train(config, inputs, Path(task["folder"]), keep_weights=task["keep_weights"], progress=tell)
 
