@@ -135,6 +135,7 @@ class Plan:
         wanted = self.template.to_dict() | {"recipe_version": RECIPE_VERSION}
         several = {"alpha": self.alphas, "seed": self.preset.seeds, "fold": self.fold_names}
         read = {"system": SYSTEM, "corpus_id": self.corpus.identity, "backbone_digest": self.backbone_digest}
+        is_frozen = instrument_name(self.preset.run, self.preset.corpus, self.backbone_digest) is not None
         runs = found.runs
         same = pd.Series(True, index=runs.index)
         for name, values in several.items():
@@ -143,13 +144,8 @@ class Plan:
             if name not in several:
                 unknown = runs[name].isna()
                 equal = unknown if value is None else runs[name] == value
-                same &= equal | unknown if name in read and self._is_frozen else equal
+                same &= equal | unknown if name in read and is_frozen else equal
         return found.only(run_id=list(runs.loc[same, "run_id"]))
-
-    @cached_property
-    def _is_frozen(self) -> bool:
-        """Whether the preset has the frozen instrument's corpus, backbone and recipe."""
-        return instrument_name(self.preset.run, self.preset.corpus, self.backbone_digest) is not None
 
 
 def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
