@@ -67,7 +67,7 @@ def test_a_longer_neighbour_changes_the_released_encoder_alone(paddings, parts):
     table = anatomy.beside(paddings, parts[0], parts[2]).set_index("encoder_padding")
     assert (table.loc["exact", ["features_change", "pooled_change"]] < 1e-5).all()
     assert (table.loc["released", ["features_change", "pooled_change"]] > 1e-2).all()
-    counted = paddings["exact"].frame_lengths(torch.tensor([len(parts[0]), len(parts[2])])).tolist()
+    counted = paddings["exact"].wav2vec2.frame_lengths(torch.tensor([len(parts[0]), len(parts[2])])).tolist()
     assert table["frames"].tolist() == counted
 
 

@@ -29,7 +29,7 @@ def test_features_are_the_model_s_and_are_kept(speech, backbone, monkeypatch):
     for index in (0, 3, 23):
         waveforms = torch.from_numpy(speech.waveform(index))[None]
         with torch.no_grad():
-            expected, [length] = model.convolve(waveforms, torch.tensor([waveforms.shape[1]]))
+            expected, [length] = model.wav2vec2.convolve(waveforms, torch.tensor([waveforms.shape[1]]))
         assert features[index].shape == (length, 8)
         torch.testing.assert_close(features[index], expected[0], rtol=0, atol=0)
     monkeypatch.setattr(module, "_compute", lambda *_: pytest.fail("computed again"))

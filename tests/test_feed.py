@@ -94,7 +94,7 @@ def test_masks_are_of_an_utterance_s_own_frames(speech, backbone):
         one = feed(speech, backbone, freeze_convolutions=freeze)
         [batch] = one.parts(np.arange(4), 40.0)
         mask = one.masks(batch, 3)
-        lengths = one.model.frame_lengths(torch.tensor(speech.table["num_samples"].to_numpy()[batch.indices]))
+        lengths = one.model.wav2vec2.frame_lengths(torch.tensor(speech.table["num_samples"].to_numpy()[batch.indices]))
         assert mask.shape == (4, int(lengths.max())) and mask.any()
         assert not mask[torch.arange(mask.shape[1]) >= lengths[:, None]].any()
     assert feed(speech, backbone, mask_time_probability=0.0).masks(batch, 3) is None

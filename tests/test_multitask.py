@@ -73,8 +73,10 @@ def test_emotion_logits_are_a_linear_map_of_the_pooled_encoder_output():
 
 def test_features_computed_first_give_the_same_outputs():
     model, inputs = random_model(), padded(waveforms())
-    mask = time_mask(model.frame_lengths(inputs[1]), 0.5, 4, 1, [np.random.default_rng(row) for row in range(8)])
-    apart = model.forward_features(*model.convolve(*inputs), mask)
+    mask = time_mask(
+        model.wav2vec2.frame_lengths(inputs[1]), 0.5, 4, 1, [np.random.default_rng(row) for row in range(8)]
+    )
+    apart = model.forward_features(*model.wav2vec2.convolve(*inputs), mask)
     whole = model(*inputs, mask)
     valid = torch.arange(whole[1].shape[1]) < whole[2][:, None]
     torch.testing.assert_close(whole[0], apart[0], rtol=0, atol=1e-12)
@@ -89,7 +91,7 @@ def gradients(model: MultitaskModel, groups: list[list[int]], alpha: float) -> d
     for group in groups:
         inputs, lengths = padded([parts[row] for row in group])
         generators = [np.random.default_rng(row) for row in group]
-        mask = time_mask(model.frame_lengths(lengths), 0.05, 10, 2, generators)
+        mask = time_mask(model.wav2vec2.frame_lengths(lengths), 0.05, 10, 2, generators)
         targets, target_lengths = padded([torch.tensor(TEXTS[row], dtype=torch.long) for row in group])
         labels = torch.tensor([row % 4 for row in group])
         outputs = model(inputs, lengths, mask)
@@ -137,7 +139,7 @@ def test_frozen_convolutions_stay_and_the_projection_trains():
     before = len(model.encoder_parameters())
     model.freeze_convolutions()
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    assert frozen == {f"wav2vec2.feature_extractor.{name}" for name in model.convolution_state()}
+    assert frozen == {f"wav2vec2.feature_extractor.{name}" for name in model.wav2vec2.feature_extractor.state_dict()}
     assert len(model.encoder_parameters()) == before - len(frozen)
     assert model.wav2vec2.feature_projection.projection.weight.requires_grad
 

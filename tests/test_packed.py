@@ -23,7 +23,7 @@ def random_model(family: str = "group", dtype: torch.dtype = torch.float64, **ch
 
 def masks(model: MultitaskModel) -> torch.Tensor:
     generators = [np.random.default_rng(row) for row in range(len(LENGTHS))]
-    return time_mask(model.frame_lengths(torch.tensor(LENGTHS)), 0.4, 4, 1, generators)
+    return time_mask(model.wav2vec2.frame_lengths(torch.tensor(LENGTHS)), 0.4, 4, 1, generators)
 
 
 @every_family
@@ -34,8 +34,8 @@ def test_packed_utterances_give_the_outputs_and_gradients_of_a_padded_batch(fami
     model, parts = random_model(family, dtype, pooling=pooling).train(), waveforms(dtype=dtype)
     mask = masks(model) if masked else None
     found = []
-    inputs = padded(parts)
-    for forward in (lambda: model.forward_features(*model.convolve(*inputs), mask), lambda: model(*inputs, mask)):
+    inputs, encoder = padded(parts), model.wav2vec2
+    for forward in (lambda: model.forward_features(*encoder.convolve(*inputs), mask), lambda: model(*inputs, mask)):
         model.zero_grad()
         emotions, characters, lengths = forward()
         valid = torch.arange(characters.shape[1]) < lengths[:, None]
@@ -133,5 +133,5 @@ def test_in_bf16_packed_utterances_are_close_and_train_finite(family):
 
 def test_adapters_of_attention_count():
     model, inputs = random_model("layer", adapter_attn_dim=4), padded(waveforms())
-    expected = model.forward_features(*model.convolve(*inputs))[0]
+    expected = model.forward_features(*model.wav2vec2.convolve(*inputs))[0]
     torch.testing.assert_close(model(*inputs)[0], expected, rtol=0, atol=1e-9)

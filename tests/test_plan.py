@@ -13,7 +13,7 @@ from mtlser.corpus.store import store_audio
 from mtlser.files import write_json
 from mtlser.runs import complete, records
 from mtlser.runs.corpora import NoRelease, load_utterances
-from mtlser.runs.identity import Content, make_run_id, old_run_id
+from mtlser.runs.identity import fold_digests, make_run_id, old_run_id, run_content
 from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, read_records, read_run, read_shared, share
 from mtlser.runs.settings import Settings
@@ -115,9 +115,9 @@ def test_an_utterance_that_a_fold_does_not_read_changes_only_the_others(tmp_path
             "angry" if n == unread else e for n, e in zip(utterances["utterance"], utterances["emotion"], strict=True)
         ]
     audio = store_audio(utterances, tmp_path / "cache").table
-    before, after = (Content(table, audio, "normalised") for table in (utterances, relabelled))
-    assert before.digests(smaller) == after.digests(smaller)
-    assert before.digests(folds[1]) != after.digests(folds[1])
+    before, after = (run_content(table, audio, "normalised") for table in (utterances, relabelled))
+    assert fold_digests(before, smaller) == fold_digests(after, smaller)
+    assert fold_digests(before, folds[1]) != fold_digests(after, folds[1])
 
 
 def test_weights_configuration_and_recipe_version_are_in_the_id(tmp_path, utterances):

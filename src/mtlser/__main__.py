@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS
+from mtlser.machine import INTERRUPTED, num_cores
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-from mtlser.processes import INTERRUPTED, num_cores
 from mtlser.runs.settings import Settings
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 # The order of the four classes is the order of the emotion head's outputs (section 4.1: excited is merged into happy).
 EMOTIONS = ("neutral", "happy", "angry", "sad")
@@ -87,17 +87,12 @@ class RunConfig:
     layerdrop: float | None = None  # None keeps the backbone's own
 
     def __post_init__(self) -> None:
-        checks = {
+        kinds = {name: kind for name, kind in get_type_hints(RunConfig).items() if get_origin(kind) is Literal}
+        checks = {name: getattr(self, name) in get_args(kind) for name, kind in kinds.items()} | {
             "alpha": self.alpha >= 0,
-            "protocol": self.protocol in PROTOCOLS,
-            "pooling": self.pooling in ("sum", "mean"),
-            "transcript_style": self.transcript_style in ("normalised", "released"),
-            "encoder_padding": self.encoder_padding in ("exact", "released"),
-            "precision": self.precision in ("fp32", "bf16"),
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 1,
             "length_bucket": self.length_bucket >= 1,
-            "initialisation": self.initialisation in ("pretrained", "random"),
             "learning_rate": self.learning_rate > 0 and self.learning_rate_alpha_zero > 0,
             "warmup_ratio": 0 <= self.warmup_ratio < 1,
             "micro_batch_seconds": self.micro_batch_seconds > 0,

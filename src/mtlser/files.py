@@ -7,12 +7,13 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import psutil
+from filelock import FileLock
 
 
 def digest(*parts: str) -> str:
@@ -70,6 +71,15 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Has `fill` write a folder that is not there yet; of several processes one does, and the others wait for it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            with whole_folder(folder) as partial:
+                fill(partial)
 
 
 def write_json(path: Path, value: object) -> None:

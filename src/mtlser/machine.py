@@ -1,7 +1,9 @@
-"""What a record says of the machine that made it: versions, processor, and the code's revision."""
+"""The machine that runs this: what a record says of it, and what a process that trains asks of it."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
 import subprocess
 from functools import cache
@@ -11,6 +13,7 @@ from pathlib import Path
 import psutil
 
 PACKAGES = ("mtlser", "torch", "transformers", "datasets", "numpy", "pandas", "soundfile", "soxr", "jiwer")
+INTERRUPTED = "Interrupted. What was finished is kept; the same command goes on from there."  # what Ctrl-C prints
 
 
 @cache
@@ -28,19 +31,15 @@ def versions() -> dict[str, str]:
 @cache
 def hardware() -> dict[str, str | int | float]:
     """Processor, cores, memory and system of this machine; the GPU is named by the run that used it."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": psutil.cpu_count() or 1,
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-    }
-
-
-def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": next(names, platform.processor() or platform.machine()),
+        "cores": psutil.cpu_count() or 1,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
 
 
 @cache
@@ -57,3 +56,34 @@ def revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed else "")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def library_environment() -> dict[str, str]:
+    """This process's environment for a `python -m mtlser…` of this very library, which need not be installed."""
+    folders = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc, where there is one, to keep freed activations for the next step; returning them is 21% of a step."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD, bytes
+    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD, bytes
+
+
+def use_one_thread() -> None:
+    """One thread, of torch and of other libraries: two such processes beat one of two threads, and the order of sums
+    is always the same."""
+    import threadpoolctl
+    import torch
+
+    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)

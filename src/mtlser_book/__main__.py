@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mtlser.processes import INTERRUPTED
+from mtlser.machine import INTERRUPTED
 from mtlser_book import Stop
 
 ROOT = Path(__file__).resolve().parents[2]

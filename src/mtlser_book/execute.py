@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.files import digest, named_digests, whole_file
-from mtlser.processes import num_cores
+from mtlser.machine import num_cores
 from mtlser.report.sounds import PAGE_FILES
 from mtlser_book import Stop, provenance
 

@@ -21,7 +21,7 @@ import pandas as pd
 
 from mtlser import machine
 from mtlser.files import digest, write_json
-from mtlser.processes import num_cores
+from mtlser.machine import num_cores
 from mtlser.report.display import NOT_RUN, Html, show
 from mtlser_book import Stop, bootstrap, checks, labs, students
 from mtlser_book.execute import Page, kernel_environment, run_papermill

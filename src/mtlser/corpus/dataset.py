@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mtlser.config import EMOTIONS, SAMPLE_RATE_HZ
+from mtlser.config import EMOTIONS
 from mtlser.corpus.audio import normalise_waveform
 from mtlser.corpus.store import SpeechStore, store_audio
 from mtlser.corpus.text import transcript_text
@@ -43,10 +43,6 @@ class SpeechDataset:
     def waveform(self, index: int) -> np.ndarray:
         """float32 (S,), zero mean and unit variance, as wav2vec 2.0 was pretrained. Raises StoreError (`samples`)."""
         return normalise_waveform(self.store.samples(index).astype(np.float32) / 32768.0)
-
-    def seconds(self, index: int) -> float:
-        """Duration of one utterance."""
-        return self.table["num_samples"].iat[index] / SAMPLE_RATE_HZ
 
 
 def build_dataset(utterances: pd.DataFrame, cache_folder: Path, transcript_style: str = "normalised") -> SpeechDataset:

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from filelock import FileLock
 
 from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, read_audio
-from mtlser.files import digest, file_digest, whole_folder, write_table
+from mtlser.files import digest, file_digest, make_once, write_table
 
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
-
-Progress = Callable[[int, int], None]  # (done, total)
 
 
 class StoreError(ValueError):
@@ -55,20 +52,16 @@ class SpeechStore:
         return self._column[index].values.to_numpy(zero_copy_only=True)
 
 
-def store_audio(utterances: pd.DataFrame, cache_folder: Path, progress: Progress | None = None) -> SpeechStore:
+def store_audio(utterances: pd.DataFrame, cache_folder: Path) -> SpeechStore:
     """The store of a table with columns `utterance` and `wav`, made where `cache_folder` has none of these files.
 
-    Its folder is named by every file's utterance, place, size and time of change, so that a later call reads none of
-    them. `progress(done, total)` is called as files are decoded; of several processes one decodes, the others wait.
-    Raises AudioFilesError that lists every file that can't be used; then, or when killed, nothing is left that a later
-    call would use.
+    Its folder is named by every file's utterance, place, size and times of change, so that a later call reads none of
+    them. Of several processes one decodes, the others wait. Raises AudioFilesError that lists every file that can't be
+    used; then, or when killed, nothing is left that a later call would use.
     """
     files = map(_state, utterances["utterance"], utterances["wav"])
     folder = Path(cache_folder) / f"audio-{digest(*files)[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            _write_store(folder, list(utterances["utterance"]), list(utterances["wav"]), progress)
+    make_once(folder, partial(_write_store, utterances["utterance"].tolist(), utterances["wav"].tolist()))
     return SpeechStore(folder, pd.read_parquet(folder / "table.parquet"))
 
 
@@ -131,10 +124,11 @@ def _state(utterance: str, wav: str | Path) -> str:
         found = os.stat(path)
     except OSError:
         return f"{utterance} {path} missing"
-    return f"{utterance} {path} {found.st_size} {found.st_mtime_ns}"
+    # A replaced file may be given the size and the mtime of the old one, but nobody can set back its ctime.
+    return f"{utterance} {path} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
-def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path], progress: Progress | None) -> None:
+def _write_store(names: Sequence[str], paths: Sequence[str | Path], folder: Path) -> None:
     rows: list[tuple] = []
 
     def decoded() -> Iterator[np.ndarray]:
@@ -147,15 +141,12 @@ def _write_store(folder: Path, names: Sequence[str], paths: Sequence[str | Path]
                     samples, of_file = found
                     rows.append((name, len(samples), audio_digest(samples), of_file))
                     yield samples
-                if progress:
-                    progress(len(rows) + len(problems), len(paths))
         if problems:
             raise AudioFilesError(problems, len(paths))
 
-    with whole_folder(folder) as partial:
-        write_column(partial / "samples", decoded())
-        table = pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256", "file_sha256"])
-        write_table(partial / "table.parquet", table)
+    write_column(folder / "samples", decoded())
+    table = pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256", "file_sha256"])
+    write_table(folder / "table.parquet", table)
 
 
 def _decode(path: str | Path) -> tuple[np.ndarray, str] | AudioError:

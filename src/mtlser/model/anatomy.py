@@ -74,7 +74,7 @@ def stages(model: MultitaskModel, samples: Tensor) -> pd.DataFrame:
     """Every stage of one utterance (S,) alone: columns stage, symbol (the paper's), legend, size, parameters."""
     waveforms, lengths = batch([samples])
     encoder = model.wav2vec2
-    features, frame_lengths = model.convolve(waveforms, lengths)
+    features, frame_lengths = encoder.convolve(waveforms, lengths)
     projected, _ = encoder.feature_projection(features)
     hidden = encoder.forward_features(features, frame_lengths)
     pooled = model.pool(hidden, frame_lengths)

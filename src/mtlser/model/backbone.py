@@ -44,6 +44,10 @@ PUBLISHED = {
 }
 
 
+def _published(name: str | Path, revision: str | None) -> Published | None:
+    return PUBLISHED.get((str(name), revision or ""))
+
+
 @dataclass(frozen=True)
 class Backbone:
     """Two files, and the digest that the weights must have where one is known."""
@@ -63,7 +67,7 @@ def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> 
     if not folder.is_dir():
         if name.count("/") != 1 or name.startswith((".", "/", "~")):
             raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
-        folder, published = _download(name, revision), PUBLISHED.get((name, revision or ""))
+        folder, published = _download(name, revision), _published(name, revision)
     weights = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         raise BackboneError(f"{folder} needs config.json and one of {', '.join(WEIGHT_FILES)}")
@@ -77,10 +81,9 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json", *WEIGHT_FILES]))
     except Exception as error:  # of the client's several libraries: no network, no such revision, disk full
-        known, of_revision = PUBLISHED.get((name, revision or "")), revision or "main"
-        weights = (
-            f"{known.file} ({known.num_bytes:,} bytes, sha256 {known.sha256})" if known else " or ".join(WEIGHT_FILES)
-        )
+        of_revision, weights = revision or "main", " or ".join(WEIGHT_FILES)
+        if known := _published(name, revision):
+            weights = f"{known.file} ({known.num_bytes:,} bytes, sha256 {known.sha256})"
         raise BackboneError(
             f"{name} at revision {of_revision} is not on this machine and could not be downloaded. Fetch config.json "
             f"and {weights} from https://huggingface.co/{name}/tree/{of_revision}, put both into any folder, and pass "
@@ -90,13 +93,13 @@ def _download(name: str, revision: str | None) -> Path:
 
 def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -> str:
     """SHA-256 of the weights file: what run ids hold. Needs neither torch nor, for a known revision, the file."""
-    published = PUBLISHED.get((str(path_or_hub_name), revision or ""))
+    published = _published(path_or_hub_name, revision)
     return published.sha256 if published else file_digest(find_backbone(path_or_hub_name, revision).weights)
 
 
 def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
     """Size of the weights file, without fetching a published one."""
-    published = PUBLISHED.get((str(path_or_hub_name), revision or ""))
+    published = _published(path_or_hub_name, revision)
     return published.num_bytes if published else find_backbone(path_or_hub_name, revision).weights.stat().st_size
 
 

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from mtlser.corpus.dataset import SpeechDataset
-from mtlser.corpus.store import Progress, read_column, write_column
-from mtlser.files import digest, whole_folder
+from mtlser.corpus.store import read_column, write_column
+from mtlser.files import digest, make_once
 from mtlser.model.multitask import MultitaskModel
 
 
@@ -42,7 +41,7 @@ class Features:
         return torch.from_dlpack(self._column[index].values).view(-1, self.num_channels)
 
 
-def convolution_features(model: MultitaskModel, dataset: SpeechDataset, progress: Progress | None = None) -> Features:
+def convolution_features(model: MultitaskModel, dataset: SpeechDataset) -> Features:
     """Features of every utterance from the model's convolutional encoder, kept beside the audio's store.
 
     The folder is named by the content of the audio and of the weights. Each utterance is computed alone, so that its
@@ -52,22 +51,17 @@ def convolution_features(model: MultitaskModel, dataset: SpeechDataset, progress
     if model.config.encoder_padding != "exact":
         raise ValueError('features of encoder_padding="released" depend on the batch and can\'t be kept')
     weights = hashlib.sha256()
-    for name, tensor in sorted(model.convolution_state().items()):
+    for name, tensor in sorted(model.wav2vec2.feature_extractor.state_dict().items()):
         weights.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     name = digest(weights.hexdigest(), *dataset.store.table["audio_sha256"])
     folder = dataset.store.folder.parent / f"features-{name[:16]}"
-    with FileLock(folder.with_suffix(".lock")):  # of several workers one computes, the others wait
-        if not folder.exists():
-            with whole_folder(folder) as partial:
-                write_column(partial / "frames", _compute(model, dataset, progress))
+    make_once(folder, lambda partial: write_column(partial / "frames", _compute(model, dataset)))
     return Features(folder, model.config.conv_dim[-1])
 
 
 @torch.inference_mode()
-def _compute(model: MultitaskModel, dataset: SpeechDataset, progress: Progress | None) -> Iterator[np.ndarray]:
+def _compute(model: MultitaskModel, dataset: SpeechDataset) -> Iterator[np.ndarray]:
     for index in range(len(dataset.table)):
         waveform = torch.from_numpy(dataset.waveform(index))[None]  # (1, S)
-        features, _ = model.convolve(waveform, torch.tensor([waveform.shape[1]]))
+        features, _ = model.wav2vec2.convolve(waveform, torch.tensor([waveform.shape[1]]))
         yield features[0].flatten().numpy()
-        if progress:
-            progress(index + 1, len(dataset.table))

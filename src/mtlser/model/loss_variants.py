@@ -66,10 +66,11 @@ def batch_sizes(inputs: Mapping[str, Tensor], alpha: float, sizes: Sequence[int]
 
     `released_alpha` is what alpha amounts to in the released code, on this book's scale.
     """
-    tables = [reductions({name: tensor[:size] for name, tensor in inputs.items()}, alpha) for size in sizes]
-    ours, released = (pd.DataFrame([table.iloc[row] for table in tables]) for row in (0, 1))
-    columns = {"ctc": ours["ctc"], "released_ctc": released["ctc"], "released_alpha": released["effective_alpha"]}
-    return pd.DataFrame({"batch_size": sizes} | {name: column.tolist() for name, column in columns.items()})
+    rows = []
+    for size in sizes:
+        ours, released, _ = reductions({name: x[:size] for name, x in inputs.items()}, alpha).itertuples()
+        rows.append((size, ours.ctc, released.ctc, released.effective_alpha))
+    return pd.DataFrame(rows, columns=["batch_size", "ctc", "released_ctc", "released_alpha"])
 
 
 def double_softmax(margins: Sequence[float]) -> pd.DataFrame:

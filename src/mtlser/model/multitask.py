@@ -70,10 +70,6 @@ class MultitaskModel(nn.Module):
         """
         return self._heads(*self.wav2vec2(waveforms, waveform_lengths, mask_time))
 
-    def convolve(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The convolutional encoder: waveforms (B, S), lengths (B,) -> features (B, T, C), frame lengths (B,)."""
-        return self.wav2vec2.convolve(waveforms, waveform_lengths)
-
     def forward_features(
         self, features: Tensor, frame_lengths: Tensor, mask_time: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,17 +100,9 @@ class MultitaskModel(nn.Module):
             return total
         return total / frame_lengths.to(total.device)[:, None]
 
-    def frame_lengths(self, waveform_lengths: Tensor) -> Tensor:
-        """Frames of each utterance: (B,) in samples -> (B,)."""
-        return self.wav2vec2.frame_lengths(waveform_lengths)
-
     def freeze_convolutions(self) -> None:
         """Stops training the convolutional encoder; the projection after it stays trainable."""
         self.wav2vec2.feature_extractor.requires_grad_(False)
-
-    def convolution_state(self) -> dict[str, Tensor]:
-        """The convolutional encoder's weights by name: what cached features depend on."""
-        return self.wav2vec2.feature_extractor.state_dict()
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """theta, as far as it is trained: all trainable parameters outside the two heads."""
@@ -141,18 +129,15 @@ class MultitaskModel(nn.Module):
         """
         backbone = find_backbone(path_or_hub_name, revision)
         config = read_config(backbone.config)
-        config.update({"pooling": pooling, "encoder_padding": encoder_padding, "num_emotions": len(EMOTIONS)})
-        config.update({"emotions": list(EMOTIONS)})
-        if dropout is not None:
-            config.update(dict.fromkeys(DROPOUTS, dropout))
-        if layerdrop is not None:
-            config.update({"layerdrop": layerdrop})
+        values = {"pooling": pooling, "encoder_padding": encoder_padding, "layerdrop": layerdrop}
+        values |= {"num_emotions": len(EMOTIONS), "emotions": list(EMOTIONS)} | dict.fromkeys(DROPOUTS, dropout)
+        config.update({name: value for name, value in values.items() if value is not None})
         if not pretrained:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 return cls(config)
         model = cls._without_weights(config)
-        _load(model.wav2vec2, read_weights(backbone), str(backbone.weights))
+        _load(model.wav2vec2, read_weights(backbone), backbone.weights)
         for head in (model.emotion_head, model.ctc_head):
             head.to_empty(device="cpu")
         model.initialise_heads(torch.Generator().manual_seed(seed))
@@ -161,12 +146,11 @@ class MultitaskModel(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MultitaskModel:
         """A model that `save_pretrained` wrote. Raises BackboneError for a folder that isn't one."""
-        folder = Path(folder)
-        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        config, weights = Path(folder) / "config.json", Path(folder) / "model.safetensors"
+        if not config.is_file() or not weights.is_file():
             raise BackboneError(f"{folder} is not a trained model: it needs config.json and model.safetensors")
-        config = read_config(folder / "config.json")
-        model = cls._without_weights(config)
-        _load(model, read_tensors(folder / "model.safetensors"), str(folder / "model.safetensors"))
+        model = cls._without_weights(read_config(config))
+        _load(model, read_tensors(weights), weights)
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -180,7 +164,7 @@ class MultitaskModel(nn.Module):
             return cls(config)
 
 
-def _load(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def _load(module: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
     """Assigns weights by name, in float32. Raises BackboneError that names what is missing, unexpected or misshapen."""
     # Copies: a memory-mapped file has its own alignment, and sums then differ in the last bit from a resumed run's.
     copies = {name: tensor.float().clone() for name, tensor in weights.items()}

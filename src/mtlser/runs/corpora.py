@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprint, iemocap_counts, is_complete
 from mtlser.corpus.store import SpeechStore, store_audio
 from mtlser.files import digest
-from mtlser.processes import library_environment
-from mtlser.runs.identity import Content, changed_fields
+from mtlser.machine import library_environment
+from mtlser.runs.identity import changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
 
@@ -34,14 +34,12 @@ class Corpus:
     release: Path | None
     allow_different: bool
     artifacts: Path
-    given: pd.DataFrame | None = field(default=None, compare=False, repr=False)  # a table to use instead of reading one
-    _contents: dict[str, Content] = field(default_factory=dict, compare=False, repr=False)  # by transcript style
 
     @property
     def exists(self) -> bool:
         """Whether it can be read without making or being given anything."""
-        if self.given is not None or self.preset.corpus is None:
-            return self.given is not None or self.release is not None
+        if self.preset.corpus is None:
+            return self.release is not None
         return is_complete(self._pocket_folder, self.preset.corpus)
 
     @property
@@ -51,11 +49,10 @@ class Corpus:
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
-        """The table of `load_release`; a synthetic corpus is made first where it is missing."""
-        return self.read() if self.given is None else self.given
+        """The table of `load_release`; a synthetic corpus is made first where it is missing.
 
-    def read(self) -> pd.DataFrame:
-        """As `utterances`, read anew. Raises NoRelease for the iemocap preset without a release."""
+        Raises NoRelease for the iemocap preset without a release.
+        """
         if self.preset.corpus is None:
             if self.release is None:
                 raise NoRelease(
@@ -90,21 +87,13 @@ class Corpus:
         known = fingerprint(self.utterances) if self.exists else iemocap_counts()[FINGERPRINT]
         return f"iemocap-{known[:12]}"
 
-    def content(self, transcript_style: str) -> Content:
-        """What the digests of its folds are computed from."""
-        if transcript_style not in self._contents:
-            self._contents[transcript_style] = Content(self.utterances, self.store.table, transcript_style)
-        return self._contents[transcript_style]
 
-
-@lru_cache
-def _corpus(preset: Preset, release: Path | None, allow_different: bool, artifacts: Path) -> Corpus:
-    return Corpus(preset, release, allow_different, artifacts)
+_one_corpus = lru_cache(Corpus)
 
 
 def corpus_of(preset: Preset, settings: Settings) -> Corpus:
     """The corpus of a preset; the same object for the same settings, so that several plans read it once."""
-    return _corpus(preset, settings.release, settings.allow_different, settings.artifacts.absolute())
+    return _one_corpus(preset, settings.release, settings.allow_different, settings.artifacts.absolute())
 
 
 def make_pocket_corpus(folder: Path, settings: PocketCorpusConfig) -> None:
@@ -123,9 +112,6 @@ def make_pocket_corpus(folder: Path, settings: PocketCorpusConfig) -> None:
 
 
 def load_utterances(preset: str | Preset = "pocket", settings: Settings | None = None) -> pd.DataFrame:
-    """The preset's corpus as `load_release` gives it; a synthetic one is made first where it is missing.
-
-    Raises NoRelease for the iemocap preset without a release.
-    """
+    """A copy of the preset's `Corpus.utterances`, which raises the same errors."""
     chosen = get_preset(preset) if isinstance(preset, str) else preset
-    return corpus_of(chosen, settings or Settings.from_environment()).read()
+    return corpus_of(chosen, settings or Settings.from_environment()).utterances.copy()

@@ -12,14 +12,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtlser.config import ConfigError
+from mtlser.machine import library_environment, num_cores
 from mtlser.model.backbone import find_backbone
-from mtlser.processes import library_environment, num_cores
 from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.progress import Progress
 from mtlser.runs.records import ENDED, Records
@@ -45,10 +45,9 @@ def complete(plan: Plan, shard: tuple[int, int] = (1, 1)) -> Records:
     missing = [run for run in plan.runs[number - 1 :: count] if run.status not in ENDED]
     if missing and plan.settings.train:
         find_backbone(plan.backbone, plan.preset.backbone_revision)  # or nothing would run
-        with Progress(plan, missing) as progress:
-            progress.say(f"reading the audio of {len(plan.corpus.utterances)} utterances")
-            failures = engine(plan, missing, write_order(plan, missing), progress)
-        if failures:
+        progress = Progress(plan, missing)
+        progress.say(f"reading the audio of {len(plan.corpus.utterances)} utterances")
+        if failures := engine(plan, missing, write_order(plan, missing), progress):
             lines = [f"  {run_id}: {error}" for run_id, error in failures.items()]
             raise RunsFailed(
                 f"{len(failures)} of {len(missing)} runs failed; the others finished and are kept. Logs are in "
@@ -104,26 +103,27 @@ class _Crew:
 
     def serve(self, number: int) -> None:
         """Follows workers until one finds nothing more to do; after one that died in a run, another goes on."""
-        while not self._stopped and self._follow(number):
-            pass
-
-    def _follow(self, number: int) -> bool:
-        """Starts a worker and hears it to its end; whether it died in a run."""
         log = self.logs / f"worker-{number}.log"
-        try:
-            worker = self._workers[number] = self._start(number, log)
-        except OSError as error:  # no memory, or no process left
-            self.progress.say(f"a worker did not start: {error}")
-            return False
-        if self._stopped:  # which did not see this worker
-            worker.kill()
+        died = True
+        while died and not self._stopped:
+            try:
+                worker = self._workers[number] = self._start(number, log)
+            except OSError as error:  # no memory, or no process left
+                self.progress.say(f"a worker did not start: {error}")
+                return
+            if self._stopped:  # which did not see this worker
+                worker.kill()
+            died = self._follow(worker, log)
+
+    def _follow(self, worker: subprocess.Popen, log: Path) -> bool:
+        """Hears a worker to its end; whether it died in a run."""
         run_id, started = None, time.monotonic()
         for line in worker.stdout:
             event = json.loads(line)
             if "run" in event:
                 run_id, started = event["run"], time.monotonic()
             elif "epoch" in event:
-                self.progress.event(run_id, event)
+                self.progress.epoch(run_id, event["epoch"])
             elif "note" in event:
                 self.progress.say_once(event["note"])
             else:
@@ -173,10 +173,11 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
     started, count = time.monotonic(), len(missing)
     commands = [order_command(order, "--shard", f"{number}/{count}") for number in range(1, count + 1)]
     with executor.batch():
-        submitted = [executor.submit(submitit.helpers.CommandFunction(command)) for command in commands]
+        jobs = [executor.submit(submitit.helpers.CommandFunction(command)) for command in commands]
     progress.say(f"{count} runs submitted to {executor.cluster}")
-    failures = {}
-    for run, job in _as_completed(list(zip(missing, submitted, strict=True))):
+    runs, failures = dict(zip(jobs, missing, strict=True)), {}
+    for job in submitit.helpers.as_completed(jobs, poll_frequency=1.0):
+        run = runs[job]
         try:
             job.result()
         except Exception as error:  # a node's failure, whatever it was, leaves the other jobs alone
@@ -184,15 +185,6 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
             failures[run.run_id] = f"{type(error).__name__}: {reason} (log: {job.paths.stderr})"
         progress.end(run.run_id, run.status, time.monotonic() - started)
     return failures
-
-
-def _as_completed(jobs: list[tuple], poll_seconds: float = 1.0) -> Iterator[tuple]:
-    """The (run, job) pairs as the jobs end."""
-    while jobs:
-        done = [pair for pair in jobs if pair[1].done()]
-        jobs = [pair for pair in jobs if pair not in done]
-        yield from done
-        time.sleep(0 if done else poll_seconds)
 
 
 ENGINES = {"local": run_local, "slurm": run_slurm}

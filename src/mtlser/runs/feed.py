@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlser.config import RunConfig
+from mtlser.config import SAMPLE_RATE_HZ, RunConfig
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.model.encoder import time_mask
 from mtlser.model.features import Features, convolution_features
@@ -43,12 +43,12 @@ class Feed:
 
     def parts(self, indices: np.ndarray, max_seconds: float, max_padding_seconds: float = np.inf) -> Iterator[Batch]:
         """The batch of those rows, in parts of at most `max_seconds` of audio (`micro_batches`), on the device."""
-        seconds, longest = [self.dataset.seconds(i) for i in indices], None
+        lengths, longest = self.dataset.table["num_samples"].to_numpy()[indices], None
         if self.released:
-            longest = int(self.dataset.table["num_samples"].iloc[indices].max())
-            seconds = [max(seconds)] * len(seconds)
+            longest = int(lengths.max())
+            lengths = np.full_like(lengths, longest)
         pads = self.released or self.caches
-        for part in micro_batches(indices, seconds, max_seconds, max_padding_seconds, pads):
+        for part in micro_batches(indices, lengths / SAMPLE_RATE_HZ, max_seconds, max_padding_seconds, pads):
             yield make_batch(self.dataset, part, self.inputs, longest).to(self.device)
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
@@ -74,7 +74,7 @@ class Feed:
         config = self.config
         if config.mask_time_probability == 0:
             return None
-        lengths = batch.input_lengths if self.caches else self.model.frame_lengths(batch.input_lengths)
+        lengths = batch.input_lengths if self.caches else self.model.wav2vec2.frame_lengths(batch.input_lengths)
         names = self.dataset.table["utterance"].iloc[batch.indices]
         generators = [random_generator(config.seed, config.fold, "mask", epoch, name) for name in names]
         mask = time_mask(

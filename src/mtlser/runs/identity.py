@@ -35,35 +35,25 @@ def changed_fields(config: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if defaults[name] is MISSING or value != defaults[name]}
 
 
-class Content:
-    """Digests of what a fold's runs read.
+def run_content(utterances: pd.DataFrame, audio: pd.DataFrame, transcript_style: str) -> dict[str, pd.Series]:
+    """What runs read of each utterance, by kind, with the utterances as index.
 
     `audio` is a table with columns utterance, audio_sha256 (of the decoded 16 kHz samples) and file_sha256 (of the
     file's bytes, which only ids of before held), as `corpus.store` keeps it.
     """
+    table, audio = utterances.set_index("utterance"), audio.set_index("utterance")
+    texts = table["transcript"].map(lambda transcript: transcript_text(transcript, transcript_style))
+    kinds = {"audio": audio["audio_sha256"], "files": audio["file_sha256"]}
+    return kinds | {"labels": table["emotion"], "transcripts": texts}
 
-    def __init__(self, utterances: pd.DataFrame, audio: pd.DataFrame, transcript_style: str) -> None:
-        table = utterances.set_index("utterance")
-        self.audio = dict(zip(audio["utterance"].tolist(), audio["audio_sha256"].tolist(), strict=True))
-        self.files = dict(zip(audio["utterance"].tolist(), audio["file_sha256"].tolist(), strict=True))
-        self.labels = table["emotion"].to_dict()
-        self.texts = {name: transcript_text(text, transcript_style) for name, text in table["transcript"].items()}
 
-    def digests(self, fold: Fold) -> dict[str, str]:
-        """Of audio, labels and transcripts that the fold reads, and of its split."""
-        found = {
-            name: self._digest(fold, values)
-            for name, values in (("audio", self.audio), ("labels", self.labels), ("transcripts", self.texts))
-        }
-        return found | {"split": digest("train", *sorted(fold.train), "test", *sorted(fold.test))}
-
-    def file_digest(self, fold: Fold) -> str:
-        """Of the bytes of the fold's audio files."""
-        return self._digest(fold, self.files)
-
-    @staticmethod
-    def _digest(fold: Fold, values: Mapping[str, str]) -> str:
-        return digest(*(f"{name} {values[name]}" for name in sorted((*fold.train, *fold.test))))
+def fold_digests(content: Mapping[str, pd.Series], fold: Fold) -> dict[str, str]:
+    """Digests of what a fold's runs read, one of each kind, and of its split."""
+    names = sorted((*fold.train, *fold.test))
+    found = {
+        kind: digest(*(f"{name} {value}" for name, value in values[names].items())) for kind, values in content.items()
+    }
+    return found | {"split": digest("train", *sorted(fold.train), "test", *sorted(fold.test))}
 
 
 def make_run_id(config: RunConfig, digests: Mapping[str, str], recipe_version: int = RECIPE_VERSION) -> str:

@@ -18,7 +18,7 @@ from mtlser.corpus.folds import Fold, make_folds
 from mtlser.model.backbone import backbone_digest
 from mtlser.runs import records
 from mtlser.runs.corpora import Corpus, corpus_of
-from mtlser.runs.identity import make_run_id, old_run_id
+from mtlser.runs.identity import fold_digests, make_run_id, old_run_id, run_content
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
@@ -47,8 +47,7 @@ class PlannedRun:
     @property
     def status(self) -> str:
         """`missing`, `running`, `done`, `failed` or `diverged`: this machine's, or else a committed record's."""
-        own = records.run_status(self.folder)
-        return own if own in records.ENDED or self.shared is None else self.shared
+        return self.shared if self.is_shared else records.run_status(self.folder)
 
     @property
     def is_shared(self) -> bool:
@@ -136,6 +135,7 @@ class Plan:
         wanted = self.template.to_dict() | {"recipe_version": RECIPE_VERSION}
         several = {"alpha": self.alphas, "seed": self.preset.seeds, "fold": self.fold_names}
         read = {"system": SYSTEM, "corpus_id": self.corpus.identity, "backbone_digest": self.backbone_digest}
+        is_frozen = instrument_name(self.preset.run, self.preset.corpus, self.backbone_digest) is not None
         runs = found.runs
         same = pd.Series(True, index=runs.index)
         for name, values in several.items():
@@ -144,13 +144,8 @@ class Plan:
             if name not in several:
                 unknown = runs[name].isna()
                 equal = unknown if value is None else runs[name] == value
-                same &= equal | unknown if name in read and self._is_frozen else equal
+                same &= equal | unknown if name in read and is_frozen else equal
         return found.only(run_id=list(runs.loc[same, "run_id"]))
-
-    @cached_property
-    def _is_frozen(self) -> bool:
-        """Whether the preset has the frozen instrument's corpus, backbone and recipe."""
-        return instrument_name(self.preset.run, self.preset.corpus, self.backbone_digest) is not None
 
 
 def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
@@ -164,11 +159,11 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
         )
     wanted = known if plan.fold_names is None else plan.fold_names
     chosen = [fold for fold in folds if fold.name in wanted][: plan.preset.num_folds]
-    content = plan.corpus.content(plan.template.transcript_style)
+    content = run_content(plan.corpus.utterances, plan.corpus.store.table, plan.template.transcript_style)
     shared = {} if plan.settings.fresh else records.ended_runs(plan.settings.results)
     folder = plan.settings.artifacts / "runs"
-    digests_of = {fold.name: content.digests(fold) | {"backbone": plan.backbone_digest} for fold in chosen}
-    files_of = {fold.name: content.file_digest(fold) for fold in chosen}
+    digests_of = {fold.name: fold_digests(content, fold) | {"backbone": plan.backbone_digest} for fold in chosen}
+    files_of = {name: digests.pop("files") for name, digests in digests_of.items()}
     for alpha in plan.alphas:
         for fold in chosen:
             digests = digests_of[fold.name]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.records import ENDED
 
-HEARTBEAT_SECONDS = 20.0
+QUIET_SECONDS = 20.0  # between two lines that say what is in progress
 
 
 class Progress:
@@ -19,33 +19,23 @@ class Progress:
     def __init__(self, plan: Plan, missing: Sequence[PlannedRun]) -> None:
         self.path = plan.settings.progress
         self._runs = (plan.whole or plan).runs
-        self.total = len(self._runs)
-        self.ended = self._count_ended()
         self.names = {r.run_id: f"α={r.config.alpha:g} {r.config.fold}" for r in missing}
         self.epochs = plan.template.epochs
-        self.done_here = 0.0  # runs, fractions of the running ones included
+        self.done_here = 0  # runs
         self.running: dict[str, int] = {}  # epochs done of each run that is in progress
         self.said: set[str] = set()
-        self.started = time.monotonic()
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self.started = self._last_said = time.monotonic()
+        self._lock = threading.RLock()
 
-    def _count_ended(self) -> int:
-        """From the records, since the last runs of another alpha may end meanwhile."""
+    @property
+    def ended(self) -> int:
+        """Runs that ended, by their records: the last of another alpha may end meanwhile."""
         return sum(run.status in ENDED for run in self._runs)
-
-    def __enter__(self) -> Progress:
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def say(self, text: str) -> None:
         """One line, to the progress file if there is one, else to standard error."""
-        line = f"[{self.ended}/{self.total}] {text}\n"
+        line = f"[{self.ended}/{len(self._runs)}] {text}\n"
+        self._last_said = time.monotonic()
         if self.path is None:
             sys.stderr.write(line)
             return
@@ -55,34 +45,29 @@ class Progress:
     def say_once(self, text: str) -> None:
         """`say`, for what every run of a machine would say."""
         with self._lock:
-            is_new = text not in self.said
-            self.said.add(text)
-        if is_new:
-            self.say(text)
+            if text not in self.said:
+                self.said.add(text)
+                self.say(text)
 
-    def event(self, run_id: str, event: dict) -> None:
-        """An epoch ended."""
+    def epoch(self, run_id: str, epoch: int) -> None:
+        """A run did that many epochs."""
         with self._lock:
-            self.running[run_id] = event["epoch"]
+            self.running[run_id] = epoch
+            if time.monotonic() - self._last_said >= QUIET_SECONDS:
+                running = [f"{self.names[i]} epoch {done}/{self.epochs}" for i, done in sorted(self.running.items())]
+                self.say(f"{', '.join(running)} · {self._left()}")
 
     def end(self, run_id: str, status: str, seconds: float) -> None:
         """A run ended."""
         with self._lock:
             self.running.pop(run_id, None)
             self.done_here += 1
-            self.ended = self._count_ended()
-        self.say(f"{self.names[run_id]} {status} in {seconds:.0f} s · {self._left()}")
+            self.say(f"{self.names[run_id]} {status} in {seconds:.0f} s · {self._left()}")
 
     def _left(self) -> str:
-        elapsed = time.monotonic() - self.started
-        done = self.done_here + sum(self.running.values()) / self.epochs
+        elapsed, in_progress = time.monotonic() - self.started, sum(self.running.values()) / self.epochs
+        done = self.done_here + in_progress
         if done == 0:
             return "no estimate yet"
-        left = elapsed / done * max(0.0, self.total - self.ended - sum(self.running.values()) / self.epochs)
+        left = elapsed / done * max(0.0, len(self._runs) - self.ended - in_progress)
         return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
-
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            with self._lock:
-                running = [f"{self.names[i]} epoch {e}/{self.epochs}" for i, e in sorted(self.running.items())]
-            self.say(f"{', '.join(running) or 'starting'} · {self._left()}")

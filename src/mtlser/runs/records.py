@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mtlser.config import MAINTAINERS, RunConfig
-from mtlser.files import whole_folder, write_json, write_table
+from mtlser.files import write_json, write_table
 from mtlser.machine import hardware, versions
 
 STATUSES = ("running", "done", "failed", "diverged")
@@ -48,8 +48,11 @@ CORPUS_NAMES = {
     "pilot": "pilot corpus (synthetic)",
 }
 
-
-TABLES = ("runs", "history", "predictions")
+COLUMNS = {
+    "runs": RUN_COLUMNS,
+    "history": (*RUN_KEYS, *HISTORY_COLUMNS),
+    "predictions": (*RUN_KEYS, *PREDICTION_COLUMNS),
+}
 
 
 class RecordError(ValueError):
@@ -70,14 +73,9 @@ class Records:
     source: str = ""
 
     @classmethod
-    def empty(cls, source: str = "not run") -> Records:
+    def empty(cls) -> Records:
         """No run at all, with every column."""
-        return cls(
-            pd.DataFrame(columns=list(RUN_COLUMNS)),
-            pd.DataFrame(columns=[*RUN_KEYS, *HISTORY_COLUMNS]),
-            pd.DataFrame(columns=[*RUN_KEYS, *PREDICTION_COLUMNS]),
-            source,
-        )
+        return cls(*(pd.DataFrame(columns=list(columns)) for columns in COLUMNS.values()), source="not run")
 
     @property
     def provenance(self) -> str:
@@ -97,11 +95,8 @@ class Records:
             values = value if isinstance(value, (list, tuple, set)) else [value]
             chosen &= self.runs[name].isin(values)
         ids = set(self.runs.loc[chosen, "run_id"])
-        tables = [
-            table[table["run_id"].isin(ids)].reset_index(drop=True)
-            for table in (self.runs, self.history, self.predictions)
-        ]
-        return Records(*tables, source=self.source)
+        tables = (getattr(self, name) for name in COLUMNS)
+        return Records(*(t[t["run_id"].isin(ids)].reset_index(drop=True) for t in tables), source=self.source)
 
 
 def read_run(folder: Path) -> dict:
@@ -129,32 +124,24 @@ def run_status(folder: Path) -> str:
     return status
 
 
-def read_records(folders: Iterable[Path], source: str = "this machine") -> Records:
+def read_records(folders: Iterable[Path]) -> Records:
     """The records of run folders, in their order. Runs that never ended are left out; failed and diverged ones stay."""
-    runs, histories, predictions = [], [], []
+    runs, tables = [], {"history": [], "predictions": []}
     for folder in map(Path, folders):
         if run_status(folder) in ("missing", "running"):
             continue
         run = read_run(folder)
-        row = dict.fromkeys(RUN_COLUMNS) | {name: run[name] for name in RUN_COLUMNS if name in run}
-        row |= DEFAULTS | run["config"] | (run.get("final") or {})
+        row = run | DEFAULTS | run["config"] | (run.get("final") or {})
         row |= {f"{name}_digest": value for name, value in (run.get("inputs") or {}).items()}
         row["processor"] = (run.get("hardware") or {}).get("processor")
         runs.append({name: row.get(name) for name in RUN_COLUMNS})
         keys = {name: row[name] for name in RUN_KEYS}
-        for name, tables in (("history", histories), ("predictions", predictions)):
-            path = folder / f"{name}.parquet"
-            if path.exists():
-                tables.append(_read_table(path).assign(**keys))
-    if not runs:
-        return Records.empty()
+        for name, parts in tables.items():
+            if (path := folder / f"{name}.parquet").exists():
+                parts.append(_read_table(path).assign(**keys)[list(COLUMNS[name])])
+    found = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
     blank = Records.empty()
-    return Records(
-        pd.DataFrame(runs),
-        pd.concat(histories, ignore_index=True)[list(blank.history)] if histories else blank.history,
-        pd.concat(predictions, ignore_index=True)[list(blank.predictions)] if predictions else blank.predictions,
-        source,
-    )
+    return replace(blank, runs=pd.DataFrame(runs), **found, source="this machine") if runs else blank
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -182,15 +169,9 @@ def share(records: Records, folder: Path, about: dict) -> Path:
     added = Records(runs, records.history, predictions)
     if (folder / "runs.parquet").exists():
         added = merge([added, read_shared(folder)])
-    fresh = folder.with_name(folder.name + ".new")
-    with whole_folder(fresh) as new:
-        for name in TABLES:
-            write_table(new / f"{name}.parquet", getattr(added, name))
-        write_json(new / "about.json", about | {"versions": versions(), "hardware": hardware()})
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in fresh.iterdir():
-        path.replace(folder / path.name)
-    fresh.rmdir()
+    write_json(folder / "about.json", about | {"versions": versions(), "hardware": hardware()})
+    for name in reversed(COLUMNS):  # the runs last: rows of the others without a run are never read
+        write_table(folder / f"{name}.parquet", getattr(added, name))
     return folder
 
 
@@ -205,13 +186,13 @@ def _kind(error: str | None) -> str | None:
 def read_shared(folder: Path) -> Records:
     """The shared records of one contributor. Raises RecordError that names a missing or damaged file."""
     folder = Path(folder)
-    blank, tables = Records.empty(), {}
-    for name in TABLES:
+    tables = {}
+    for name, columns in COLUMNS.items():
         path = folder / f"{name}.parquet"
         if not path.exists():
             raise RecordError(f"{path} is missing; `python -m mtlser share` writes it")
         tables[name] = _read_table(path)
-        unknown = sorted(set(tables[name]) - set(getattr(blank, name)) | set(tables[name]) & set(TRANSCRIPT_COLUMNS))
+        unknown = sorted(set(tables[name]) - set(columns) | set(tables[name]) & set(TRANSCRIPT_COLUMNS))
         if unknown:
             raise RecordError(f"{path} holds {', '.join(unknown)}: transcripts are not shared, nor unknown columns")
     lacking = {name: value for name, value in DEFAULTS.items() if name not in tables["runs"]}
@@ -252,8 +233,8 @@ def merge(parts: Iterable[Records]) -> Records:
     seen: set[str] = set()
     kept = []
     for part in parts:
-        kept.append(part.only(run_id=[i for i in part.runs["run_id"] if i not in seen]))
-        seen |= set(part.runs["run_id"])
-    kept = [part for part in kept if not part.runs.empty]
-    tables = (pd.concat([getattr(part, name) for part in kept], ignore_index=True) for name in TABLES)
+        new = set(part.runs["run_id"]) - seen
+        seen |= new
+        kept += [part.only(run_id=new)] if new else []
+    tables = (pd.concat([getattr(part, name) for part in kept], ignore_index=True) for name in COLUMNS)
     return Records(*tables, source=", ".join(dict.fromkeys(part.source for part in kept)))

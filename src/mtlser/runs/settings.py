@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mtlser.config import ConfigError
@@ -12,7 +12,7 @@ from mtlser.config import ConfigError
 
 @dataclass(frozen=True)
 class Settings:
-    """How a plan is completed on this machine, beside what its preset says. Read from MTLSER_* variables."""
+    """One field for each variable: `release` is MTLSER_RELEASE."""
 
     release: Path | None = None  # IEMOCAP release folder
     allow_different: bool = False  # use a release that differs from the known corpus; its records say so
@@ -32,23 +32,16 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings of MTLSER_RELEASE, _BACKBONE, _PROTOCOL, _ALPHAS, _FOLDS, _EPOCHS, _PRECISION and so on.
-
-        Raises ConfigError that names the variable.
-        """
-        given = {key[7:].lower(): value for key, value in environment.items() if key.startswith("MTLSER_") and value}
+        """The settings that variables give, the defaults of the others. Raises ConfigError that names the variable."""
         values: dict = {}
-        for name, convert in _CONVERTERS.items():
-            if name in given:
+        for field in fields(cls):
+            name, text = f"MTLSER_{field.name.upper()}", environment.get(f"MTLSER_{field.name.upper()}")
+            if text:
                 try:
-                    values[name] = convert(given[name])
+                    values[field.name] = _READ[field.type.removesuffix(" | None")](text)
                 except ValueError as error:
-                    raise ConfigError(f"MTLSER_{name.upper()}={given[name]!r}: {error}") from error
+                    raise ConfigError(f"{name}={text!r}: {error}") from error
         return cls(**values)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.replace(",", " ").split())
 
 
 def _truth(text: str) -> bool:
@@ -57,20 +50,16 @@ def _truth(text: str) -> bool:
     return text == "1"
 
 
-_CONVERTERS = {
-    "release": Path,
-    "allow_different": _truth,
-    "backbone": str,
-    "protocol": str,
-    "alphas": _numbers,
-    "folds": lambda text: tuple(text.replace(",", " ").split()),
-    "epochs": int,
-    "precision": str,
-    "train": _truth,
-    "fresh": _truth,
-    "artifacts": Path,
-    "results": Path,
-    "engine": str,
-    "workers": int,
-    "progress": Path,
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+# How a field's text is read, by its type.
+_READ = {
+    "str": str,
+    "int": int,
+    "bool": _truth,
+    "Path": Path,
+    "tuple[str, ...]": _words,
+    "tuple[float, ...]": lambda text: tuple(map(float, _words(text))),
 }

@@ -94,12 +94,10 @@ def train(
         trainer = Trainer(config, inputs, folder, progress)
         predictions = trainer.fit(checkpoint_seconds)
     except Diverged as error:
-        write_table(folder / "history.parquet", trainer.history_table())
         return _finish(run, folder, trainer, "diverged", error=str(error))
     except Exception as error:
         write_json(folder / "run.json", run | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
         raise
-    write_table(folder / "history.parquet", trainer.history_table())
     write_table(folder / "predictions.parquet", predictions)
     if keep_weights:
         trainer.model.save_pretrained(folder / "model")
@@ -132,6 +130,7 @@ def _finish(run: dict, folder: Path, trainer: Trainer, status: str, collapsed: b
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 2),
     }
+    write_table(folder / "history.parquet", pd.DataFrame(trainer.history, columns=list(records.HISTORY_COLUMNS)))
     write_json(folder / "run.json", run | ended | more)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return status
@@ -149,7 +148,7 @@ class Trainer:
         self.device_name = torch.cuda.get_device_name() if on_gpu else "cpu"
         if config.precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
             self.progress({"note": f"no instructions for bfloat16 ({self.device_name}): PRECISION=fp32 is faster here"})
-        self.history: list[dict] = []
+        self.history: list[dict] = []  # a row for each epoch so far (records.HISTORY_COLUMNS)
         self.num_infeasible = 0
 
         seed = int(random_generator(config.seed, config.fold, "model").integers(2**31))  # never alpha
@@ -231,10 +230,6 @@ class Trainer:
             )
         self.optimizer.step()
         return sums.cpu().numpy().astype(float)
-
-    def history_table(self) -> pd.DataFrame:
-        """One row for each epoch so far (records.HISTORY_COLUMNS)."""
-        return pd.DataFrame(self.history, columns=list(records.HISTORY_COLUMNS))
 
     def _save(self) -> None:
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from mtlser.config import RunConfig
 from mtlser.corpus.text import transcript_text
 from mtlser.files import write_json
-from mtlser.processes import keep_freed_memory, use_one_thread
+from mtlser.machine import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.plan import SYSTEM, Plan, PlannedRun
@@ -121,15 +121,9 @@ def _tried(folder: Path, order: str) -> bool:
 def _train(task: dict, fold: dict, dataset, tell: Callable[[dict], None]) -> str:
     from mtlser.runs.training import RunInputs, train
 
-    inputs = RunInputs(
-        run_id=task["run_id"],
-        dataset=dataset,
-        train=np.sort(dataset.indices(fold["train"])),
-        test=np.sort(dataset.indices(fold["test"])),
-        backbone=task["backbone"],
-        backbone_revision=task["backbone_revision"],
-        record=task["record"],
-    )
+    rows = {part: np.sort(dataset.indices(names)) for part, names in fold.items()}
+    given = {name: task[name] for name in ("run_id", "backbone", "backbone_revision", "record")}
+    inputs = RunInputs(dataset=dataset, **rows, **given)
     config = RunConfig.from_dict(task["config"])
     return train(config, inputs, Path(task["folder"]), keep_weights=task["keep_weights"], progress=tell)
 
