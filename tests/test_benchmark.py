@@ -26,6 +26,7 @@ from smoke import ROOT
 
 LINES: list[str] = []
 SMALL = Options(repeats=1, threads=1, small=True, say=LINES.append)
+REAL = replace(SMALL, small=False)
 RESULTS: list = []  # what `fake` returns or raises next; the last of them from then on
 
 
@@ -46,44 +47,43 @@ def fakes(request, monkeypatch):
 
 def test_a_record_holds_the_numbers_and_what_they_depend_on(tmp_path):
     RESULTS[:] = [3.14159265]
-    assert run_benchmarks(["loader"], tmp_path, SMALL) == []
+    assert run_benchmarks(["loader"], tmp_path, REAL) == []
     record = read_record(tmp_path / "loader-cpu.json")
-    assert record["measured"] == {"cold_seconds": 3.14159} and record["details"] == {"turns": 7}
-    assert (record["threads"], record["repeats"], record["small"]) == (1, 1, True)
+    assert record["measured"] == {"cold_seconds": 3.14159265} and record["details"] == {"turns": 7}
+    assert (record["threads"], record["repeats"], record["device"]) == (1, 1, "cpu")
     assert record["hardware"]["cores"] >= 1 and "torch" in record["versions"]
     assert record["revision"] and record["finished"].startswith("20") and "instructions" in record["hardware"]
     assert any(line.startswith("loader: cold_seconds 3.14 (") for line in LINES)
 
 
-def test_a_record_is_replaced_when_asked_and_a_try_by_a_measurement(tmp_path):
-    path, real = tmp_path / "loader-cpu.json", replace(SMALL, small=False)
-    RESULTS[:] = [1.0, 2.0, 3.0, 4.0]
+def test_a_record_is_replaced_when_asked_and_a_try_leaves_none(tmp_path):
+    path = tmp_path / "loader-cpu.json"
+    RESULTS[:] = [1.0, 2.0, 3.0, 4.0, 5.0]
 
     def value() -> float:
         return read_record(path)["measured"]["cold_seconds"]
 
     run_benchmarks(["loader"], tmp_path, SMALL)
-    run_benchmarks(["loader"], tmp_path, SMALL)
-    assert value() == 1.0 and "--again" in LINES[-1]
-    run_benchmarks(["loader"], tmp_path, real)
+    assert not path.exists() and "loader: cold_seconds 1 (" in LINES[-1]
+    run_benchmarks(["loader"], tmp_path, REAL)
     assert value() == 2.0
     run_benchmarks(["loader"], tmp_path, SMALL)
-    run_benchmarks(["loader"], tmp_path, real)
-    assert value() == 2.0 and str(path) in LINES[-1]
-    run_benchmarks(["loader"], tmp_path, real, again=True)
-    assert value() == 3.0
+    run_benchmarks(["loader"], tmp_path, REAL)
+    assert value() == 2.0 and str(path) in LINES[-1] and "--again" in LINES[-1]
+    run_benchmarks(["loader"], tmp_path, REAL, again=True)
+    assert value() == 4.0
     path.write_text("{")
     with pytest.raises(RecordError, match=r"loader-cpu\.json"):
-        run_benchmarks(["loader"], tmp_path, real)
-    run_benchmarks(["loader"], tmp_path, real, again=True)
-    assert value() == 4.0
+        run_benchmarks(["loader"], tmp_path, REAL)
+    run_benchmarks(["loader"], tmp_path, REAL, again=True)
+    assert value() == 5.0
 
 
 def test_a_failure_leaves_the_others_and_its_old_record(tmp_path):
     RESULTS[:] = [1.0, RuntimeError("no room")]
-    run_benchmarks(["loader"], tmp_path, SMALL)
+    run_benchmarks(["loader"], tmp_path, REAL)
     before = (tmp_path / "loader-cpu.json").read_bytes()
-    assert run_benchmarks(["loader", "tests"], tmp_path, SMALL, again=True) == ["loader", "tests"]
+    assert run_benchmarks(["loader", "tests"], tmp_path, REAL, again=True) == ["loader", "tests"]
     assert (tmp_path / "loader-cpu.json").read_bytes() == before
     assert "loader: FAILED: RuntimeError: no room" in LINES
 
@@ -103,12 +103,12 @@ def test_the_command_writes_records_and_fails_when_one_does(tmp_path, monkeypatc
 
 def test_all_but_the_longest_run_by_default(tmp_path):
     RESULTS[:] = [1.0]
-    run_benchmarks([], tmp_path, SMALL)
+    run_benchmarks([], tmp_path, REAL)
     assert [path.name for path in tmp_path.iterdir()] == ["loader-cpu.json"]
-    run_benchmarks(["tests"], tmp_path, SMALL)
+    run_benchmarks(["tests"], tmp_path, REAL)
     assert (tmp_path / "tests-cpu.json").exists()
     with pytest.raises(ConfigError, match="no benchmark speed; choose from loader, tests"):
-        run_benchmarks(["speed"], tmp_path, SMALL)
+        run_benchmarks(["speed"], tmp_path, REAL)
 
 
 def test_every_benchmark_s_function_is_there():

@@ -52,8 +52,8 @@ ONLY_NAMED = ("reproduce", "tests")  # minutes long, measured only when they are
 def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: bool = False) -> list[str]:
     """Measures the benchmarks that have no record in the folder, or all `again`; returns the names that failed.
 
-    Without names all but ONLY_NAMED. A try on tiny shapes counts as no record. Raises ConfigError that lists the names
-    for an unknown one, and RecordError for a damaged record, which `again` replaces.
+    Without names all but ONLY_NAMED. A `small` try leaves no record. Raises ConfigError that lists the names for an
+    unknown one, and RecordError for a damaged record, which `again` replaces.
     """
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise ConfigError(f"no benchmark {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}")
@@ -61,8 +61,8 @@ def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: 
     for name in names or [name for name in BENCHMARKS if name not in ONLY_NAMED]:
         title, function = BENCHMARKS[name]
         path = folder / f"{name}-{options.device}.json"
-        old = read_record(path) if path.exists() and not again else None
-        if old and (options.small or not old.get("small")):
+        if path.exists() and not (again or options.small):
+            old = read_record(path)
             options.say(f"{name}: {path} is of {old['finished']}, code {old['revision']}; --again replaces it")
             continue
         options.say(f"{name}: {title}")
@@ -73,42 +73,33 @@ def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: 
             options.say(f"{name}: FAILED: {type(error).__name__}: {error}")
             failed.append(name)
             continue
-        seconds = time.monotonic() - started
-        record = {
-            "benchmark": name, "title": title, "device": options.device, "threads": options.threads,
-            "repeats": options.repeats, "small": options.small,
-            "measured": {figure: float(f"{value:.6g}") for figure, value in measured.items()}, "details": details,
-            "seconds": round(seconds, 1), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": machine.versions(), "hardware": machine.hardware() | _torch_hardware(options.device),
-            "revision": machine.revision(),
-        }  # fmt: skip
-        write_json(path, record)
-        found = ", ".join(f"{figure} {value:.3g}" for figure, value in measured.items())
-        options.say(f"{name}: {found} ({seconds:.0f} s)")
+        seconds = round(time.monotonic() - started, 1)
+        record = {"benchmark": name, "title": title, "measured": measured, "details": details, "seconds": seconds}
+        if not options.small:
+            write_json(path, record | _circumstances(options))
+        options.say(f"{name}: {', '.join(f'{figure} {value:.3g}' for figure, value in measured.items())} ({seconds} s)")
     return failed
 
 
-def _torch_hardware(device: str) -> dict[str, str]:
+def _circumstances(options: Options) -> dict:
     import torch  # here, since a page that shows records needs none
 
-    gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
-    return {"instructions": torch.backends.cpu.get_cpu_capability()} | gpu
+    gpu = {"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {}
+    return {
+        **{name: getattr(options, name) for name in ("device", "threads", "repeats")},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": machine.versions(),
+        "hardware": machine.hardware() | {"instructions": torch.backends.cpu.get_cpu_capability()} | gpu,
+        "revision": machine.revision(),
+    }
 
 
 def read_record(path: Path) -> dict:
     """A benchmark's record. Raises RecordError that names a damaged file."""
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        missing = [name for name in RECORD_KEYS if name not in record]
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if missing := [name for name in RECORD_KEYS if name not in record]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"{path} can't be read ({error}); delete it and run `make bench` again") from error
-    if missing:
-        raise RecordError(f"{path} lacks {', '.join(missing)}; delete it and run `make bench` again")
     return record
-
-
-def read_benchmarks(results: Path) -> list[dict]:
-    """All records of all contributors, each with `contributor`; tries on tiny shapes are left out."""
-    paths = sorted(Path(results).glob(f"*/{FOLDER}/*.json"))
-    found = [read_record(path) | {"contributor": path.parts[-3]} for path in paths]
-    return [record for record in found if not record.get("small")]
