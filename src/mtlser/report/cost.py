@@ -21,6 +21,9 @@ from mtlser.report.tables import iemocap_cost
 from mtlser.runs.benchmark import FOLDER, read_record
 from mtlser.runs.settings import Settings
 
+# Columns benchmark, device, name (in a record's `measured`), title, unit, bound ("at least", "at most", or empty where
+# there is no target), target, predicted, and what the prediction came from.
+PROMISED = pd.read_csv(DATA_FOLDER / "promises.csv", keep_default_na=False, na_values={"target": "", "predicted": ""})
 NOT_MEASURED = "not measured"
 VARIANTS = json.loads((DATA_FOLDER / "step_variants.json").read_text(encoding="utf-8"))  # in words, also old ones
 STEP_PARTS = ("batch", "forward", "losses", "backward", "optimiser")  # of a training step of the pocket model
@@ -40,23 +43,15 @@ def read(results: Path | None = None) -> tuple[list[dict], list[dict]]:
     found = [read_record(path) | {"contributor": path.parts[-3]} for path in paths]
     chosen = sorted(found, key=lambda record: (record["contributor"] == MAINTAINERS, record["finished"]))
     last = {(record["benchmark"], record["device"]): record for record in chosen}
-    order = promised()[["benchmark", "device"]].drop_duplicates().itertuples(index=False, name=None)
+    order = PROMISED[["benchmark", "device"]].drop_duplicates().itertuples(index=False, name=None)
     shown = [last[key] for key in order if key in last]
     return shown, [record for record in found if record not in shown]
-
-
-def promised() -> pd.DataFrame:
-    """The promises: benchmark, device, name (in a record's `measured`), title, unit, bound, target, predicted, why.
-
-    `bound` is "at least" or "at most", and empty where there is no target.
-    """
-    return pd.read_csv(DATA_FOLDER / "promises.csv", keep_default_na=False, na_values={"target": "", "predicted": ""})
 
 
 def promises(records: Sequence[dict], how: str = "left") -> pd.DataFrame:
     """The promises with what the records measured of them; `how`: "left" keeps those that none measured.
 
-    As `promised`, `why` being prediction_from, with units; besides columns what, measured, outcome, machine, by, day.
+    As PROMISED, `why` being prediction_from, with units; besides columns what, measured, outcome, machine, by, day.
     Left out is what has no target and is missing from a record that has others: another kind of processor has it.
     """
     rows = [
@@ -66,7 +61,7 @@ def promises(records: Sequence[dict], how: str = "left") -> pd.DataFrame:
     ]
     keys = ["benchmark", "device", "name"]
     measured = pd.DataFrame(rows, columns=[*keys, "value", "machine", "by", "day"]).astype({"value": float})
-    table = promised().rename(columns={"why": "prediction_from"}).merge(measured, how, on=keys)
+    table = PROMISED.rename(columns={"why": "prediction_from"}).merge(measured, how, on=keys)
     bound, of_record = table["bound"], table.groupby(keys[:2])["value"].transform("count")
     table = table[table["value"].notna() | (bound != "") | (of_record == 0)]
     met = (table["value"] <= table["target"]).where(bound == "at most", table["value"] >= table["target"])
@@ -78,12 +73,6 @@ def promises(records: Sequence[dict], how: str = "left") -> pd.DataFrame:
         measured=list(map(amount, table["value"], table["unit"])),
         outcome=outcome.mask(table["value"].isna(), NOT_MEASURED),
     )
-
-
-def outcomes(records: Sequence[dict], device: str) -> dict[str, list[str]]:
-    """Titles of the promises with a target on a device that are met, missed and not measured, by that word."""
-    table = promises(records).query("device == @device and bound != ''")
-    return {one: table["title"][table["outcome"] == one].tolist() for one in ("met", "missed", NOT_MEASURED)}
 
 
 def amount(value: float, unit: str) -> str:
