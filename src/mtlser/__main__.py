@@ -114,9 +114,7 @@ def _plan(options: argparse.Namespace) -> int | None:
     disk = num_missing * RECORD_BYTES / 2**30 + (len(plan.preset.kept_weights) + 3) * weights
     free = shutil.disk_usage(plan.settings.artifacts if plan.settings.artifacts.exists() else ".").free / 2**30
     print(f"time: {_expected_time(plan, num_missing)}")
-    print(
-        f"memory: {4 * weights:.2f} GiB a run for weights, gradients and AdamW's two moments, and activations besides"
-    )
+    print(f"memory: {4 * weights:.2f} GiB a run for weights, gradients and AdamW's two moments; activations besides")
     print(f"disk: {disk:.2f} GiB for records, one checkpoint and kept weights; {free:.0f} GiB are free")
 
 
