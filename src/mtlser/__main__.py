@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     predict("--frames", action="store_true", help="add what the model reads at each frame")
     longer = "longer files are refused: memory grows with the square"
     predict("--max-seconds", type=float, default=MAX_SECONDS, help=longer)
-    bench("names", nargs="*", metavar="NAME", help="which benchmarks; all but the longest by default")
+    bench("names", nargs="*", metavar="NAME", help="all but the longest, reproduce and tests, unless named")
     bench("--contributor", default=MAINTAINERS, help="name of the folder under the results folder")
     bench("--repeats", type=int, default=3, help="of which the median is taken")
     bench("--threads", type=int, default=num_cores(), help="of torch; one for each core by default")
@@ -176,8 +176,6 @@ def _bench(options: argparse.Namespace) -> int | None:
     given = benchmark.Options(options.repeats, options.threads, device, precisions, options.small)
     folder = Settings.from_environment().results / options.contributor / benchmark.FOLDER
     failed = benchmark.run_benchmarks(options.names, folder, given, options.again)
-    for name in [] if options.names else benchmark.ONLY_NAMED:
-        print(f"{name}: takes minutes, so it is measured when it is named: python -m mtlser bench {name}")
     if failed:
         print(f"error: {', '.join(failed)} failed; their messages are above, and the others are kept", file=sys.stderr)
     return bool(failed)

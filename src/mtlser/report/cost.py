@@ -16,7 +16,7 @@ import pandas as pd
 from mtlser import paper
 from mtlser.config import DATA_FOLDER, MAINTAINERS
 from mtlser.report import figures
-from mtlser.report.display import Html, line
+from mtlser.report.display import Html, line, three_digits
 from mtlser.report.tables import iemocap_cost
 from mtlser.runs.benchmark import FOLDER, read_record
 from mtlser.runs.settings import Settings
@@ -79,9 +79,8 @@ def amount(value: float, unit: str) -> str:
     """A value with three digits and its unit: 2.2567, "times" → "2.26 times"; a share as a percentage; NaN: unknown."""
     if pd.isna(value):
         return NOT_MEASURED
-    if unit in ("share", "relative"):
-        return f"{value:.0%}" if unit == "share" else f"{value:.1e}"
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    of_one = {"share": f"{value:.0%}", "relative": f"{value:.1e}"}
+    return of_one.get(unit) or f"{three_digits(value)} {unit}"
 
 
 def _machine(record: dict) -> str:

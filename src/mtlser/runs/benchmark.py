@@ -1,4 +1,4 @@
-"""The speed measurements: which there are, how they are run, and the records that they write.
+"""The speed measurements: which there are, how they are run, the records that they write; and those of `make`.
 
 `python -m mtlser bench` leaves `book/results/<contributor>/benchmarks/<name>-<device>.json`, a file for each benchmark,
 which the cost chapter reads. A record carries the code's revision, the machine, the packages and the day it is of.
@@ -7,13 +7,19 @@ which the cost chapter reads. A record carries the code's revision, the machine,
 from __future__ import annotations
 
 import json
+import os
 import pkgutil
+import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mtlser import machine
 from mtlser.config import ConfigError
@@ -42,9 +48,9 @@ class Options:
 BENCHMARKS = {  # title, and "module:name" of a function from `Options` to `Measured`
     "training-step": ("Training step of wav2vec2-base", "mtlser.runs.benchmark_step:training_step"),
     "memory": ("Memory of a step with the longest utterance", "mtlser.runs.benchmark_step:memory"),
-    "loader": ("Reading utterances from the store", "mtlser.runs.benchmark_project:loader"),
-    "reproduce": ("The pocket book from nothing", "mtlser.runs.benchmark_project:reproduce"),
-    "tests": ("The test suite", "mtlser.runs.benchmark_project:tests"),
+    "loader": ("Reading utterances from the store", "mtlser.runs.benchmark_step:loader"),
+    "reproduce": ("The pocket book from nothing", "mtlser.runs.benchmark:reproduce"),
+    "tests": ("The test suite", "mtlser.runs.benchmark:tests"),
 }
 ONLY_NAMED = ("reproduce", "tests")  # minutes long, measured only when they are named
 
@@ -103,3 +109,35 @@ def read_record(path: Path) -> dict:
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"{path} can't be read ({error}); delete it and run `make bench` again") from error
     return record
+
+
+def reproduce(options: Options) -> Measured:
+    """Seconds of `make reproduce` from nothing but installed packages: corpus, all runs of the pocket preset, site."""
+    preset = "smoke" if options.small else "pocket"
+    with TemporaryDirectory() as name:
+        project = Path(name) / "project"  # a copy, so that nothing here changes what is being worked on
+        not_cloned = shutil.ignore_patterns(".git", ".venv", "artifacts", "build")
+        shutil.copytree(options.root, project, ignore=not_cloned)
+        (project / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+        started = time.perf_counter()
+        make(project, "reproduce", f"PRESET={preset}", "FRESH=1", "PYTHON=true")  # no check that packages are installed
+        return {"seconds": time.perf_counter() - started}, {"preset": preset}
+
+
+def tests(options: Options) -> Measured:
+    """Seconds of `make test` after set-up: pytest's own closing line."""
+    printed = make(options.root, "test", "ARGS=-p no:cacheprovider" + (" --collect-only" if options.small else ""))
+    closing = printed.strip().splitlines()[-1]
+    return {"seconds": float(re.search(r"in ([\d.]+)s", closing)[1])}, {"closing": closing.strip("= ")}
+
+
+def make(project: Path, *words: str) -> str:
+    """What a target of the project's Makefile prints. Raises RuntimeError with its last lines where it fails."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("MTLSER_", "MAKE")) and k != "MFLAGS"}
+    environment = own | {"PYTHONPATH": str(project.resolve() / "src")}  # the copy's library, not the installed one
+    result = subprocess.run(["make", *words], cwd=project, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        lines = (result.stdout + result.stderr).splitlines()
+        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        raise RuntimeError("\n".join([f"make {words[0]} failed:", *failed, *lines[-8:]]))
+    return result.stdout

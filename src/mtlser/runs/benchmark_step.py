@@ -1,4 +1,4 @@
-"""Benchmarks of training a model of wav2vec2-base's shape: our step beside the released code's, and its memory.
+"""Benchmarks of training a model of wav2vec2-base's shape: our step beside the released code's, memory, reading.
 
 They are meant for a GPU and run on a CPU too. Ours is the step of every run, `Trainer.step`. Utterances are noise of
 IEMOCAP's lengths and weights are random, neither of which moves the time of a step. SpecAugment's masks, which take
@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -188,3 +189,17 @@ def peak_of_two_steps(inputs: RunInputs, precision: str, threads: int) -> int:
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status").read_text()  # `getrusage` counts the parent's memory too
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def loader(options: Options) -> Measured:
+    """Utterances a second from a store of noise of IEMOCAP's lengths, in random order."""
+    seconds = iemocap_lengths(20 if options.small else 1000)
+    with TemporaryDirectory() as name:
+        dataset = build_dataset(noise_utterances(seconds, Path(name)), Path(name) / "store")
+        order = np.random.default_rng(0).permutation(len(seconds))
+        timer = Timer("for row in order: dataset.waveform(row)", globals={"dataset": dataset, "order": order})
+        read = median(len(order) / timer.blocked_autorange().median for _ in range(options.repeats))
+    return {"utterances_per_second": read}, {
+        "utterances": len(seconds),
+        "audio_seconds": round(float(seconds.sum()), 1),
+    }
