@@ -163,10 +163,8 @@ def profile_figure(records: Sequence[dict]) -> Html:
 
 def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
     """What Table 4 in full takes: published practice, and what was measured here as a projection."""
-    quoted = (
-        f"quoted: {paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND:g} audio-seconds a second, "
-        "SpeechBrain's recipe for IEMOCAP with the same backbone"
-    )
+    speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
+    quoted = f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone"
     hours = iemocap_cost().set_index("what")["amount"]["time"].removesuffix(" of one V100")
     rows = [("one V100, published practice", hours, quoted)]
     how = "projected from the measured step and evaluation; not run to its end"

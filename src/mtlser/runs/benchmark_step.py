@@ -127,9 +127,9 @@ def training_step(options: Options) -> Measured:
         trainers = {one: Trainer(CONFIGS[one], inputs, Path(name)) for one in options.precisions}
         feed = trainers[best].feed
         released = Released(base_architecture(options.small), feed).step
-        variants = {"released": released} | (
-            {"released_fp16": partial(released, dtype=torch.float16)} if on_gpu else {}
-        )
+        variants = {"released": released}
+        if on_gpu:
+            variants["released_fp16"] = partial(released, dtype=torch.float16)
         base = list(variants)[-1]
         variants |= {f"ours_{one}": partial(trainer.step, epoch=1) for one, trainer in trainers.items()}
         variants["evaluation"] = partial(predict, feed)  # which leaves the model in evaluation mode
