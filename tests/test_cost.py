@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+from base64 import b64decode
+
+import nbformat
+import pandas as pd
 import pytest
 
 from fake_records import fake_records
 from mtlser.files import write_json
-from mtlser.report import cost, display, figures
+from mtlser.report import cost, display
 from mtlser.report.cost import STEP_PARTS
 from mtlser.runs.benchmark import FOLDER
 from mtlser.runs.records import RecordError, Records
+from smoke import ROOT
 
 
 def record(benchmark: str, measured: dict, device: str = "cpu", finished: str = "2026-01-01", **more) -> dict:
@@ -41,21 +47,32 @@ POCKET = record(
 )
 
 
+def promises(records: list[dict], device: str = "cpu") -> pd.DataFrame:
+    return cost.promises(records).query("device == @device").reset_index(drop=True)
+
+
+def figures_of(records: list[dict], first: str, device: str = "cpu") -> pd.DataFrame:
+    """As the chapter's own calls ask for them."""
+    cells = [cell["source"] for cell in nbformat.read(ROOT / "book/cost.ipynb", 4).cells]
+    [cell] = [cell for cell in cells if f'"{first}", headings' in cell]
+    headings = ast.literal_eval(cell.split("headings = ")[1].split("display.show(")[0])
+    return cost.figures_of(records, "pocket-step" if first == "part" else "training-step", first, headings, device)
+
+
 def test_without_a_record_everything_is_not_measured():
     for device in ("cpu", "cuda"):
-        table = cost.promises([], device)
+        table = promises([], device)
         assert set(table["measured"]) == set(table["outcome"]) == {"not measured"}
-        assert cost.rates([], device).empty and cost.utilisation([], device).empty
-    assert cost.profile_table([]).empty and cost.machines([]).empty
+        assert figures_of([], "variant", device).empty and figures_of([], "precision", device).empty
+    assert figures_of([], "part").empty and cost.operations([]).empty and cost.machines([]).empty
     assert cost.profile_figure([]).text.endswith(": not measured")
     assert cost.measured_on([], "loader") == "Not measured"
     assert set(cost.table4_costs([])["time"][1:]) == {"not measured"}
-    outcomes = cost.outcomes([], "cpu")
-    assert not outcomes["met"] and not outcomes["missed"] and len(outcomes["not measured"]) == 9
+    assert (promises([])["bound"] != "").sum() == 9
 
 
 def test_a_promise_is_met_or_missed_by_its_target():
-    table = cost.promises([STEP]).set_index("what")
+    table = promises([STEP]).set_index("what")
     float32 = table.loc["training step in float32, against the released code's"]
     assert (float32["target"], float32["measured"], float32["outcome"]) == ("at least 2.25 times", "2.5 times", "met")
     bf16 = table.loc["training step in bf16, against the released code's in float32"]
@@ -63,26 +80,30 @@ def test_a_promise_is_met_or_missed_by_its_target():
     assert table.loc["share of the fastest matrix product in float32", "measured"] == "50%"
     gradient = table.loc["gradient of a packed batch of 8 against 8 batches of one"]
     assert (gradient["target"], gradient["measured"], gradient["outcome"]) == ("at most 1.0e-04", "2.0e-06", "met")
-    assert set(cost.promises([STEP], "cuda")["outcome"]) == {"not measured"}
+    assert set(promises([STEP], "cuda")["outcome"]) == {"not measured"}
 
 
 def test_what_only_another_processor_has_is_no_promise_of_this_one():
     ratio = "training step in float32, against the same with torch's own convolutions"
-    assert ratio in set(cost.promises([])["what"]) and ratio not in set(cost.promises([STEP])["what"])
-    assert ratio in set(cost.promises([STEP | {"measured": STEP["measured"] | {"convolution_ratio": 1.2}}])["what"])
-    targets = cost.promised().query("device == 'cpu' and bound != ''")["title"].str.replace("`", "")
-    assert set(targets) <= set(cost.promises([STEP])["what"])
+    assert ratio in set(promises([])["what"]) and ratio not in set(promises([STEP])["what"])
+    assert ratio in set(promises([STEP | {"measured": STEP["measured"] | {"convolution_ratio": 1.2}}])["what"])
+    targets = cost.PROMISED.query("device == 'cpu' and bound != ''")["title"].str.replace("`", "")
+    assert set(targets) <= set(promises([STEP])["what"])
 
 
 def test_operations_that_are_saved_are_no_speed():
     measured = STEP["measured"] | {"gflop_computed_float32": 38.0}
-    table = cost.utilisation([STEP | {"measured": measured}]).set_index("precision")
+    table = figures_of([STEP | {"measured": measured}], "precision").set_index("precision")
     assert table["GFLOP per audio-second"].to_dict() == {"float32": "38.0", "bf16": "40.0"}
     assert table.loc["float32", "training, GFLOP/s"] == "95"
 
 
 def test_the_outcomes_name_what_was_met_missed_and_not_measured():
-    cpu, gpu = cost.outcomes([STEP], "cpu"), cost.outcomes([STEP], "cuda")
+    def outcomes(device: str) -> dict[str, list[str]]:
+        table = promises([STEP], device).query("bound != ''")
+        return {one: table["title"][table["outcome"] == one].tolist() for one in ("met", "missed", "not measured")}
+
+    cpu, gpu = outcomes("cpu"), outcomes("cuda")
     assert len(cpu["met"]) == 2 and "gradient of a packed batch of 8 against 8 batches of one" in cpu["met"]
     assert cpu["missed"][0] == "training step in bf16, against the released code's in float32"
     assert cpu["missed"][1].startswith("share of")
@@ -95,24 +116,24 @@ def test_the_outcomes_name_what_was_met_missed_and_not_measured():
 ])  # fmt: skip
 def test_a_ceiling_and_a_floor(benchmark, name, met, missed):
     for value, outcome in ((met, "met"), (missed, "missed")):
-        table = cost.promises([record(benchmark, {name: value}, details={"samples": {}})])
+        table = promises([record(benchmark, {name: value}, details={"samples": {}})])
         assert table["outcome"].isin(["met", "missed"]).sum() == 1 and outcome in set(table["outcome"])
-    assert set(cost.promises([record("memory", {"peak_gib_bf16": 1.0})])["outcome"]) >= {"no target"}
+    assert set(promises([record("memory", {"peak_gib_bf16": 1.0})])["outcome"]) >= {"no target"}
 
 
 def test_every_promise_says_what_its_prediction_came_from():
-    table = cost.promised()
+    table = cost.PROMISED
     assert set(table["device"]) == {"cpu", "cuda"} and table["predicted"].notna().all() and (table["why"] != "").all()
     assert not table.duplicated(["benchmark", "device", "name"]).any()
     assert (table["target"].notna() == table["bound"].isin(["at least", "at most"])).all()
 
 
 def test_rates_and_utilisation_are_the_record_s():
-    table = cost.rates([STEP])
+    table = figures_of([STEP], "variant")
     assert table["audio-seconds a second"].tolist() == ["1", "2.5", "3.5"]
     assert table["lowest to highest"][0] == "0.9 to 1.1"
     assert table["times the released step"].tolist() == ["–", "2.50", "3.50"]
-    table = cost.utilisation([STEP])
+    table = figures_of([STEP], "precision")
     assert table["training, GFLOP/s"].tolist() == ["100", "140"]
     assert table["torch's product, GFLOP/s"].tolist() == ["100", "390"]
     assert table["share of the fastest"].tolist() == ["50%", "35%"]
@@ -121,9 +142,9 @@ def test_rates_and_utilisation_are_the_record_s():
 def test_a_record_from_before_a_figure_was_measured_is_still_shown():
     older = {name: value for name, value in STEP["measured"].items() if not name.startswith("torch_product")}
     old = record("training-step", older, details={"samples": STEP["details"]["samples"]})
-    assert cost.utilisation([old])["torch's product, GFLOP/s"].tolist() == ["–", "–"]
+    assert figures_of([old], "precision")["torch's product, GFLOP/s"].tolist() == ["–", "–"]
     assert cost.operations([old]).empty
-    promised = cost.promises([old]).set_index("what")["outcome"]
+    promised = promises([old]).set_index("what")["outcome"]
     assert promised["runs on all cores at once, a thread each"] == "not measured"
 
 
@@ -132,9 +153,9 @@ def test_a_record_of_the_step_alone_is_shown():
     measured = {name: value for name, value in STEP["measured"].items() if name.startswith(("rate", "ratio", "table4"))}
     new = record("training-step", measured, "cuda", details={"samples": STEP["details"]["samples"]})
     del new["key"]
-    assert cost.rates([new], "cuda").equals(cost.rates([STEP]))
-    assert cost.utilisation([new], "cuda").empty and cost.operations([new], "cuda").empty
-    assert cost.promises([new], "cuda")["outcome"].tolist() == ["missed", "missed", "not measured", "not measured"]
+    assert figures_of([new], "variant", "cuda").equals(figures_of([STEP], "variant"))
+    assert figures_of([new], "precision", "cuda").empty and cost.operations([new]).empty
+    assert promises([new], "cuda")["outcome"].tolist() == ["missed", "missed", "not measured", "not measured"]
     assert (
         cost.table4_costs([new]).set_index("machine").loc["one GPU, one run at a time", "time"] == "about 1,234 hours"
     )
@@ -149,12 +170,13 @@ def test_the_operations_of_a_step_add_up():
 
 
 def test_the_profile_in_numbers_and_as_a_picture():
-    table = cost.profile_table([POCKET])
+    table = figures_of([POCKET], "part")
     assert table["part"].tolist() == [*STEP_PARTS, "whole step"]
     assert table["share after"].tolist() == ["20%"] * 5 + ["100%"]
-    svg = figures.draw(figures.step_profile, cost.profile([POCKET]), "light")
-    assert all(part in svg for part in (*STEP_PARTS, "before", "after"))
-    assert "Measured on a processor, 4 cores, 8 GiB, 2 threads; medians of 3" in cost.profile_figure([POCKET]).text
+    shown = cost.profile_figure([POCKET])
+    svg = b64decode(shown.html.split("base64,")[1].split('"')[0]).decode()
+    assert all(part in svg for part in (*STEP_PARTS, "before", "after")) and ">step<" not in svg
+    assert "Measured on a processor, 4 cores, 8 GiB, 2 threads; medians of 3" in shown.text
 
 
 def test_the_cost_of_table_4_quotes_projects_or_says_not_measured():
@@ -165,7 +187,7 @@ def test_the_cost_of_table_4_quotes_projects_or_says_not_measured():
     assert (table.loc[others, "time"] == "not measured").all()
     several = record("several-runs", {"table4_hours": 3.21, "rate_aggregate": 5000.0}, "cuda")
     assert cost.table4_costs([several]).set_index("machine").loc[others[2], "time"] == "about 3 hours"
-    promised = cost.promises([several], "cuda").set_index("what")
+    promised = promises([several], "cuda").set_index("what")
     assert promised.loc["Table 4 in full, evaluation included, projected", "outcome"] == "met"
     assert promised.loc["four runs at once on one GPU", "outcome"] == "missed"
 
@@ -177,11 +199,11 @@ def test_the_time_of_pocket_runs_is_the_sum_of_their_clocks():
     assert cost.pocket_time(Records.empty()).empty
 
 
-def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(tmp_path):
-    for contributor, day, small in (("a", "2026-01-02", False), ("b", "2026-01-01", False), ("c", "2026-01-03", True)):
+def test_of_several_records_one_is_shown_and_the_others_beside_it(tmp_path):
+    for contributor, day in (("a", "2026-01-02"), ("b", "2026-01-01")):
         path = tmp_path / contributor / FOLDER / "loader-cpu.json"
-        write_json(path, record("loader", {"cold_seconds": 3.0}, finished=day, small=small))
-    assert [one["contributor"] for one in cost.read(tmp_path)[1]] == ["b"]  # c is a try on tiny shapes
+        write_json(path, record("loader", {"cold_seconds": 3.0}, finished=day))
+    assert [one["contributor"] for one in cost.read(tmp_path)[1]] == ["b"]
     [found], _ = cost.read(tmp_path)
     assert (found["contributor"], found["finished"]) == ("a", "2026-01-02")
     assert cost.machines([found])["by"].tolist() == ["a"]
@@ -189,7 +211,7 @@ def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(
     write_json(mine, record("loader", {"cold_seconds": 30.0}, finished="2025-01-01"))
     shown, others = cost.read(tmp_path)
     assert [record["contributor"] for record in shown] == [cost.MAINTAINERS]
-    table = cost.elsewhere(others)
+    table = cost.promises(others, "inner")
     others = table.set_index("by")
     assert others["outcome"].to_dict() == {"a": "met", "b": "met"} and others.loc["b", "measured"] == "3 s"
     assert "<table" in display.show(table, "A title", "Invented").html
@@ -204,7 +226,6 @@ def test_of_several_records_one_is_shown_the_others_beside_it_and_tries_are_not(
 
 def test_every_table_can_be_shown():
     records = [STEP, POCKET]
-    for table in (cost.promises(records), cost.rates(records), cost.utilisation(records), cost.operations(records),
-                  cost.profile_table(records),
+    for table in (promises(records), *(figures_of(records, first) for first in cost.ROWS), cost.operations(records),
                   cost.table4_costs(records), cost.machines(records)):  # fmt: skip
         assert "<table" in display.show(table, "A table", "somewhere").html

@@ -1,4 +1,4 @@
-"""Benchmark records → the tables of the chapter on cost: promises beside measurements, rates, profile, machines.
+"""Benchmark records → the tables of the chapter on cost: promises beside measurements, figures, machines.
 
 A record is the dictionary that `runs.benchmark` wrote, also for benchmarks that are no more. Promises, with what was
 predicted before it was measured and from what, are rows of `data/promises.csv`.
@@ -7,98 +7,80 @@ predicted before it was measured and from what, are rows of `data/promises.csv`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mtlser import paper
-from mtlser.config import DATA_FOLDER, MAINTAINERS, get_preset
+from mtlser.config import DATA_FOLDER, MAINTAINERS
 from mtlser.report import figures
-from mtlser.report.display import NUM_FOLDS, Html, line
-from mtlser.runs.benchmark import read_benchmarks
+from mtlser.report.display import Html, line, three_digits
+from mtlser.report.tables import iemocap_cost
+from mtlser.runs.benchmark import FOLDER, read_record
 from mtlser.runs.settings import Settings
 
+# Columns benchmark, device, name (in a record's `measured`), title, unit, bound ("at least", "at most", or empty where
+# there is no target), target, predicted, and what the prediction came from.
+PROMISED = pd.read_csv(DATA_FOLDER / "promises.csv", keep_default_na=False, na_values={"target": "", "predicted": ""})
 NOT_MEASURED = "not measured"
+VARIANTS = json.loads((DATA_FOLDER / "step_variants.json").read_text(encoding="utf-8"))  # in words, also old ones
 STEP_PARTS = ("batch", "forward", "losses", "backward", "optimiser")  # of a training step of the pocket model
-# In words, also those of old records.
-VARIANTS = json.loads((DATA_FOLDER / "step_variants.json").read_text(encoding="utf-8"))
+ROWS = {  # heading of a table's first column → a row's name in the names of figures, and what the column says of it
+    "variant": VARIANTS,
+    "precision": {"float32": "float32", "bf16": "bf16"},
+    "part": {part: part for part in STEP_PARTS} | {"step": "whole step"},
+}
 
 
 def read(results: Path | None = None) -> tuple[list[dict], list[dict]]:
     """One record of each benchmark and device under the results folder, in the order of the promises; and all others.
 
-    The one is the maintainers' where there is one, and else the newest.
+    The one is the maintainers' where there is one, and else the newest. Raises RecordError for a damaged record.
     """
-    found = read_benchmarks(results or Settings.from_environment().results)
+    paths = sorted((results or Settings.from_environment().results).glob(f"*/{FOLDER}/*.json"))
+    found = [read_record(path) | {"contributor": path.parts[-3]} for path in paths]
     chosen = sorted(found, key=lambda record: (record["contributor"] == MAINTAINERS, record["finished"]))
     last = {(record["benchmark"], record["device"]): record for record in chosen}
-    order = promised()[["benchmark", "device"]].drop_duplicates().itertuples(index=False, name=None)
+    order = PROMISED[["benchmark", "device"]].drop_duplicates().itertuples(index=False, name=None)
     shown = [last[key] for key in order if key in last]
     return shown, [record for record in found if record not in shown]
 
 
-def promised() -> pd.DataFrame:
-    """The promises: benchmark, device, name (in a record's `measured`), title, unit, bound, target, predicted, why.
+def promises(records: Sequence[dict], how: str = "left") -> pd.DataFrame:
+    """The promises with what the records measured of them; `how`: "left" keeps those that none measured.
 
-    `bound` is "at least" or "at most", and empty where there is no target.
+    As PROMISED, `why` being prediction_from, with units; besides columns what, measured, outcome, machine, by, day.
+    Left out is what has no target and is missing from a record that has others: another kind of processor has it.
     """
-    return pd.read_csv(DATA_FOLDER / "promises.csv", keep_default_na=False, na_values={"target": "", "predicted": ""})
-
-
-def _compared(records: Sequence[dict], how: str) -> pd.DataFrame:
-    """The promises with what the records measured of them; `how`: "left" keeps those that none measured."""
     rows = [
-        (one["benchmark"], one["device"], name, float(value), order, _machine(one), one["contributor"],
-         one["finished"][:10])
-        for order, one in enumerate(records)
+        (one["benchmark"], one["device"], name, value, _machine(one), one["contributor"], one["finished"][:10])
+        for one in records
         for name, value in one["measured"].items()
-    ]  # fmt: skip
-    columns = ["benchmark", "device", "name", "value", "order", "machine", "by", "day"]
-    table = promised().merge(pd.DataFrame(rows, columns=columns).astype({"value": float}), how, on=columns[:3])
-    met = (table["value"] <= table["target"]).where(table["bound"] == "at most", table["value"] >= table["target"])
-    outcome = met.map({True: "met", False: "missed"}).mask(table["bound"] == "", "no target")
+    ]
+    keys = ["benchmark", "device", "name"]
+    measured = pd.DataFrame(rows, columns=[*keys, "value", "machine", "by", "day"]).astype({"value": float})
+    table = PROMISED.rename(columns={"why": "prediction_from"}).merge(measured, how, on=keys)
+    bound, of_record = table["bound"], table.groupby(keys[:2])["value"].transform("count")
+    table = table[table["value"].notna() | (bound != "") | (of_record == 0)]
+    met = (table["value"] <= table["target"]).where(bound == "at most", table["value"] >= table["target"])
+    outcome = met.map({True: "met", False: "missed"}).mask(bound == "", "no target")
     return table.assign(
         what=table["title"].str.replace("`", ""),  # a table shows no Markdown
+        predicted=list(map(amount, table["predicted"], table["unit"])),
+        target=[f"{row.bound} {amount(row.target, row.unit)}" if row.bound else "–" for row in table.itertuples()],
         measured=list(map(amount, table["value"], table["unit"])),
         outcome=outcome.mask(table["value"].isna(), NOT_MEASURED),
     )
-
-
-def promises(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
-    """Each promised figure of a device: columns what, predicted, target, measured, outcome, prediction_from.
-
-    Left out is what has no target and is missing from a record that there is: another kind of processor has it.
-    """
-    table = _compared(records, "left").query("device == @device")
-    there = [record["benchmark"] for record in records if record["device"] == device]
-    table = table[table["value"].notna() | table["target"].notna() | ~table["benchmark"].isin(there)]
-    target = [f"{row.bound} {amount(row.target, row.unit)}" if row.bound else "–" for row in table.itertuples()]
-    table = table.assign(target=target, predicted=list(map(amount, table["predicted"], table["unit"])))
-    columns = ["what", "predicted", "target", "measured", "outcome", "prediction_from"]
-    return table.rename(columns={"why": "prediction_from"})[columns]
-
-
-def outcomes(records: Sequence[dict], device: str) -> dict[str, list[str]]:
-    """Titles of the promises with a target on a device that are met, missed and not measured, by that word."""
-    table = _compared(records, "left").query("device == @device and bound != ''")
-    return {one: table["title"][table["outcome"] == one].tolist() for one in ("met", "missed", NOT_MEASURED)}
-
-
-def elsewhere(others: Sequence[dict]) -> pd.DataFrame:
-    """Promised figures in the other records of `read`: columns what, measured, outcome, machine, by, day."""
-    table = _compared(others, "inner").sort_values("order", kind="stable")
-    return table[["what", "measured", "outcome", "machine", "by", "day"]]
 
 
 def amount(value: float, unit: str) -> str:
     """A value with three digits and its unit: 2.2567, "times" → "2.26 times"; a share as a percentage; NaN: unknown."""
     if pd.isna(value):
         return NOT_MEASURED
-    if unit in ("share", "relative"):
-        return f"{value:.0%}" if unit == "share" else f"{value:.1e}"
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    of_one = {"share": f"{value:.0%}", "relative": f"{value:.1e}"}
+    return of_one.get(unit) or f"{three_digits(value)} {unit}"
 
 
 def _machine(record: dict) -> str:
@@ -119,46 +101,48 @@ def measured_on(records: Sequence[dict], benchmark: str, device: str = "cpu", ta
     if "hardware" not in record:
         return NOT_MEASURED.capitalize()
     threads = f"{record['threads']} thread" + ("" if record["threads"] == 1 else "s")
-    takes = takes or f"medians of {record['repeats']}"
-    return f"Measured on {_machine(record)}, {threads}; {takes}"
+    return f"Measured on {_machine(record)}, {threads}; " + (takes or f"medians of {record['repeats']}")
 
 
-def rates(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
-    """Training variants: audio-seconds a second (median, lowest, highest), times the released one's; or no rows."""
-    record, rows = _record(records, "training-step", device), []
-    measured = record["measured"]
-    for name, samples in record["details"].get("samples", {}).items():
-        short = name.removeprefix("ours_")
-        ratio = measured.get(f"ratio_{short}")
-        rows.append({
-            "variant": VARIANTS[short],
-            "audio-seconds a second": f"{measured[f'rate_{short}']:.3g}",
-            "lowest to highest": f"{min(samples):.3g} to {max(samples):.3g}",
-            "times the released step": "–" if ratio is None else f"{ratio:.2f}",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def figures_of(
+    records: Sequence[dict], benchmark: str, first: str, columns: Mapping[str, str], device: str = "cpu"
+) -> pd.DataFrame:
+    """Figures of a benchmark's record as text, a row for each of `ROWS[first]` that it has; no rows without a record.
+
+    `columns`: heading → format of figures by name, in which * stands for the row: "{rate_*:.3g}". A row without the
+    first of them is left out; any other that is missing is "–".
+    """
+    found, rows = _figures(_record(records, benchmark, device)), []
+    for name, title in ROWS[first].items():
+        cells = []
+        for form in columns.values():
+            try:
+                cells.append(form.replace("*", name).format_map(found))
+            except KeyError:
+                cells.append("–")
+        if cells[0] != "–":
+            rows.append((title, *cells))
+    return pd.DataFrame(rows, columns=[first, *columns])
 
 
-def utilisation(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
-    """Operations of a step against the machine's own matrix product, in the precisions that a record has them of."""
-    found, rows = _record(records, "training-step", device)["measured"], []
-    for name in [name for name in ("float32", "bf16") if f"utilisation_{name}" in found]:
-        computed = found.get(f"gflop_computed_{name}", found["gflop_per_audio_second"])  # less where some were saved
-        own_product = found.get(f"torch_product_gflops_{name}")  # newer than some records
-        rows.append({
-            "precision": name,
-            "GFLOP per audio-second": f"{computed:.1f}",
-            "torch's product, GFLOP/s": "–" if own_product is None else f"{own_product:.0f}",
-            "fastest product, GFLOP/s": f"{found[f'product_gflops_{name}']:.0f}",
-            "training, GFLOP/s": f"{computed * found[f'rate_{name}']:.0f}",
-            "share of the fastest": f"{found[f'utilisation_{name}']:.0%}",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def _figures(record: dict) -> dict[str, float]:
+    """What a record measured, and by name what follows: extremes of samples, training's GFLOP/s, shares of a step."""
+    found = dict(record["measured"])
+    for variant, samples in record["details"].get("samples", {}).items():
+        name = variant.removeprefix("ours_")
+        found |= {f"lowest_{name}": min(samples), f"highest_{name}": max(samples)}
+    for name in ("float32", "bf16"):
+        if f"utilisation_{name}" in found:  # less was computed than counted where operations are saved
+            gflop = found.get(f"gflop_computed_{name}", found["gflop_per_audio_second"])
+            found |= {f"gflop_{name}": gflop, f"training_gflops_{name}": gflop * found[f"rate_{name}"]}
+    if "step_ms_after" in found:
+        found |= {f"{part}_share": found[f"{part}_ms_after"] / found["step_ms_after"] for part in ROWS["part"]}
+    return found
 
 
-def operations(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
+def operations(records: Sequence[dict]) -> pd.DataFrame:
     """Seconds of one step by kind of operation: a row for each kind, a column for each variant; none unmeasured."""
-    table = pd.DataFrame(_record(records, "training-step", device)["details"].get("operations", {}))
+    table = pd.DataFrame(_record(records, "training-step")["details"].get("operations", {}))
     if table.empty:
         return table
     table.loc["whole step"] = table.sum()
@@ -166,38 +150,24 @@ def operations(records: Sequence[dict], device: str = "cpu") -> pd.DataFrame:
     return table.map("{:.2f} s".format).rename_axis("operation").reset_index()
 
 
-def profile(records: Sequence[dict]) -> pd.DataFrame:
-    """Milliseconds of the parts of a pocket step: columns part, before, after; no rows where it was not measured."""
-    found = _record(records, "pocket-step")["measured"]
-    rows = [(part, found[f"{part}_ms_before"], found[f"{part}_ms_after"]) for part in (*STEP_PARTS, "step") if found]
-    return pd.DataFrame(rows, columns=["part", "before", "after"])
-
-
-def profile_table(records: Sequence[dict]) -> pd.DataFrame:
-    """`profile` as the book shows it, with the share of each part in a step as it is now."""
-    table = profile(records)
-    shares = table["after"] / table["after"].max()  # the whole is the largest
-    shown = table[["before", "after"]].map("{:.1f} ms".format).assign(**{"share after": shares.map("{:.0%}".format)})
-    return table[["part"]].replace("step", "whole step").join(shown)
-
-
 def profile_figure(records: Sequence[dict]) -> Html:
-    """The profile as bars; a line of text where it was not measured."""
-    title, table = "A pocket step, before and after", profile(records)
-    if table.empty:
+    """Milliseconds of the parts of a pocket step as bars; a line of text where they were not measured."""
+    title, found = "A pocket step, before and after", _record(records, "pocket-step")["measured"]
+    if not found:
         return line(f"{title}: {NOT_MEASURED}")
+    parts = {when: {part: found[f"{part}_ms_{when}"] for part in STEP_PARTS} for when in ("before", "after")}
     bars = "Two bars, before and after, made of the parts of a step; the one after is shorter."
-    return figures.show(figures.step_profile, table, title, alt=bars, source=measured_on(records, "pocket-step"))
+    source = measured_on(records, "pocket-step")
+    return figures.show(figures.step_profile, pd.DataFrame(parts), title, alt=bars, source=source)
 
 
 def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
     """What Table 4 in full takes: published practice, and what was measured here as a projection."""
-    preset = get_preset("iemocap")
-    num_runs = len(preset.alphas) * (NUM_FOLDS[preset.run.protocol] - 1) * len(preset.seeds)  # of the whole corpus
     speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-    hours = num_runs * preset.run.epochs * paper.IEMOCAP_HOURS / speed
     quoted = f"quoted: {speed:g} audio-seconds a second, SpeechBrain's recipe for IEMOCAP with the same backbone"
-    rows = [("one V100, published practice", f"about {hours:.0f} hours", quoted)]
+    hours = iemocap_cost().set_index("what")["amount"]["time"].removesuffix(" of one V100")
+    rows = [("one V100, published practice", hours, quoted)]
+    how = "projected from the measured step and evaluation; not run to its end"
     for benchmark, device, name in (
         ("training-step", "cpu", "this CPU, one run at a time"),
         ("several-runs", "cpu", "this CPU, a run on each core"),
@@ -205,7 +175,6 @@ def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
         ("several-runs", "cuda", "one H100, several runs at a time"),
     ):
         hours = _record(records, benchmark, device)["measured"].get("table4_hours")
-        how = "projected from the measured step and evaluation; not run to its end"
         rows.append((name, NOT_MEASURED, "–") if hours is None else (name, f"about {hours:,.0f} hours", how))
     return pd.DataFrame(rows, columns=["machine", "time", "from"])
 
@@ -213,12 +182,13 @@ def table4_costs(records: Sequence[dict]) -> pd.DataFrame:
 def pocket_time(records: Any) -> pd.DataFrame:
     """What the finished pocket runs took, by their own clocks: columns what, amount. No rows without a run."""
     seconds = records.only(status="done").runs["seconds"].astype(float)
+    minutes = seconds.sum() / 60
     rows = [
         ("finished runs", f"{len(seconds)}"),
         ("one run, median", f"{seconds.median():.0f} s"),
         ("longest run", f"{seconds.max():.0f} s"),
-        ("all, one after the other", f"{seconds.sum() / 60:.1f} minutes"),
-        ("all, two at a time", f"{seconds.sum() / 120:.1f} minutes, computed; the target of `make reproduce` is 20"),
+        ("all, one after the other", f"{minutes:.1f} minutes"),
+        ("all, two at a time", f"{minutes / 2:.1f} minutes, computed; the target of `make reproduce` is 20"),
     ]
     return pd.DataFrame(rows if len(seconds) else [], columns=["what", "amount"])
 

@@ -223,10 +223,9 @@ def detectable(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def step_profile(profile: pd.DataFrame) -> Figure:
-    """The parts of a step (`cost.profile`) as two bars, before and after."""
+def step_profile(parts: pd.DataFrame) -> Figure:
+    """Milliseconds of the parts of a step (rows; columns before, after) as two bars."""
     figure, (axes,) = panels_of(1, height=2.2)
-    parts = profile[profile["part"] != "step"].set_index("part")
     colours = ["#7F7F7F", "#2A7FC0", "#C77C00", "#009E73", "#C0629B"]
     left = pd.Series(0.0, index=["after", "before"])
     for colour, (part, row) in zip(colours, parts.iterrows(), strict=True):

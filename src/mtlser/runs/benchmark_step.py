@@ -1,4 +1,4 @@
-"""Benchmarks of training a model of wav2vec2-base's shape: our step beside the released code's, and its memory.
+"""Benchmarks of training a model of wav2vec2-base's shape: our step beside the released code's, memory, reading.
 
 They are meant for a GPU and run on a CPU too. Ours is the step of every run, `Trainer.step`. Utterances are noise of
 IEMOCAP's lengths and weights are random, neither of which moves the time of a step. SpecAugment's masks, which take
@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -38,7 +39,6 @@ from mtlser.runs.training import RunInputs, Trainer
 CONFIG = replace(get_preset("iemocap").run, mask_time_probability=0.0, initialisation="random")
 CONFIGS = {"float32": replace(CONFIG, precision="fp32"), "bf16": replace(CONFIG, precision="bf16")}
 LENGTHS = json.loads((DATA_FOLDER / "iemocap_durations.json").read_text(encoding="utf-8"))["seconds"]
-CHARACTERS_PER_SECOND = 13  # of a transcript, about that of read English
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
         "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}  # fmt: skip
 
@@ -56,7 +56,7 @@ def noise_utterances(seconds: np.ndarray, folder: Path) -> pd.DataFrame:
     for number, length in enumerate(seconds):
         wav = folder / f"{number}.wav"
         soundfile.write(wav, generator.integers(-3000, 3000, int(length * SAMPLE_RATE_HZ), np.int16), SAMPLE_RATE_HZ)
-        letters = "".join(generator.choice(list("ETAOIN SHRDLU"), int(length * CHARACTERS_PER_SECOND)))
+        letters = "".join(generator.choice(list("ETAOIN SHRDLU"), int(length * 13)))  # as many as in read English
         rows.append((wav.stem, "noise", EMOTIONS[number % len(EMOTIONS)], letters, wav))
     return pd.DataFrame(rows, columns=["utterance", "speaker", "emotion", "transcript", "wav"])
 
@@ -64,9 +64,8 @@ def noise_utterances(seconds: np.ndarray, folder: Path) -> pd.DataFrame:
 def noise_inputs(seconds: np.ndarray, folder: Path, small: bool) -> RunInputs:
     """A run on noise, from random weights; all that it reads is written into the folder."""
     dataset, rows = build_dataset(noise_utterances(seconds, folder), folder), np.arange(len(seconds))
-    architecture, backbone = base_architecture(small), folder / "backbone"
-    write_model(backbone, Wav2Vec2Model(architecture).state_dict(), architecture)
-    return RunInputs("benchmark", dataset, rows, rows, str(backbone), None)
+    write_model(folder / "backbone", {}, base_architecture(small))  # no weights: a run draws them
+    return RunInputs("benchmark", dataset, rows, rows, str(folder / "backbone"), None)
 
 
 def base_architecture(small: bool = False) -> Wav2Vec2Config:
@@ -78,8 +77,8 @@ def base_architecture(small: bool = False) -> Wav2Vec2Config:
 class Released(nn.Module):
     """The released code's model and step, rebuilt from its description (the audit's differences 4, 5, 11, 15 and 22).
 
-    It pads without an attention mask, computes activations again for the backward pass, writes attention out as
-    matrices, pools by the mean, and has a loop over parameters in AdamW.
+    It pads without a mask, computes activations again for the backward pass, writes attention out as matrices, pools by
+    the mean, and has a loop over parameters in AdamW.
     """
 
     def __init__(self, architecture: Wav2Vec2Config, feed: Feed) -> None:
@@ -104,18 +103,16 @@ class Released(nn.Module):
 
         `dtype`: of the products, by autocast; float16 without the scaling of gradients.
         """
-        device = self.feed.device.type
+        device = self.feed.device
         self.optimizer.zero_grad()
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            for pair in cut(rows, 2):
-                batch = make_batch(self.feed.dataset, pair, self.feed.inputs).to(device)
+        for pair in cut(rows, 2):
+            batch = make_batch(self.feed.dataset, pair, self.feed.inputs).to(device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 emotion_logits, ctc_logits, frame_lengths = self(batch.inputs)
-                loss = multitask_loss(
-                    emotion_logits.float(), ctc_logits.float(), frame_lengths, batch.labels, batch.targets,
-                    batch.target_lengths, CONFIG.alpha, num_utterances=len(rows),
-                )  # fmt: skip
-                with torch.autocast(device, enabled=False):
-                    loss.total.backward()
+            multitask_loss(
+                emotion_logits.float(), ctc_logits.float(), frame_lengths, batch.labels, batch.targets,
+                batch.target_lengths, CONFIG.alpha, num_utterances=len(rows),
+            ).total.backward()  # fmt: skip
         nn.utils.clip_grad_norm_(self.parameters(), CONFIG.max_gradient_norm, foreach=False)
         self.optimizer.step()
 
@@ -123,16 +120,16 @@ class Released(nn.Module):
 def training_step(options: Options) -> Measured:
     """Audio-seconds a second of whole optimiser steps on the same batches, variant after variant in every repeat."""
     seconds = iemocap_lengths(CONFIG.batch_size * options.repeats) / (4 if options.small else 1)
-    best = options.precisions[-1]  # that of evaluation and of Table 4's time
+    best, on_gpu = options.precisions[-1], options.device == "cuda"  # best: of evaluation and of Table 4's time
     timings, rates = [], pd.DataFrame()
     with TemporaryDirectory() as name:
         inputs = noise_inputs(seconds, Path(name), options.small)
         trainers = {one: Trainer(CONFIGS[one], inputs, Path(name)) for one in options.precisions}
         feed = trainers[best].feed
-        released = Released(base_architecture(options.small), feed)
-        variants = {"released": released.step}
-        if feed.device.type == "cuda":
-            variants["released_fp16"] = partial(released.step, dtype=torch.float16)
+        released = Released(base_architecture(options.small), feed).step
+        variants = {"released": released}
+        if on_gpu:
+            variants["released_fp16"] = partial(released, dtype=torch.float16)
         base = list(variants)[-1]
         variants |= {f"ours_{one}": partial(trainer.step, epoch=1) for one, trainer in trainers.items()}
         variants["evaluation"] = partial(predict, feed)  # which leaves the model in evaluation mode
@@ -144,25 +141,26 @@ def training_step(options: Options) -> Measured:
                 timings.append(timer.blocked_autorange())  # once untimed, then for a fifth of a second, at least once
                 rates.loc[number, variant] = seconds[rows].sum() / timings[-1].median
             options.say(str(Compare(timings)))
-    tf32 = torch.backends.cuda.matmul.allow_tf32 if feed.device.type == "cuda" else None
-    details = {"samples": rates.round(4).to_dict("list"), "precision": best, "tf32": tf32}
-    details |= {"audio_seconds": round(float(seconds.sum()), 1), "utterances": len(seconds)}
+    details = {
+        "samples": rates.round(4).to_dict("list"), "audio_seconds": round(float(seconds.sum()), 1),
+        "utterances": len(seconds), "precision": best,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if on_gpu else None,
+    }  # fmt: skip
     return step_figures(rates, base, best), details
 
 
 def step_figures(rates: pd.DataFrame, base: str, best: str) -> dict[str, float]:
-    """Medians over batches (rows) of each variant's rate, and of its ratio to `base` on the same batch."""
+    """Medians over batches (rows) of each variant's rate, and of its ratio to `base` on the same batch.
+
+    Also hours of Table 4 on IEMOCAP, one run after the other: nine folds trained and one evaluated in each epoch.
+    """
     rates = rates.rename(columns=lambda name: name.removeprefix("ours_"))
     ratios = rates.drop(columns=[base, "evaluation"]).div(rates[base], axis=0)
     found = rates.median().add_prefix("rate_").to_dict() | ratios.median().add_prefix("ratio_").to_dict()
-    return found | {"table4_hours": table4_seconds(found[f"rate_{best}"], found["rate_evaluation"]) / 3600}
-
-
-def table4_seconds(training_rate: float, evaluation_rate: float) -> float:
-    """Seconds of Table 4 on IEMOCAP, one run after the other: nine folds trained and one evaluated in each epoch."""
     preset = get_preset("iemocap")
-    corpus = paper.IEMOCAP_HOURS * 3600 * len(preset.alphas) * preset.run.epochs * len(preset.seeds)
-    return corpus * (len(paper.SPEAKER_TEST_SIZES) - 1) / training_rate + corpus / evaluation_rate
+    hours = paper.IEMOCAP_HOURS * len(preset.alphas) * preset.run.epochs * len(preset.seeds)
+    trained = (len(paper.SPEAKER_TEST_SIZES) - 1) / found[f"rate_{best}"]
+    return found | {"table4_hours": hours * (trained + 1 / found["rate_evaluation"])}
 
 
 def memory(options: Options) -> Measured:
@@ -179,16 +177,29 @@ def memory(options: Options) -> Measured:
 
 
 def peak_of_two_steps(inputs: RunInputs, precision: str, threads: int) -> int:
-    """Bytes that this process, or its GPU where it has one, held at most in two steps on the batch of all inputs."""
+    """Bytes that this process, or its GPU where it has one, held at most in two steps on the batch of all inputs.
+
+    Raises OSError for the memory of a process where there is no Linux.
+    """
     torch.set_num_threads(threads)
     trainer = Trainer(CONFIGS[precision], inputs, Path())
     for _ in range(2):
         trainer.step(inputs.train, epoch=1)
     if trainer.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")  # on Linux, where `getrusage` counts the parent's memory too
-    if status.exists():
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1])
-    import resource  # here, since Windows has none
+    status = Path("/proc/self/status").read_text()  # `getrusage` counts the parent's memory too
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+def loader(options: Options) -> Measured:
+    """Utterances a second from a store of noise of IEMOCAP's lengths, in random order."""
+    seconds = iemocap_lengths(20 if options.small else 1000)
+    with TemporaryDirectory() as name:
+        dataset = build_dataset(noise_utterances(seconds, Path(name)), Path(name) / "store")
+        order = np.random.default_rng(0).permutation(len(seconds))
+        timer = Timer("for row in order: dataset.waveform(row)", globals={"dataset": dataset, "order": order})
+        read = median(len(order) / timer.blocked_autorange().median for _ in range(options.repeats))
+    return {"utterances_per_second": read}, {
+        "utterances": len(seconds),
+        "audio_seconds": round(float(seconds.sum()), 1),
+    }
