@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,14 +10,12 @@ import pandas as pd
 from mtlser import paper
 from mtlser.config import DATA_FOLDER, EMOTIONS, PocketCorpusConfig, get_preset
 from mtlser.corpus.folds import audit, make_folds
-from mtlser.corpus.pocket_examples import Example
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, bayes_accuracy
 from mtlser.corpus.pocket_text import VALENCE_WORDS
+from mtlser.corpus.prosody import cue_accuracy, feature_accuracy, read_cues
 from mtlser.corpus.release_counts import count_utterances, iemocap_counts
 from mtlser.corpus.text import normalise, released_style
 from mtlser.report.display import tenths
-from mtlser.report.sounds import Sound
-from mtlser.runs import baselines
 
 # What examples are made of, whatever the preset: nothing of IEMOCAP may be shown or played.
 EXAMPLES = get_preset("pocket").corpus
@@ -81,12 +78,6 @@ def lengths(utterances: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "IEMOCAP", "here"])
 
 
-def sounds(examples: Sequence[Example]) -> list[Sound]:
-    """Examples as sounds, a group for each voice."""
-    ordered = sorted(examples, key=lambda example: example.speaker)
-    return [Sound(f"Voice of {e.speaker}", f"{e.emotion}: “{e.text}”", e.samples) for e in ordered]
-
-
 def cue_table() -> pd.DataFrame:
     """Which side of each cue an emotion shows, as the generator of the pocket corpus has it."""
     sides = {"high": "faster, higher, livelier", "low": "slower, lower, flatter"}
@@ -102,8 +93,8 @@ def cue_table() -> pd.DataFrame:
 def what_tells(utterances: pd.DataFrame, prosody: pd.DataFrame, settings: PocketCorpusConfig) -> pd.DataFrame:
     """Accuracy from each set of cues: at best by the settings, on the cues as drawn, from simple measurements."""
     best = bayes_accuracy(settings)
-    drawn = baselines.cue_accuracy(baselines.read_cues(utterances))
-    measured = baselines.feature_accuracy(utterances, prosody)
+    drawn = cue_accuracy(read_cues(utterances))
+    measured = feature_accuracy(utterances, prosody)
     names = {"neither": "nothing: always the commonest", "prosody": "prosody alone", "words": "words alone",
              "both": "both"}  # fmt: skip
     return pd.DataFrame(
