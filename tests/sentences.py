@@ -28,4 +28,4 @@ def cell(page: str, *parts: str, **names: Any) -> dict[str, Any]:
 
 def read(page: str, part: str, **names: Any) -> str:
     """The Markdown that such a cell shows."""
-    return cell(page, part, "display.Markdown(", **names)["shown"].text
+    return cell(page, part, "display.Markdown(", **names)["shown"]

@@ -14,7 +14,7 @@ from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.prosody import RUNGS, cue_accuracy, feature_accuracy, measure_prosody, read_cues
 from mtlser.paper import NUM_UTTERANCES, SPEAKER_TEST_SIZES
 from mtlser.report import corpus, display, figures, speech_figures
-from sentences import read
+from sentences import cell, read
 
 TINY = PocketCorpusConfig(utterances_per_speaker=8)
 
@@ -27,6 +27,11 @@ def utterances(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prosody(utterances):
     return measure_prosody(utterances)
+
+
+def page_table(name: str) -> pd.DataFrame:
+    """A table that the page makes itself."""
+    return cell("corpus", f"display.show({name}, ", pd=pd, display=display)[name]
 
 
 def test_counts_stand_beside_the_known_ones(utterances):
@@ -93,15 +98,13 @@ def test_a_ladder_on_some_voices_is_the_right_answers_there(utterances, prosody)
 
 def test_repeated_texts_and_differences(utterances):
     assert list(corpus.repeated_text(utterances)["IEMOCAP"]) == ["22.1%", "8.2%", "76%"]
-    table = corpus.differences(16, 3)
-    assert list(table["topic"]) == ["16. Transcripts", "3. Repeated text"]
-    styles = corpus.transcript_styles()
-    assert list(styles.iloc[2])[1:] == ["(empty)", "BR␣"]
+    assert list(page_table("differences")["topic"]) == ["16. Transcripts", "3. Repeated text"]
+    assert list(page_table("styles").iloc[2])[1:] == ["(empty)", "BR␣"]
 
 
 def test_every_table_and_figure_of_the_page_is_drawn(utterances, prosody):
-    tables = [corpus.counts(utterances), corpus.speakers(utterances), corpus.lengths(utterances), corpus.cue_table(),
-              corpus.differences(16, 3), corpus.transcript_styles(), corpus.repeated_text(utterances)]  # fmt: skip
+    tables = [corpus.counts(utterances), corpus.speakers(utterances), corpus.lengths(utterances), page_table("cues"),
+              page_table("differences"), page_table("styles"), corpus.repeated_text(utterances)]  # fmt: skip
     for table in tables:
         assert "<th></th>" not in display.show(table, "Title", "Made for this test").html
     shown = prosody.join(utterances[["speaker", "emotion"]])

@@ -163,19 +163,23 @@ def _outcomes(table: pd.DataFrame) -> pd.Series:
     return table["status"].mask(table["collapsed"].eq(True) & (table["status"] == "done"), "collapsed")
 
 
+def _ended(records: Any) -> pd.DataFrame:
+    """The runs with columns outcome and fine (whether that is "done"), those with a problem first."""
+    outcomes = _outcomes(records.runs)
+    table = records.runs.assign(outcome=outcomes, fine=outcomes == "done")
+    return table.sort_values(["fine", "alpha", "fold", "seed"], ignore_index=True)
+
+
 def runs(records: Any) -> pd.DataFrame:
     """Every run that ended, those with a problem first: its outcome, scores, minutes and device."""
-    outcomes = _outcomes(records.runs)
-    table = records.runs.assign(outcome=outcomes, minutes=records.runs["seconds"].astype(float) / 60)
-    table = table.assign(fine=outcomes == "done").sort_values(["fine", "alpha", "fold", "seed"], ignore_index=True)
+    table = _ended(records).assign(minutes=lambda table: table["seconds"].astype(float) / 60)
     return table[["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]]
 
 
 def problems(records: Any) -> pd.DataFrame:
     """The runs that diverged, failed or collapsed, with the reason that the run left; no rows when there is none."""
-    table = records.runs.assign(outcome=_outcomes(records.runs))
-    table = table[table["outcome"] != "done"].sort_values(["alpha", "fold", "seed"], ignore_index=True)
-    return table[["alpha", "fold", "seed", "outcome", "error"]]
+    table = _ended(records)
+    return table.loc[~table["fine"], ["alpha", "fold", "seed", "outcome", "error"]]
 
 
 def paired_tests(records: Any) -> pd.DataFrame:
