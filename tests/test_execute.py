@@ -127,8 +127,10 @@ def test_records_that_the_page_wrote_itself_do_not_make_it_stale(project, no_ker
 
 
 SOUND = """import numpy as np
-from mtlser.report.sounds import Sound, players
-players([Sound("happy", "a voice", np.sin(np.arange(800) * alpha))], "One sound", "synthetic")"""
+from mtlser.corpus.pocket_examples import Example
+from mtlser.report.sounds import players
+said = Example("a voice", "happy", "high", "positive", "A text.", np.sin(np.arange(800) * alpha))
+players([said], "One sound", "synthetic")"""
 
 
 def beside(project):

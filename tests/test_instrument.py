@@ -21,6 +21,7 @@ from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
 from mtlser_book.readme import committed_note
+from sentences import cell
 
 POCKET = PRESETS["pocket"]
 ROOT = Path(__file__).parents[1]
@@ -133,11 +134,11 @@ def test_pages_say_of_the_learning_rate_what_the_readme_says(page, monkeypatch):
 
 def test_the_committed_pilot_and_backbone_fill_every_table():
     backbone, pilot = report.backbone_record(), report.pilot_record(Settings())
-    tables = [
-        report.learning_curve(backbone),
-        *(part(pilot) for part in (report.candidates, report.grid, report.wanted)),
-    ]
-    for table in tables:
+    page = {"pilot": pilot, "grid": report.grid(pilot), "pilot_source": "", "instrument": report, "pd": pd}
+    candidates, wanted = (
+        cell("instrument", f"display.show({name}", display=display, **page)[name] for name in ("candidates", "wanted")
+    )
+    for table in (report.learning_curve(backbone), candidates, report.grid(pilot), wanted):
         assert len(table) and not table.isna().any(axis=None)
     assert (report.grid(pilot)["setting"] == "chosen").sum() == 1
     assert set(backbone["purity"]) == {"MFCC clusters", *backbone["probes"]}
@@ -150,7 +151,7 @@ def test_the_committed_pilot_and_backbone_fill_every_table():
     given = {"grid": report.grid(pilot), "pilot": pilot, "instrument": report, "display": display}
     passes = accuracy.max() > report.used_ladder(pilot)["test voices"]["prosody"]
     assert ("it passes what" in sentence("instrument", "accuracy = grid", **given)) is bool(passes)
-    for row, met in zip(report.wanted(pilot)["met"], chosen["wanted"].values(), strict=True):
+    for row, met in zip(wanted["met"], chosen["wanted"].values(), strict=True):
         assert (row == "yes") is met
 
 

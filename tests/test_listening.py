@@ -18,7 +18,7 @@ from mtlser.corpus.pocket_examples import SENTENCES, SPEAKERS, speak_examples
 from mtlser.corpus.pocket_text import VALENCE_WORDS
 from mtlser.corpus.text import normalise
 from mtlser.report import corpus, figures, speech_figures
-from mtlser.report.sounds import PAGE_FILES, Sound, players, write_sound
+from mtlser.report.sounds import PAGE_FILES, players, write_sound
 from words import vocabulary
 
 
@@ -53,7 +53,7 @@ def test_arousal_is_heard_and_valence_is_not(examples):
 
 def test_sounds_are_small_files_beside_the_page(examples, tmp_path, monkeypatch):
     monkeypatch.setenv(PAGE_FILES, str(tmp_path / "corpus_files"))
-    shown = players(corpus.sounds(examples), "Sentences", "Made for this test (synthetic)").html
+    shown = players(examples, "Sentences", "Made for this test (synthetic)").html
     addresses = re.findall(r'<audio controls preload="none" src="([^"]+)" aria-label="[^"]+"', shown)
     assert len(set(addresses)) == len(examples)
     for address in addresses:
@@ -63,7 +63,7 @@ def test_sounds_are_small_files_beside_the_page(examples, tmp_path, monkeypatch)
     assert "base64" not in shown and "synthetic" in shown and str(tmp_path) not in shown
     assert html.escape(examples[0].text) in shown
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.mp3")}
-    players(corpus.sounds(examples), "Sentences", "Made for this test (synthetic)")
+    players(examples, "Sentences", "Made for this test (synthetic)")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.mp3")} == before  # the same bytes: nothing is stale
 
 
@@ -78,15 +78,10 @@ def test_other_samples_get_another_name_and_an_open_notebook_a_folder(tmp_path, 
 
 def test_embedded_sounds_need_no_file(examples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = players(corpus.sounds(examples[:1]), "Sentences", "Made for this test (synthetic)", embedded=True).html
+    shown = players(examples[:1], "Sentences", "Made for this test (synthetic)", embedded=True).html
     (content,) = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', shown)
     assert soundfile.info(io.BytesIO(base64.b64decode(content))).samplerate == 16_000
     assert not list(tmp_path.iterdir())
-
-
-def test_a_sound_without_a_label_is_refused():
-    with pytest.raises(ValueError, match="no label"):
-        players([Sound("voice", " ", np.zeros(100))], "Title", "source")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

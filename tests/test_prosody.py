@@ -45,5 +45,5 @@ def test_pitch_and_rate_of_a_known_sound(tmp_path):
 
 
 def test_simple_features_wait_for_no_model():
-    script = "import sys, mtlser.runs.baselines; print(bool({'torch', 'transformers'} & set(sys.modules)))"
+    script = "import sys, mtlser.corpus.prosody; print(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "False"

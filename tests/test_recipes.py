@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import papermill
 import pytest
 
 from mtlser.config import POCKET_BACKBONE
 from mtlser.model import MultitaskModel
-from mtlser.report import instrument
+from mtlser.report import display, instrument
 from mtlser.runs.settings import Settings
+from sentences import cell
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "book" / "recipes"
@@ -78,6 +80,8 @@ def test_the_pilot_measures_chooses_and_keeps_a_record(
     assert record["ladder"]["0.95"].keys() == shipped["ladder"]["0.95"].keys()
     assert [set(row) for row in record["grid"]] == [set(shipped["grid"][0])]
     assert [set(row) for row in record["candidates"]] == [set(shipped["candidates"][0])]
-    for table in (instrument.candidates, instrument.grid, instrument.wanted):
-        assert len(table(record))
+    page = {"pilot": record, "grid": instrument.grid(record), "pilot_source": "", "instrument": instrument, "pd": pd}
+    for table in ("candidates", "wanted"):
+        assert len(cell("instrument", f"display.show({table}", display=display, **page)[table])
+    assert len(page["grid"])
     assert len(list((folder / "artifacts" / "runs").glob("*/run.json"))) == 3  # one of the candidate, two of the grid

@@ -11,11 +11,11 @@ import pytest
 
 from fake_records import SPEAKERS, fake_records, with_status
 from mtlser import paper
-from mtlser.config import ALPHAS, EMOTIONS, get_preset
+from mtlser.config import ALPHAS, EMOTIONS
 from mtlser.corpus.folds import Fold
 from mtlser.report import claims, departures, display, tables
 from mtlser.runs.records import Records, merge
-from sentences import read
+from sentences import cell, read
 
 NOTHING = Records.empty()
 
@@ -299,14 +299,15 @@ def test_departures_have_an_anchor_each():
 
 
 def test_settings_are_those_of_the_preset():
-    table = tables.settings(get_preset("pocket").run).set_index("setting")["value"]
+    table = cell("departures", "get_preset", preset="pocket", display=display)["settings"]
+    table = table.set_index("setting")["value"]
     assert table["pooling"] == "sum" and "alpha" not in table
 
 
 def test_table3_is_annotated_row_by_row_and_ours_stand_below():
     table = tables.table3_annotated(fake_records(), NOTHING)
     printed = table.iloc[:-2]
-    assert printed["method"].tolist() == paper.table3()["method"].tolist() == paper.table3_notes()["method"].tolist()
+    assert printed["method"].tolist() == paper.table3()["method"].tolist()
     assert printed["accuracy"].tolist() == paper.table3()["accuracy"].tolist()
     assert (printed["status"] == "as printed").all() and printed["known"].str.len().min() > 10
     assert all(word.startswith(("yes", "no", "unknown", "the claim")) for word in table["comparable"])
@@ -324,11 +325,12 @@ def test_iemocap_on_other_folds_is_not_comparable():
 
 
 def test_what_iemocap_costs_is_computed_from_published_figures():
-    cost = tables.iemocap_cost().set_index("what")["amount"]
+    names = cell("iemocap", "from mtlser.model.backbone import PUBLISHED")
+    cost = cell("iemocap", "The fifty runs", **names)["cost"].set_index("what")["amount"]
     assert cost["runs"] == "50" and cost["audio to train on"] == "113 million seconds"
     assert cost["time"] == "about 302 hours of one V100"  # the audit: about 300
-    release = tables.iemocap_release()
+    release = cell("iemocap", "by_session", **names)["release"]
     assert release["total"].iloc[-1] == release["total"].iloc[:-1].sum() == paper.NUM_UTTERANCES
-    assert tables.backbone_files()["bytes"].tolist() == ["–", "380,267,417"]
-    assert paper.table3_notes()["source"].str.len().min() > 5 and len(paper.table3_notes()) == len(paper.table3())
+    assert cell("iemocap", "sha256", "files = ", **names)["files"]["bytes"].tolist() == ["–", "380,267,417"]
+    assert paper.table3()["source"].str.len().min() > 5
     assert set(paper.others().columns) == {"system", "figure", "protocol", "source"}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 
 from mtlser.config import EMOTIONS, get_preset
 from mtlser.files import write_json
 from mtlser.report import display, using
 from mtlser.runs.settings import Settings
-from sentences import BOOK, read
+from sentences import BOOK, cell, read
 from tiny_models import from_backbone
 
 
@@ -44,6 +48,11 @@ def which_model(demo) -> str:
     return read("use", "using.demonstration", demo=demo)
 
 
+def model_card(demo):
+    names = cell("use", "CORPUS_NAMES", demo=demo)
+    return cell("use", "Model card", display=display, **names)["card"]
+
+
 def test_a_model_of_iemocap_is_never_shown(demo):
     assert demo.model.run["run_id"] == "pocket-run"
     assert "synthetic" in demo.source and "Ses03M" in which_model(demo)
@@ -60,14 +69,17 @@ def test_answers_and_frames(demo, tmp_path):
     answers = using.answers(demo, files)
     assert list(answers["file"]) == [f"{example.emotion}: “{example.text}”" for example in spoken]
     assert set(answers["recognised"]) <= set(EMOTIONS)
-    formats = using.answers(demo, using.write_formats(spoken[0], tmp_path))
+    given = {"demo": demo, "spoken": spoken, "folder": SimpleNamespace(name=tmp_path)}
+    formats = using.answers(demo, cell("use", "soxr", Path=Path, using=using, display=display, **given)["formats"])
     assert [name.split(",")[0] for name in formats["file"]] == ["wav", "flac", "ogg", "mp3"]
     shown = using.frames(demo, files, "Frames").html
     assert shown.count("<img") == 2 and "synthetic" in shown
 
 
 def test_every_bad_file_is_refused_in_words_without_a_path(demo, tmp_path):
-    refused = using.refusals(demo, using.write_bad_files(tmp_path)).set_index("file")["error"]
+    given = {"demo": demo, "folder": SimpleNamespace(name=tmp_path), "np": np, "soundfile": soundfile}
+    bad = cell("use", "Dear reader", Path=Path, using=using, display=display, **given)["bad"]
+    refused = using.refusals(demo, bad).set_index("file")["error"]
     problems = {"no such file": "does not exist", "a text": "not readable as audio", "no byte": "0 bytes",
                 "no sample": "no samples", "silence": "is silent", "a hundredth of a second": "too few",
                 "an hour": "lasts 3600 s", "not a number": "NaN"}  # fmt: skip
@@ -77,7 +89,7 @@ def test_every_bad_file_is_refused_in_words_without_a_path(demo, tmp_path):
 
 
 def test_the_card_says_what_it_was_trained_and_tested_on(demo):
-    card = using.card(demo).set_index("question")["answer"]
+    card = model_card(demo).set_index("question")["answer"]
     assert "50.00%" in card["test"] and "never heard" in card["test"]
     assert "9 utterances of the pocket corpus (synthetic)" in card["training"]
     assert "No decision about anybody may rest on it" in (BOOK / "use.ipynb").read_text(encoding="utf-8")
@@ -86,6 +98,6 @@ def test_the_card_says_what_it_was_trained_and_tested_on(demo):
 def test_without_a_model_everything_says_not_run(nothing, tmp_path):
     files = using.write_examples(using.examples(nothing), tmp_path)
     assert "make reproduce" in which_model(nothing)
-    for frame in (using.answers(nothing, files), using.refusals(nothing, files), using.card(nothing)):
+    for frame in (using.answers(nothing, files), using.refusals(nothing, files), model_card(nothing)):
         assert frame.empty and "Not run" in display.show(frame, "Title", nothing.source).html
     assert "not run" in using.frames(nothing, files, "Frames").html

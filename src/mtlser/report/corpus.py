@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from mtlser import paper
 from mtlser.config import DATA_FOLDER, EMOTIONS, PocketCorpusConfig, get_preset
 from mtlser.corpus.folds import audit, make_folds
-from mtlser.corpus.pocket_examples import Example
-from mtlser.corpus.pocket_plan import AROUSAL, VALENCE, bayes_accuracy
-from mtlser.corpus.pocket_text import VALENCE_WORDS
+from mtlser.corpus.pocket_plan import bayes_accuracy
+from mtlser.corpus.prosody import cue_accuracy, feature_accuracy, read_cues
 from mtlser.corpus.release_counts import count_utterances, iemocap_counts
-from mtlser.corpus.text import normalise, released_style
+from mtlser.corpus.text import normalise
 from mtlser.report.display import tenths
-from mtlser.report.sounds import Sound
-from mtlser.runs import baselines
 
 # What examples are made of, whatever the preset: nothing of IEMOCAP may be shown or played.
 EXAMPLES = get_preset("pocket").corpus
@@ -81,51 +76,14 @@ def lengths(utterances: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "IEMOCAP", "here"])
 
 
-def sounds(examples: Sequence[Example]) -> list[Sound]:
-    """Examples as sounds, a group for each voice."""
-    ordered = sorted(examples, key=lambda example: example.speaker)
-    return [Sound(f"Voice of {e.speaker}", f"{e.emotion}: “{e.text}”", e.samples) for e in ordered]
-
-
-def cue_table() -> pd.DataFrame:
-    """Which side of each cue an emotion shows, as the generator of the pocket corpus has it."""
-    sides = {"high": "faster, higher, livelier", "low": "slower, lower, flatter"}
-    words = {valence: ", ".join(pairs[0][place] for pairs in VALENCE_WORDS.values())
-             for place, valence in enumerate(("positive", "negative"))}  # fmt: skip
-    return pd.DataFrame(
-        {"emotion": emotion, "arousal": AROUSAL[emotion], "prosody": sides[AROUSAL[emotion]],
-         "valence": VALENCE[emotion], "words such as": words[VALENCE[emotion]]}
-        for emotion in EMOTIONS
-    )  # fmt: skip
-
-
 def what_tells(utterances: pd.DataFrame, prosody: pd.DataFrame, settings: PocketCorpusConfig) -> pd.DataFrame:
     """Accuracy from each set of cues: at best by the settings, on the cues as drawn, from simple measurements."""
-    best = bayes_accuracy(settings)
-    drawn = baselines.cue_accuracy(baselines.read_cues(utterances))
-    measured = baselines.feature_accuracy(utterances, prosody)
     names = {"neither": "nothing: always the commonest", "prosody": "prosody alone", "words": "words alone",
              "both": "both"}  # fmt: skip
-    return pd.DataFrame(
-        {"who knows": label, "best possible, by the settings": tenths(best[name]), "cues as drawn": tenths(drawn[name]),
-         "simple measurements, speaker left out": tenths(measured[name])}
-        for name, label in names.items()
-    )  # fmt: skip
-
-
-def differences(*numbers: int) -> pd.DataFrame:
-    """Rows of the audit by number: columns topic, as written, as released, this book."""
-    chosen = [row for number in numbers for row in paper.DEPARTURES if row.number == number]
-    rows = [(f"{row.number}. {row.topic}", row.paper, row.released, row.ours) for row in chosen]
-    return pd.DataFrame(rows, columns=["topic", "as written", "as released", "this book"])
-
-
-def transcript_styles() -> pd.DataFrame:
-    """Transcripts as a release writes them, invented, in both styles of difference 16; spaces are shown as ␣."""
-    texts = ("My sister helped us in the garden.", "My sister helped us. [LAUGHTER] In the garden!", "[BREATHING]")
-    rows = [(text, normalise(text) or "(empty)", released_style(text).replace(" ", "␣")) for text in texts]
-    heads = ["in the release", "normalised, this book's default", "as released, approximated"]
-    return pd.DataFrame(rows, columns=heads)
+    shares = {"best possible, by the settings": bayes_accuracy(settings),
+              "cues as drawn": cue_accuracy(read_cues(utterances)),
+              "simple measurements, speaker left out": feature_accuracy(utterances, prosody)}  # fmt: skip
+    return pd.DataFrame(shares).loc[list(names)].map(tenths).rename(index=names).reset_index(names="who knows")
 
 
 def repeated_text(utterances: pd.DataFrame) -> pd.DataFrame:

@@ -21,19 +21,15 @@ def sections() -> Html:
 
 
 def _departure(departure: paper.Departure) -> str:
+    """A section: what is written, released, done here; the API page's entry of the code, its file and line."""
     rows = {"As written": departure.paper, "As released": departure.released, "This book": departure.ours}
     rows = {term: escape(text) for term, text in (rows | {"The other side": departure.measured}).items()}
-    rows["Decided in"] = _link(departure.code)
+    (module, _, name), (file, line) = departure.code.partition(":"), source_line(departure.code)
+    entry = f"api.html#{api_anchor(module, name)}"
+    rows["Decided in"] = f'<a href="{entry}"><code>{departure.code}</code></a>, <code>{file}:{line}</code>'
     heading = f"<h3>{departure.number}. {escape(departure.topic)}</h3>"
     terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in rows.items())
     return f'<section id="departure-{departure.name}">{heading}<dl>{terms}</dl></section>\n'
-
-
-def _link(code: str) -> str:
-    """The API page's entry of "module:object", and beside it the file and line in the repository."""
-    module, _, name = code.partition(":")
-    file, line = source_line(code)
-    return f'<a href="api.html#{api_anchor(module, name)}"><code>{code}</code></a>, <code>{file}:{line}</code>'
 
 
 def api_anchor(module: str, name: str) -> str:

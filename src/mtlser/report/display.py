@@ -42,17 +42,10 @@ class Html:
         return self.text
 
 
-@dataclass(frozen=True)
-class Markdown:
+class Markdown(str):
     """Sentences that Jupyter shows as Markdown."""
 
-    text: str
-
-    def _repr_markdown_(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return self.text
+    _repr_markdown_ = __repr__ = str.__str__
 
 
 def percent(share: float) -> str:

@@ -143,12 +143,11 @@ def accuracy_by_alpha(records: Any) -> Figure:
     figure, (axes,) = panels_of(1)
     scores, published = tables.scores(records), paper.table4()
     places = {alpha: place for place, alpha in enumerate(published["alpha"])}
+    scores = scores[scores["alpha"].isin(list(places))]
     axes.plot(places.values(), published["accuracy"], "D", color=PAPER_COLOUR, label="paper, IEMOCAP")
     for alpha, accuracy, (low, high) in scores[["alpha", "accuracy", "interval"]].itertuples(index=False):
-        if alpha in places:
-            place = places[alpha] + 0.15
-            axes.plot([place, place], [low, high], color=ALPHA_COLOURS[alpha], lw=1.5)
-            axes.plot(place, accuracy, "o", color=ALPHA_COLOURS[alpha])
+        ends = [[accuracy - low], [high - accuracy]]
+        axes.errorbar(places[alpha] + 0.15, accuracy, ends, fmt="o", color=ALPHA_COLOURS[alpha], lw=1.5)
     axes.plot([], [], "o", color=ALPHA_COLOURS[0.0], label=f"this book, {records.provenance}")
     axes.set_xticks(list(places.values()), [f"{alpha:g}" for alpha in places])
     axes.set(xlabel="α", ylabel="accuracy (WA)")
@@ -227,11 +226,8 @@ def step_profile(parts: pd.DataFrame) -> Figure:
     """Milliseconds of the parts of a step (rows; columns before, after) as two bars."""
     figure, (axes,) = panels_of(1, height=2.2)
     colours = ["#7F7F7F", "#2A7FC0", "#C77C00", "#009E73", "#C0629B"]
-    left = pd.Series(0.0, index=["after", "before"])
-    for colour, (part, row) in zip(colours, parts.iterrows(), strict=True):
-        axes.barh(left.index, row[left.index], left=left, color=colour, label=part, height=0.6)
-        left += row[left.index]
-    axes.set(xlabel="milliseconds")
+    parts[["after", "before"]].T.plot.barh(stacked=True, ax=axes, color=colours, width=0.6, legend=False)
+    axes.set(xlabel="milliseconds", ylabel="")
     figure.legend(loc="outside upper center", ncols=len(parts))
     return figure
 

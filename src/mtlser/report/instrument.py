@@ -10,7 +10,7 @@ import pandas as pd
 
 from mtlser.config import POCKET_BACKBONE
 from mtlser.report import statistics, tables
-from mtlser.report.display import percent, points, provenance
+from mtlser.report.display import provenance
 from mtlser.runs.pilot import RECORD, SETTING
 from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
@@ -45,21 +45,6 @@ def learning_curve(record: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(record["curve"]).melt("step", list(names), "stream", "accuracy").replace({"stream": names})
 
 
-def candidates(pilot: dict[str, Any]) -> pd.DataFrame:
-    """Objectives compared at equal steps: probes, purity and fine-tuned WER at alpha 1, mean over pilot voices."""
-    flat = pd.json_normalize(pilot["candidates"])
-    flat["wer"] = flat.filter(like="wer_alpha_1.").mean(axis=1)
-    numbers = {
-        "probes.pretrained.phoneme_accuracy": "phoneme probe",
-        "probes.pretrained.pitch_r2": "log-F0, R²",
-        "probes.pretrained.rate_r2": "rate, R²",
-        "purity.pretrained.pnmi": "mutual information",
-        "wer": "WER after fine-tuning, α = 1",
-    }
-    first = pd.DataFrame({"objective": flat["name"], "steps": flat["steps"].map("{:,}".format)})
-    return first.join(flat[list(numbers)].rename(columns=numbers).map("{:.3f}".format))
-
-
 def used_ladder(pilot: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The ladder at the strength of cues that the pocket corpus has."""
     return pilot["ladder"][f"{pilot['corpus']['arousal_cue_probability']:g}"]
@@ -80,23 +65,6 @@ def grid(pilot: dict[str, Any]) -> pd.DataFrame:
         "seconds a run": flat["seconds_per_run"],
     }
     return pd.DataFrame(columns)
-
-
-def wanted(pilot: dict[str, Any]) -> pd.DataFrame:
-    """What was asked of the instrument, what the chosen setting gives in the pilot, and whether that is enough."""
-    found = grid(pilot).set_index("setting").loc["chosen"]
-    asked, top = pilot["pilot"], used_ladder(pilot)["test voices"]["both"]
-    accuracy, (low, high) = found["accuracy, α = 0"], asked["accuracy_alpha_zero"]
-    rows = {
-        f"accuracy at α = 0 between {low:g} and {high:g}": percent(accuracy),
-        f"at least {100 * asked['below_the_ladder']:.0f} points under the ladder's best features ({percent(top)})":
-            f"{points(accuracy - top)} points",
-        f"WER at α = 0 at least {asked['wer_alpha_zero']:g}": f"{found['WER, α = 0']:.3f}",
-        f"WER at α = 1 at most {asked['wer_alpha_one']:g}": f"{found['WER, α = 1']:.3f}",
-        "no run names one class for nearly everything": f"{found['collapsed']:.0f} did",
-    }  # fmt: skip
-    met = ["yes" if holds else "no" for holds in pilot["chosen"]["wanted"].values()]  # as `runs.pilot.judge` says it
-    return pd.DataFrame({"wanted": rows.keys(), "found in the pilot": rows.values(), "met": met})
 
 
 def changed_records(preset: str = "pocket", settings: Settings | None = None) -> dict[str, Records]:

@@ -93,8 +93,10 @@ def coverages() -> pd.DataFrame:
 
 def assumed_power() -> pd.DataFrame:
     """What designs of several sizes detect, under the assumptions made before anything ran: shares of accuracy."""
-    assumed = ASSUMED_DISCORDANCE, ASSUMED_SPEAKER_DEVIATION
-    return pd.DataFrame({"num_utterances": size, **_detectable(size, *assumed)} for size in DESIGN_SIZES)
+    assumed = {"discordance": ASSUMED_DISCORDANCE, "speaker_deviation": ASSUMED_SPEAKER_DEVIATION}
+    return pd.DataFrame(
+        {"num_utterances": size, **_detectable(num_utterances=size, **assumed)} for size in DESIGN_SIZES
+    )
 
 
 def curves() -> pd.DataFrame:
@@ -105,28 +107,23 @@ def curves() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["num_utterances", "discordance", "detectable"])
 
 
-def _detectable(size: float, discordance: float, deviation: float, num_speakers: int = 10) -> dict[str, float]:
+def _detectable(**design: float) -> dict[str, float]:
     """For one comparison, and for the hardest of all comparisons with alpha = 0 under Holm's correction."""
     levels = {"detectable": LEVEL, "detectable_holm": LEVEL / (len(ALPHAS) - 1)}
-    given = {"num_utterances": size, "discordance": discordance, "speaker_deviation": deviation}
-    return {name: detectable_difference(**given, num_speakers=num_speakers, level=levels[name]) for name in levels}
+    return {name: detectable_difference(**design, level=level) for name, level in levels.items()}
 
 
-def power(records: Any, baseline: float = 0.0) -> pd.DataFrame:
-    """What the finished runs could detect: one row per alpha against `baseline`; no rows where either was not run.
+def power(records: Any) -> pd.DataFrame:
+    """What the finished runs could detect: one row per alpha against 0; no rows where either was not run.
 
     Columns: comparison, num_utterances, discordance, speaker_deviation, difference, detectable, detectable_holm.
     """
     tables.check_one_experiment(records)
-    predictions = records.only(status="done").predictions
-    others = sorted(set(predictions["alpha"]) - {baseline}) if baseline in set(predictions["alpha"]) else []
-    rows = []
-    for alpha in others:
-        found = design(predictions, baseline, alpha)
-        size = [found[name] for name in ("num_utterances", "discordance", "speaker_deviation", "num_speakers")]
+    done, rows = records.only(status="done"), []
+    for test in statistics.paired_tests(done).itertuples():
+        found = design(done.predictions, test.baseline, test.alpha)
         if found["num_speakers"] > 1:
-            difference = statistics.compare(predictions, baseline, alpha)["difference"]
-            row = {"comparison": f"{baseline:g} → {alpha:g}", "difference": difference}
-            rows.append(row | found | _detectable(*size))
+            row = {"comparison": f"{test.baseline:g} → {test.alpha:g}", "difference": test.difference}
+            rows.append(row | found | _detectable(**found))
     columns = ["num_utterances", "discordance", "speaker_deviation", "difference", "detectable", "detectable_holm"]
     return pd.DataFrame(rows, columns=["comparison", *columns])

@@ -8,7 +8,6 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -18,20 +17,12 @@ import numpy as np
 import soundfile
 
 from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.corpus.pocket_examples import Example
 from mtlser.files import whole_file
 from mtlser.report.display import Html, provenance
 
 # Where a page's files go, set for its kernel by whoever executes the book; the site has that folder beside the page.
 PAGE_FILES = "MTLSER_PAGE_FILES"
-
-
-@dataclass(frozen=True)
-class Sound:
-    """One sound: `group` heads it, `label` says what is heard, `samples` (S,) mono 16 kHz in [-1, 1]."""
-
-    group: str
-    label: str
-    samples: np.ndarray
 
 
 def mp3(samples: np.ndarray) -> bytes:
@@ -57,28 +48,27 @@ def write_sound(name: str, samples: np.ndarray, environment: Mapping[str, str] =
     return f"{folder.name}/{path.name}" if environment.get(PAGE_FILES) else Path(os.path.relpath(path)).as_posix()
 
 
-def players(sounds: Iterable[Sound], title: str, source: Any, embedded: bool = False) -> Html:
-    """A player for each sound, grouped in their order under headings, with `title` and provenance below.
+def players(examples: Iterable[Example], title: str, source: Any, embedded: bool = False) -> Html:
+    """A player for each example, grouped by voice, with `title` and provenance below.
 
     Nothing is loaded before somebody plays it, unless the sounds are `embedded` in the page: for a lab, which is
-    opened where no file beside it may be served, as in Colab. Raises ValueError for a sound without a label, which a
-    screen reader would announce as nothing.
+    opened where no file beside it may be served, as in Colab.
     """
     body, caption = "", f"{title}. {provenance(source)}"
-    for group, part in groupby(sounds, key=lambda sound: sound.group):
-        heard = "".join(_player(sound, embedded) for sound in part)
-        body += f"<section><p><strong>{escape(group)}</strong></p>{heard}</section>"
+    voices = groupby(sorted(examples, key=lambda example: example.speaker), key=lambda example: example.speaker)
+    for speaker, spoken in voices:
+        heard = "".join(_player(example, embedded) for example in spoken)
+        body += f"<section><p><strong>Voice of {escape(speaker)}</strong></p>{heard}</section>"
     below = f'<figcaption class="mtlser-caption">{escape(caption)}</figcaption>'
     return Html(f'<figure class="mtlser-sounds"><div>{body}</div>{below}</figure>', caption)
 
 
-def _player(sound: Sound, embedded: bool) -> str:
-    if not sound.label.strip():
-        raise ValueError("a sound has no label: say in words what is heard")
-    spoken = f"{sound.group}: {sound.label}"
+def _player(example: Example, embedded: bool) -> str:
+    label = f"{example.emotion}: “{example.text}”"
+    spoken = f"Voice of {example.speaker}: {label}"  # for a screen reader
     if embedded:
-        address = f"data:audio/mpeg;base64,{b64encode(mp3(sound.samples)).decode()}"
+        address = f"data:audio/mpeg;base64,{b64encode(mp3(example.samples)).decode()}"
     else:
-        address = write_sound("-".join(re.findall(r"\w+", spoken.lower())[:6]), sound.samples)
+        address = write_sound("-".join(re.findall(r"\w+", spoken.lower())[:6]), example.samples)
     player = f'<audio controls preload="none" src="{escape(address)}" aria-label="{escape(spoken)}"></audio>'
-    return f"<p>{escape(sound.label)}{player}</p>"
+    return f"<p>{escape(label)}{player}</p>"

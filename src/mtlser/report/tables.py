@@ -11,10 +11,8 @@ from typing import Any
 import pandas as pd
 
 from mtlser import paper
-from mtlser.config import EMOTIONS, RunConfig, get_preset
+from mtlser.config import EMOTIONS
 from mtlser.corpus.folds import Fold
-from mtlser.corpus.release_counts import iemocap_counts
-from mtlser.model.backbone import PUBLISHED
 from mtlser.report import statistics
 from mtlser.report.display import GROUPS, NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
@@ -83,8 +81,7 @@ def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
 
     Columns: method, year, cross_validation, accuracy (a share; NaN where not run), known, comparable, status.
     """
-    printed = paper.table3().merge(paper.table3_notes(), on="method", how="left", validate="one_to_one")
-    printed = printed.assign(status="as printed").astype({"year": str})
+    printed = paper.table3().assign(status="as printed").astype({"year": str})
     rows = [_row_of_table3(records, name) for records, name in ((iemocap, "iemocap"), (pocket, "pocket"))]
     table = pd.concat([printed, pd.DataFrame(rows).assign(year="–")], ignore_index=True)
     return table[["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]]
@@ -166,19 +163,23 @@ def _outcomes(table: pd.DataFrame) -> pd.Series:
     return table["status"].mask(table["collapsed"].eq(True) & (table["status"] == "done"), "collapsed")
 
 
+def _ended(records: Any) -> pd.DataFrame:
+    """The runs with columns outcome and fine (whether that is "done"), those with a problem first."""
+    outcomes = _outcomes(records.runs)
+    table = records.runs.assign(outcome=outcomes, fine=outcomes == "done")
+    return table.sort_values(["fine", "alpha", "fold", "seed"], ignore_index=True)
+
+
 def runs(records: Any) -> pd.DataFrame:
     """Every run that ended, those with a problem first: its outcome, scores, minutes and device."""
-    outcomes = _outcomes(records.runs)
-    table = records.runs.assign(outcome=outcomes, minutes=records.runs["seconds"].astype(float) / 60)
-    table = table.assign(fine=outcomes == "done").sort_values(["fine", "alpha", "fold", "seed"], ignore_index=True)
+    table = _ended(records).assign(minutes=lambda table: table["seconds"].astype(float) / 60)
     return table[["alpha", "fold", "seed", "outcome", "accuracy", "uar", "wer", "minutes", "device"]]
 
 
 def problems(records: Any) -> pd.DataFrame:
     """The runs that diverged, failed or collapsed, with the reason that the run left; no rows when there is none."""
-    table = records.runs.assign(outcome=_outcomes(records.runs))
-    table = table[table["outcome"] != "done"].sort_values(["alpha", "fold", "seed"], ignore_index=True)
-    return table[["alpha", "fold", "seed", "outcome", "error"]]
+    table = _ended(records)
+    return table.loc[~table["fine"], ["alpha", "fold", "seed", "outcome", "error"]]
 
 
 def paired_tests(records: Any) -> pd.DataFrame:
@@ -207,48 +208,3 @@ def speaker_shares(utterances: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     speakers = utterances.set_index("utterance")["speaker"]
     counts = pd.DataFrame({fold.name: speakers[list(fold.test)].value_counts() for fold in folds})
     return counts.div(speakers.value_counts(), axis=0).fillna(0.0).sort_index()
-
-
-def settings(config: RunConfig) -> pd.DataFrame:
-    """The fields of a run's configuration that its preset decides: columns `setting`, `value`."""
-    rows = [(name, str(value)) for name, value in config.to_dict().items() if name not in ("alpha", "fold", "seed")]
-    return pd.DataFrame(rows, columns=["setting", "value"])
-
-
-def iemocap_release() -> pd.DataFrame:
-    """What the loader expects of a release: utterances by session and emotion, columns session, the emotions, total."""
-    sessions = iemocap_counts()["by_session"]
-    table = pd.DataFrame.from_dict(sessions, orient="index")[[*EMOTIONS, "total"]].sort_index()
-    table.loc["all"] = table.sum()
-    return table.rename_axis("session").reset_index()
-
-
-def iemocap_cost() -> pd.DataFrame:
-    """What the paper's Table 4 takes at a published speed, computed and not measured: columns what, amount, from."""
-    preset = get_preset("iemocap")
-    num_runs = len(preset.alphas) * NUM_FOLDS[preset.run.protocol] * len(preset.seeds)
-    trained = (NUM_FOLDS["speaker"] - 1) / NUM_FOLDS["speaker"]  # of the corpus, in each run
-    seconds = num_runs * preset.run.epochs * paper.IEMOCAP_HOURS * 3600 * trained
-    speed = paper.PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-    weights = PUBLISHED[preset.backbone, preset.backbone_revision].num_bytes / 2**30
-    rows = [
-        ("runs", f"{num_runs}", f"{len(preset.alphas)} α × {NUM_FOLDS[preset.run.protocol]} folds"),
-        ("audio to train on", f"{seconds / 1e6:.0f} million seconds",
-         f"{paper.IEMOCAP_HOURS} hours × {preset.run.epochs} epochs × {trained:g} of the corpus × {num_runs} runs"),
-        ("time", f"about {seconds / speed / 3600:.0f} hours of one V100",
-         f"published, not measured here: {speed:g} audio-seconds a second"),
-        ("time of one run", f"about {seconds / speed / 3600 / num_runs:.0f} hours of one V100", "the same"),
-        ("memory of weights, gradients and AdamW's two moments", f"{4 * weights:.1f} GiB",
-         "four times the weights file; activations come on top and are not measured here"),
-        ("disk besides the release", f"{(len(preset.kept_weights) + 3) * weights + num_runs * 0.5 / 1024:.1f} GiB",
-         "the backbone, a checkpoint with the optimiser's state, and records"),
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["what", "amount", "from"])
-
-
-def backbone_files() -> pd.DataFrame:
-    """What to fetch by hand where the hub can't be reached: columns file, bytes, sha256 (a dash where unknown)."""
-    preset = get_preset("iemocap")
-    known = PUBLISHED[preset.backbone, preset.backbone_revision]
-    rows = [("config.json", "–", "–"), (known.file, f"{known.num_bytes:,}", known.sha256)]
-    return pd.DataFrame(rows, columns=["file", "bytes", "sha256"])
