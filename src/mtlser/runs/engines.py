@@ -82,10 +82,10 @@ def run_local(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
                 future.result()
         finally:  # Ctrl-C: the threads would go on, and Python wait for them
             crew.stop()
+            order.unlink()
     for run in missing:
         if run.run_id not in crew.failures and run.status not in ENDED:
             crew.failures[run.run_id] = f"its worker did not start (logs: {logs})"
-    order.unlink()
     return crew.failures
 
 

@@ -220,8 +220,7 @@ def _contributors(folder: Path) -> list[Path]:
 
 def first_of_each(records: Records) -> Records:
     """Of several records of one alpha, fold and seed the first that ended, else the first."""
-    ended = ~records.runs["status"].isin(ENDED)
-    runs = records.runs.assign(ended=ended).sort_values("ended", kind="stable")
+    runs = records.runs.sort_values("status", key=lambda status: ~status.isin(ENDED), kind="stable")
     return records.only(run_id=list(runs.drop_duplicates(["alpha", "fold", "seed"])["run_id"]))
 
 
