@@ -81,7 +81,7 @@ def test_a_process_s_own_memory_does_not_grow_by_the_corpus(tmp_path):
 def test_a_second_call_decodes_nothing_and_needs_no_datasets(tmp_path, utterances, store):
     script = (
         "import sys, pandas as pd; from mtlser.corpus import store as module\n"
-        "module.read_audio = None; again = module.store_audio(pd.read_parquet(sys.argv[1]), sys.argv[2])\n"
+        "module.read_source = None; again = module.store_audio(pd.read_parquet(sys.argv[1]), sys.argv[2])\n"
         "print(again.folder, len(again.table), 'datasets' in sys.modules, 'torch' in sys.modules)"
     )
     utterances.to_parquet(tmp_path / "table.parquet")
@@ -109,14 +109,14 @@ def test_all_bad_files_are_named_and_nothing_is_left(tmp_path, utterances):
 
 
 def test_a_killed_build_is_made_again(tmp_path, utterances, monkeypatch):
-    original = module.read_audio
+    original = module.read_source
 
     def killed(path):
         if path == utterances["wav"][5]:
             raise KeyboardInterrupt
         return original(path)
 
-    monkeypatch.setattr(module, "read_audio", killed)
+    monkeypatch.setattr(module, "read_source", killed)
     with pytest.raises(KeyboardInterrupt):
         store_audio(utterances, tmp_path / "cache")
     monkeypatch.undo()

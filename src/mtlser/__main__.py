@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_corpus)
     command(_plan)
     run, share, predict, bench = map(command, (_run, _share, _predict, _bench))
-    run("experiment", nargs="?", default="table4", choices=["table4", "changes"])
+    run("experiment", nargs="?", default=os.environ.get("MTLSER_EXPERIMENT") or "table4")
     run("--shard", type=_shard, default=(1, 1), metavar="K/N", help="only each N-th run from K")
     run("--order", type=Path, help=argparse.SUPPRESS)  # what an engine starts
     run("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -134,8 +134,8 @@ def _expected_time(plan, num_missing: int) -> str:
 
 def _run(options: argparse.Namespace) -> int | None:
     """Complete an experiment's runs."""
+    from mtlser.runs import experiments
     from mtlser.runs.engines import complete
-    from mtlser.runs.plan import CHANGES, changed, table4
     from mtlser.runs.work import be_a_worker, work
 
     if options.worker:
@@ -144,22 +144,20 @@ def _run(options: argparse.Namespace) -> int | None:
         failures = work(options.order, options.shard)
         print("\n".join(f"error: {run_id}: {error}" for run_id, error in failures.items()), file=sys.stderr)
         return bool(failures)
-    settings = Settings.from_environment()
-    plans = {"Table 4": table4(options.preset, settings)}
-    if options.experiment == "changes":
-        plans = {f"Table 4, {name}": changed(name, options.preset, settings) for name in CHANGES}
-    for name, plan in plans.items():
+    for name, plan in experiments.plans(options.experiment, options.preset).items():
         print(name)
         print(complete(plan, options.shard).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
 
 
 def _share(options: argparse.Namespace) -> int | None:
     """Write this machine's records to the results folder, without transcripts."""
-    from mtlser.runs.plan import CHANGES, changed, table4
+    from mtlser.runs import experiments
     from mtlser.runs.records import merge, share
 
     settings = replace(Settings.from_environment(), train=False)
-    plans = [table4(options.preset, settings), *(changed(name, options.preset, settings) for name in CHANGES)]
+    plans = [
+        plan for name in experiments.EXPERIMENTS for plan in experiments.plans(name, options.preset, settings).values()
+    ]
     about = {"contributor": options.contributor, "remarks": options.remarks}
     folder = share(merge(plan.own_records() for plan in plans), settings.results / options.contributor, about)
     print(f"wrote {folder}; commit it to have the book show it")

@@ -70,13 +70,23 @@ def read_audio(path: str | Path) -> np.ndarray:
 
     Raises AudioError for a file that is missing, not audio, empty, or holds NaN or infinite samples.
     """
+    return at_16_khz(path, *read_source(path))
+
+
+def read_source(path: str | Path) -> tuple[np.ndarray, int]:
+    """float32 (S, channels) as the file holds them, and its sampling rate in Hz. Raises AudioError as `read_audio`."""
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)  # (S, channels)
+        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(path, _why_unreadable(path, error)) from error
-    samples = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]  # (S,)
     if not np.isfinite(samples).all():
         raise AudioError(path, "holds NaN or infinite samples")
+    return samples, rate
+
+
+def at_16_khz(path: str | Path, samples: np.ndarray, rate: int) -> np.ndarray:
+    """What `read_source` read, as `read_audio` gives it. Raises AudioError where there are no samples."""
+    samples = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]  # (S,)
     if rate != SAMPLE_RATE_HZ and len(samples):
         samples = soxr.resample(samples, rate, SAMPLE_RATE_HZ)
     if len(samples) == 0:

@@ -1,4 +1,4 @@
-"""Protocols `speaker`, `released` and `session`, and the audit of what each leaks from training to test."""
+"""Protocols, which divide a corpus into training and test, and the audit of what each leaks from one to the other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlser.config import PROTOCOLS, Protocol
+from mtlser.config import PROTOCOLS, ConfigError, Protocol
 from mtlser.corpus.text import normalise
+from mtlser.files import digest
+
+NUM_GROUPS = 6  # of speakers, where there are more than MANY_SPEAKERS and the corpus has no division of its own
+MANY_SPEAKERS = 12
+NUM_RANDOM = 5  # folds of utterances
+NUM_TEXT_PARTS = 5  # of a corpus's sentences, or as many as there are
 
 # "With five words or more", difference 3 of the audit: shorter texts repeat by themselves ("Yeah.", "I don't know.").
 MANY_WORDS = 5
@@ -36,27 +42,71 @@ class Fold:
 
 
 def make_folds(utterances: pd.DataFrame, protocol: Protocol) -> list[Fold]:
-    """The folds of a table from `load_release`, sorted by name; each utterance is in exactly one test set.
+    """The folds of a table of utterances, sorted by name.
 
-    `speaker`: as written (section 4.1), one true speaker is tested: "Ses01F". `released`: as run (departure "folds"),
-    by the dialog's session and the actor with motion-capture markers: "01F". `session`: both speakers of one: "Ses01".
-    Raises ValueError for an unknown protocol, repeated ids, or a table that gives fewer than two folds.
+    | protocol | tests |
+    |---|---|
+    | `speaker` | one speaker, who is in no training (section 4.1, as written): "Ses01F" |
+    | `released` | by the dialog's session and the actor with motion-capture markers (as run, departure "folds"): "01F" |
+    | `session` | both speakers of one session: "Ses01" |
+    | `groups` | speakers: each alone up to twelve; above, six groups, or the corpus's own (a column `group`) |
+    | `random` | a fifth of the utterances, whoever speaks: "random-1" |
+    | `text` | as `groups`, a fifth of the sentences: training has neither these speakers nor these sentences |
+
+    Each utterance is in exactly one test set, but with `text`, which tests a fifth of what each speaker says. Raises
+    ConfigError for an unknown protocol and for one that the corpus has no sessions for, ValueError for repeated ids, or
+    a table that gives fewer than two folds.
     """
     ids = _distinct_ids(utterances)
     names = fold_names(utterances, protocol)
     if names.nunique() < 2:
         found = ", ".join(names.unique()) or "no utterance"
         raise ValueError(f"protocol {protocol!r} needs at least two groups of utterances; the table has {found}")
+    if protocol == "text":
+        return _text_folds(utterances, ids, names)
     return [Fold(name, tuple(ids[names != name]), tuple(ids[names == name])) for name in sorted(names.unique())]
 
 
 def fold_names(utterances: pd.DataFrame, protocol: Protocol) -> pd.Series:
-    """For each row, the name of the fold that tests it. Raises ValueError for an unknown protocol."""
+    """For each row, the name of the fold that tests it, if any does. Raises ConfigError as `make_folds`."""
     if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+        raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    if protocol in ("groups", "text"):
+        return _speaker_groups(utterances)
+    if protocol == "random":
+        rank = utterances["utterance"].map(digest).rank().astype(int)  # the same for every order of the rows
+        return "random-" + (rank % NUM_RANDOM + 1).astype("str")
+    column = "dialog" if protocol == "released" else protocol
+    if (utterances[column] == "").any():
+        raise ConfigError(f"protocol {protocol!r} needs a corpus of dialogs in sessions; this one has none")
     if protocol == "released":
         return utterances["dialog"].str[3:6]  # Ses01F_impro01 -> 01F
     return utterances[protocol]
+
+
+def _speaker_groups(utterances: pd.DataFrame) -> pd.Series:
+    if "group" in utterances:
+        return utterances["group"]
+    sex = utterances["sex"] if "sex" in utterances else pd.Series("", index=utterances.index)
+    speakers = [speaker for _, speaker in sorted(set(zip(sex, utterances["speaker"], strict=True)))]
+    if len(speakers) <= MANY_SPEAKERS:
+        return utterances["speaker"]
+    group_of = {speaker: f"group-{number % NUM_GROUPS + 1}" for number, speaker in enumerate(speakers)}
+    return utterances["speaker"].map(group_of)
+
+
+def _text_folds(utterances: pd.DataFrame, ids: pd.Series, names: pd.Series) -> list[Fold]:
+    texts = utterances["transcript"].map(normalise)
+    sentences = sorted(set(texts) - {""}, key=digest)
+    num_parts = min(NUM_TEXT_PARTS, len(sentences))
+    if num_parts < 2:
+        raise ConfigError("protocol 'text' needs at least two different sentences")
+    part = texts.map({text: number % num_parts for number, text in enumerate(sentences)})  # NaN: no words
+    folds = []
+    for number, name in enumerate(sorted(names.unique())):
+        heard, said = names == name, part == number % num_parts
+        folds.append(Fold(name, tuple(ids[~heard & ~said]), tuple(ids[heard & said])))
+    return folds
 
 
 def audit(utterances: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
@@ -105,7 +155,7 @@ def _audit_fold(table: pd.DataFrame, fold: Fold) -> dict[str, object]:
         "num_train": len(train),
         "num_test": len(test),
         "shared_speakers": len(set(train["speaker"]) & set(test["speaker"])),
-        "shared_dialogs": len(set(train["dialog"]) & set(test["dialog"])),
+        "shared_dialogs": len((set(train["dialog"]) & set(test["dialog"])) - {""}),
         "test_in_train_speaker_share": test["speaker"].isin(train["speaker"]).mean(),
         "named_speaker_share": named.mean() if fold.name[-1:] in ("F", "M") else float("nan"),
         "shared_transcripts": with_text.loc[repeated, "text"].nunique(),

@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, read_audio
+from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, at_16_khz, read_source
 from mtlser.files import digest, file_digest, make_once, write_table
 
+COLUMNS = ("utterance", "num_samples", "audio_sha256", "file_sha256", "source_sha256")
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
 
 
@@ -34,7 +35,8 @@ class StoreError(ValueError):
 class SpeechStore:
     """The audio of a corpus in a folder; `table` has a row for each utterance, in the order of what it was made of.
 
-    `table`: utterance, num_samples, audio_sha256 (`audio_digest`), file_sha256 (of the file's bytes).
+    `table`: utterance, num_samples, audio_sha256 (`audio_digest`), file_sha256 (of the file's bytes), source_sha256
+    (`audio_digest` at the file's own rate and of all its channels: of flac and wav the same, whoever resamples).
     """
 
     folder: Path
@@ -60,7 +62,7 @@ def store_audio(utterances: pd.DataFrame, cache_folder: Path) -> SpeechStore:
     used; then, or when killed, nothing is left that a later call would use.
     """
     files = map(_state, utterances["utterance"], utterances["wav"])
-    folder = Path(cache_folder) / f"audio-{digest(*files)[:16]}"
+    folder = Path(cache_folder) / f"audio-{digest(*COLUMNS, *files)[:16]}"
     make_once(folder, partial(_write_store, utterances["utterance"].tolist(), utterances["wav"].tolist()))
     return SpeechStore(folder, pd.read_parquet(folder / "table.parquet"))
 
@@ -138,21 +140,25 @@ def _write_store(names: Sequence[str], paths: Sequence[str | Path], folder: Path
                 if isinstance(found, AudioError):
                     problems.append(found)
                 elif not problems:  # from the first problem on, files are read only to name those that can't be
-                    samples, of_file = found
-                    rows.append((name, len(samples), audio_digest(samples), of_file))
+                    samples, *digests = found
+                    rows.append((name, len(samples), audio_digest(samples), *digests))
                     yield samples
         if problems:
             raise AudioFilesError(problems, len(paths))
 
     write_column(folder / "samples", decoded())
-    table = pd.DataFrame(rows, columns=["utterance", "num_samples", "audio_sha256", "file_sha256"])
-    write_table(folder / "table.parquet", table)
+    write_table(folder / "table.parquet", pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def _decode(path: str | Path) -> tuple[np.ndarray, str] | AudioError:
-    """int16 samples (S,), and the digest of the file."""
+def _decode(path: str | Path) -> tuple[np.ndarray, str, str] | AudioError:
+    """int16 samples (S,), and the digests of the file and of the samples that it holds."""
     try:
-        samples = np.round(read_audio(path) * 32768.0).clip(-32768, 32767).astype(np.int16)
+        source, rate = read_source(path)
+        samples = at_16_khz(path, source, rate)
     except AudioError as error:
         return error
-    return samples, file_digest(path)
+    return _int16(samples), file_digest(path), audio_digest(_int16(source))
+
+
+def _int16(samples: np.ndarray) -> np.ndarray:
+    return np.round(samples * 32768.0).clip(-32768, 32767).astype(np.int16)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from mtlser.config import POCKET_GENERATOR_VERSION, PocketCorpusConfig, Preset, get_preset
+from mtlser.corpus import OPEN_CORPORA, OWN, load, reader
+from mtlser.corpus.cards import check_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprint, iemocap_counts, is_complete
 from mtlser.corpus.store import SpeechStore, store_audio
@@ -23,7 +25,7 @@ from mtlser.runs.settings import Settings
 
 
 class NoRelease(FileNotFoundError):
-    """The preset needs an IEMOCAP release and was given none."""
+    """The preset needs a corpus that was not given and is not here."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,14 @@ class Corpus:
     def exists(self) -> bool:
         """Whether it can be read without making or being given anything."""
         if self.preset.corpus is None:
-            return self.release is not None
+            return self.folder is not None
         return is_complete(self._pocket_folder, self.preset.corpus)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a corpus that is not made lies: what was given, else where `fetch` puts it; None where there is none."""
+        fetched = self.artifacts / "corpora" / self.preset.reads
+        return self.release or (fetched if fetched.is_dir() else None)
 
     @property
     def _pocket_folder(self) -> Path:
@@ -49,25 +57,29 @@ class Corpus:
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
-        """The table of `load_release`; a synthetic corpus is made first where it is missing.
+        """The table of `mtlser.corpus.load`; a synthetic corpus is made first where it is missing.
 
-        Raises NoRelease for the iemocap preset without a release.
+        Raises NoRelease where it needs a folder and was given none.
         """
         if self.preset.corpus is None:
-            if self.release is None:
-                raise NoRelease(
-                    "the iemocap preset needs an IEMOCAP release: make reproduce PRESET=iemocap IEMOCAP=<release "
-                    "folder>; the licence is at https://sail.usc.edu/iemocap/"
-                )
-            return load_release(self.release, allow_different=self.allow_different)
+            if self.folder is None:
+                raise NoRelease(how_to_get(self.preset.reads, self.artifacts / "corpora" / self.preset.reads))
+            return load(self.preset.reads, self.folder, allow_different=self.allow_different)
         if not self.exists:
             make_pocket_corpus(self._pocket_folder, self.preset.corpus)
         return load_release(self._pocket_folder / RELEASE_FOLDER)
 
     @cached_property
     def store(self) -> SpeechStore:
-        """Its audio, decoded once."""
-        return store_audio(self.utterances, self.artifacts / "cache")
+        """Its audio, decoded once; of an open corpus compared with the digests that are known.
+
+        Raises ReleaseDiffers for other audio.
+        """
+        store = store_audio(self.utterances, self.artifacts / "cache")
+        if self.preset.corpus is None and self.preset.reads in OPEN_CORPORA:
+            card, allowed = reader(self.preset.reads).CARD, self.allow_different
+            check_audio(card, self.folder, self.utterances, store.table, allow_different=allowed)
+        return store
 
     @property
     def name(self) -> str:
@@ -79,13 +91,35 @@ class Corpus:
     def identity(self) -> str:
         """A name from content: of a synthetic corpus its settings, of a release its utterances and their emotions.
 
-        Where a release is not here, the known one's.
+        Where a corpus is not here, the known one's.
         """
         if self.preset.corpus is not None:
             settings = (f"{name}={value!r}" for name, value in sorted(changed_fields(self.preset.corpus).items()))
             return f"pocket-{digest(f'generator {POCKET_GENERATOR_VERSION}', *settings)[:12]}"
-        known = fingerprint(self.utterances) if self.exists else iemocap_counts()[FINGERPRINT]
-        return f"iemocap-{known[:12]}"
+        name = self.preset.reads
+        if self.exists:
+            known = fingerprint(self.utterances)
+        elif name in OPEN_CORPORA:
+            known = fingerprint(reader(name).CARD.known())
+        else:
+            known = iemocap_counts()[FINGERPRINT] if name == "iemocap" else "not-here"
+        return f"{name}-{known[:12]}"
+
+
+def how_to_get(name: str, folder: Path) -> str:
+    """What to do for a corpus that is not here."""
+    if name == "iemocap":
+        return (
+            "the iemocap preset needs an IEMOCAP release: make reproduce IEMOCAP=<release folder>; the licence is at "
+            "https://sail.usc.edu/iemocap/"
+        )
+    if name == OWN:
+        return "a corpus of your own needs its folder, with metadata.csv: make reproduce CORPUS=own FOLDER=<folder>"
+    card = reader(name).CARD
+    return (
+        f"{card.title} is not here. It is under {card.licence} ({card.licence_address}); get it from {card.source}, and "
+        f"give its folder: make reproduce CORPUS={name} FOLDER=<folder>, or put it into {folder}"
+    )
 
 
 _one_corpus = lru_cache(Corpus)

@@ -185,7 +185,11 @@ def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:
     """
     settings = settings or Settings.from_environment()
     chosen = get_preset(preset)
-    changes = {name: getattr(settings, name) for name in ("protocol", "epochs", "precision")}
+    if settings.seeds is not None:
+        chosen = replace(chosen, seeds=settings.seeds)
+    rate = settings.learning_rate
+    changes = {name: getattr(settings, name) for name in ("protocol", "epochs", "precision", "pooling")}
+    changes |= {"learning_rate": rate, "learning_rate_alpha_zero": rate}
     template = replace(chosen.run, **{name: value for name, value in changes.items() if value is not None})
     alphas = settings.alphas or chosen.alphas
     unknown = [alpha for alpha in alphas if alpha not in chosen.alphas]

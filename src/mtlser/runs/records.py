@@ -46,6 +46,11 @@ CORPUS_NAMES = {
     "pocket": "pocket corpus (synthetic)",
     "smoke": "smoke corpus (synthetic)",
     "pilot": "pilot corpus (synthetic)",
+    "nemo": "nEMO",
+    "emodb": "EmoDB",
+    "ravdess": "RAVDESS",
+    "crema-d": "CREMA-D",
+    "own": "a corpus of one's own",
 }
 
 COLUMNS = {

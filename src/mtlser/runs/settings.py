@@ -14,7 +14,7 @@ from mtlser.config import ConfigError
 class Settings:
     """One field for each variable: `release` is MTLSER_RELEASE."""
 
-    release: Path | None = None  # IEMOCAP release folder
+    release: Path | None = None  # folder of IEMOCAP's release, or of another corpus
     allow_different: bool = False  # use a release that differs from the known corpus; its records say so
     backbone: str | None = None  # local folder instead of the preset's backbone
     protocol: str | None = None
@@ -22,6 +22,9 @@ class Settings:
     folds: tuple[str, ...] | None = None
     epochs: int | None = None
     precision: str | None = None  # instead of the preset's
+    pooling: str | None = None
+    learning_rate: float | None = None  # of every alpha
+    seeds: tuple[int, ...] | None = None
     train: bool = True  # False: only read what is there
     fresh: bool = False  # train here what a committed record holds, too
     artifacts: Path = Path("artifacts")
@@ -58,8 +61,10 @@ def _words(text: str) -> tuple[str, ...]:
 _READ = {
     "str": str,
     "int": int,
+    "float": float,
     "bool": _truth,
     "Path": Path,
     "tuple[str, ...]": _words,
+    "tuple[int, ...]": lambda text: tuple(map(int, _words(text))),
     "tuple[float, ...]": lambda text: tuple(map(float, _words(text))),
 }

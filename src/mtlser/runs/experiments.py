@@ -1,0 +1,87 @@
+"""Experiments by name, each some plans: `EXPERIMENT=` of `make reproduce`, and `python -m mtlser run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mtlser.config import PEOPLE_RULES, ConfigError
+from mtlser.runs.plan import CHANGES, Plan, changed, table4
+from mtlser.runs.settings import Settings
+
+CONTRAST = (0.0, 0.1)  # the paper's claim: alpha 0 against its best
+
+
+def _table4(preset: str, settings: Settings) -> dict[str, Plan]:
+    return {"Table 4": table4(preset, settings)}
+
+
+def _changes(preset: str, settings: Settings) -> dict[str, Plan]:
+    return {f"Table 4, {name}": changed(name, preset, settings) for name in CHANGES}
+
+
+def _grid(preset: str, settings: Settings) -> dict[str, Plan]:
+    """The rates and lengths that data/people.toml lists, on the speakers that it sets apart for choosing."""
+    rules = PEOPLE_RULES["grid"]
+    plans = {}
+    for epochs in settings.epochs and [settings.epochs] or rules["epochs"].get(preset, ()):
+        for rate in settings.learning_rate and [settings.learning_rate] or rules["learning_rates"]:
+            plan = _development(preset, settings, epochs, rate)
+            alphas = tuple(alpha for alpha in plan.alphas if alpha in rules["alphas"])
+            plans[f"{epochs} epochs, rate {rate:g}"] = replace(plan, alphas=alphas)
+    return plans
+
+
+def _gate(preset: str, settings: Settings) -> dict[str, Plan]:
+    """Whether the second task is learnt at all: alpha 1 on the development speakers, at the chosen rate and length."""
+    template = table4(preset, settings).template
+    epochs, rate = settings.epochs or template.epochs, settings.learning_rate or template.learning_rate
+    plan = _development(preset, settings, epochs, rate)
+    return {f"alpha 1, {epochs} epochs": replace(plan, alphas=(PEOPLE_RULES["gate"]["alpha"],))}
+
+
+def _development(preset: str, settings: Settings, epochs: int, rate: float) -> Plan:
+    """Table 4 on the development folds alone, with one rate for every alpha."""
+    if preset not in PEOPLE_RULES["development"]:
+        raise ConfigError(f"data/people.toml names no development speakers of {preset!r}")
+    plan = table4(preset, settings)
+    template = replace(plan.template, epochs=epochs, learning_rate=rate, learning_rate_alpha_zero=rate)
+    chosen = replace(plan.preset, seeds=(PEOPLE_RULES["grid"]["seed"],))
+    folds = tuple(PEOPLE_RULES["development"][preset])
+    return replace(plan, preset=chosen, template=template, fold_names=folds)
+
+
+def _protocol(name: str) -> Callable[[str, Settings], dict[str, Plan]]:
+    def plans(preset: str, settings: Settings) -> dict[str, Plan]:
+        return {f"protocol {name}": _contrast(table4(preset, replace(settings, protocol=name)))}
+
+    return plans
+
+
+def _equal_rate(preset: str, settings: Settings) -> dict[str, Plan]:
+    """Alpha 0 at the rate of the others."""
+    plan = table4(preset, settings)
+    template = replace(plan.template, learning_rate_alpha_zero=plan.template.learning_rate)
+    return {"alpha 0 at the rate of the others": replace(plan, template=template, alphas=(0.0,))}
+
+
+def _contrast(plan: Plan) -> Plan:
+    return replace(plan, alphas=tuple(alpha for alpha in plan.alphas if alpha in CONTRAST))
+
+
+EXPERIMENTS: dict[str, Callable[[str, Settings], dict[str, Plan]]] = {
+    "table4": _table4,
+    "changes": _changes,
+    "grid": _grid,
+    "gate": _gate,
+    "random": _protocol("random"),
+    "text": _protocol("text"),
+    "equal-rate": _equal_rate,
+}
+
+
+def plans(name: str, preset: str, settings: Settings | None = None) -> dict[str, Plan]:
+    """What an experiment completes: a title and a plan each. Raises ConfigError that lists the names."""
+    if name not in EXPERIMENTS:
+        raise ConfigError(f"EXPERIMENT={name!r} is not known; choose one of {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name](preset, settings or Settings.from_environment())
