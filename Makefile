@@ -1,13 +1,18 @@
 # Every target is phony and one line: Python decides what is stale, by content. `make` alone prints help.
 PYTHON ?= python3
-PRESET ?= pocket
+PRESET ?= $(or $(CORPUS),$(if $(IEMOCAP),iemocap),pocket)
 BOOK = .venv/bin/python -m mtlser_book
 
 # Options travel as environment variables, so that a path with spaces needs no quoting here.
 export MTLSER_PRESET := $(PRESET)
-export MTLSER_RELEASE := $(IEMOCAP)
+export MTLSER_RELEASE := $(or $(FOLDER),$(IEMOCAP))
 export MTLSER_ALLOW_DIFFERENT := $(ALLOW_DIFFERENT)
 export MTLSER_BACKBONE := $(BACKBONE)
+export MTLSER_EXPERIMENT := $(EXPERIMENT)
+export MTLSER_PROTOCOL := $(PROTOCOL)
+export MTLSER_POOLING := $(POOLING)
+export MTLSER_LEARNING_RATE := $(LEARNING_RATE)
+export MTLSER_SEEDS := $(SEEDS)
 export MTLSER_ALPHAS := $(ALPHAS)
 export MTLSER_FOLDS := $(FOLDS)
 export MTLSER_EPOCHS := $(EPOCHS)

@@ -6,6 +6,7 @@ import pytest
 
 from mtlser.__main__ import main
 from mtlser.files import write_json
+from mtlser.runs import experiments
 from mtlser.runs import plan as plans
 from mtlser.runs.records import read_run
 from test_records import write_run
@@ -61,7 +62,7 @@ def test_an_error_of_the_library_is_one_line_and_any_other_says_where(tmp_path, 
     monkeypatch.delenv("MTLSER_EPOCHS")
     monkeypatch.setenv("MTLSER_ARTIFACTS", str(tmp_path))
     assert main(["predict", "nothing.wav"]) == 1 and capsys.readouterr().err.count("\n") == 1
-    assert main(["corpus", "--preset", "iemocap"]) == 1 and "PRESET=iemocap IEMOCAP=" in capsys.readouterr().err
+    assert main(["corpus", "--preset", "iemocap"]) == 1 and "make reproduce IEMOCAP=" in capsys.readouterr().err
 
     def broken(*_):
         raise ZeroDivisionError
@@ -75,5 +76,5 @@ def test_ctrl_c_says_that_nothing_is_lost(monkeypatch, capsys):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plans, "table4", stopped)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "table4", stopped)
     assert main(["run"]) == 130 and "the same command goes on from there" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlser import paper
-from mtlser.config import EMOTIONS, PROTOCOLS
+from mtlser.config import EMOTIONS, PROTOCOLS, ConfigError
 from mtlser.corpus.folds import Fold, audit, fold_names, make_folds
 from mtlser.corpus.iemocap import load_release
 
@@ -55,6 +55,61 @@ def test_a_fold_refuses(parts, reason):
 
 # --- make_folds ---
 
+OF_DIALOGS = ("speaker", "released", "session")  # the paper's, the released code's, and what others use
+
+
+def acted(num_speakers: int, num_sentences: int) -> pd.DataFrame:
+    """A corpus without dialogs: each speaker says each sentence once in two emotions."""
+    rows = [
+        {"utterance": f"{speaker:02}-{text:02}-{emotion}", "speaker": f"{speaker:02}", "emotion": emotion,
+         "transcript": f"sentence {chr(65 + text // 10)} {chr(65 + text % 10)}", "dialog": "", "session": "",
+         "sex": "fm"[speaker % 2]}
+        for speaker in range(num_speakers) for text in range(num_sentences) for emotion in ("angry", "sad")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_corpus_without_dialogs_has_no_sessions():
+    for protocol in ("released", "session"):
+        with pytest.raises(ConfigError, match=f"protocol '{protocol}' needs a corpus of dialogs in sessions"):
+            make_folds(acted(3, 2), protocol)
+    assert audit(acted(3, 2), make_folds(acted(3, 2), "random"))["shared_dialogs"].eq(0).all()
+
+
+def test_speakers_are_alone_up_to_twelve_and_in_six_groups_above():
+    assert [fold.name for fold in make_folds(acted(12, 2), "groups")] == [f"{n:02}" for n in range(12)]
+    utterances = acted(24, 2)
+    folds = make_folds(utterances, "groups")
+    speakers = utterances.set_index("utterance")["speaker"]
+    tested = [sorted(set(speakers[list(fold.test)])) for fold in folds]
+    assert [fold.name for fold in folds] == [f"group-{n}" for n in range(1, 7)]
+    assert sorted(sum(tested, [])) == sorted(set(speakers))
+    assert all(sorted(int(speaker) % 2 for speaker in group) == [0, 0, 1, 1] for group in tested)  # both sexes
+    assert not any(set(speakers[list(fold.train)]) & set(speakers[list(fold.test)]) for fold in folds)
+    given = make_folds(utterances.assign(group=utterances["speaker"].str[:1]), "groups")
+    assert [fold.name for fold in given] == ["0", "1", "2"]
+
+
+def test_random_folds_share_speakers_and_do_not_depend_on_the_order_of_rows():
+    utterances = acted(6, 5)
+    folds = make_folds(utterances, "random")
+    assert [len(fold.test) for fold in folds] == [12] * 5
+    other = make_folds(utterances.iloc[::-1].reset_index(drop=True), "random")
+    assert [set(fold.test) for fold in folds] == [set(fold.test) for fold in other]
+    assert (audit(utterances, folds)["shared_speakers"] > 0).all()
+
+
+@pytest.mark.parametrize("num_sentences", [2, 5, 90])
+def test_text_folds_share_neither_speakers_nor_sentences(num_sentences):
+    utterances = acted(4, num_sentences)
+    folds = make_folds(utterances, "text")
+    audited = audit(utterances, folds)
+    assert (audited[["shared_speakers", "shared_transcripts"]] == 0).all(axis=None)
+    part = 2 * -(-num_sentences // min(5, num_sentences))
+    assert all(len(fold.test) in (part, part - 2) for fold in folds)
+    with pytest.raises(ConfigError, match="at least two different sentences"):
+        make_folds(acted(4, 1), "text")
+
 
 def test_the_three_protocols_by_hand():
     utterances = table([
@@ -63,7 +118,7 @@ def test_the_three_protocols_by_hand():
         ("Ses01M_script01_1b_F000", "sad", ""),
         ("Ses02M_impro05a_M000", "sad", ""),
     ])  # fmt: skip
-    tests = {p: {fold.name: fold.test for fold in make_folds(utterances, p)} for p in PROTOCOLS}
+    tests = {p: {fold.name: fold.test for fold in make_folds(utterances, p)} for p in OF_DIALOGS}
     ids = utterances["utterance"].tolist()
     assert tests["speaker"] == {"Ses01F": (ids[0], ids[2]), "Ses01M": (ids[1],), "Ses02M": (ids[3],)}
     assert tests["released"] == {"01F": (ids[0], ids[1]), "01M": (ids[2],), "02M": (ids[3],)}
@@ -84,12 +139,12 @@ def test_make_folds_refuses():
 
 
 def test_sizes_on_the_known_counts(known):
-    sizes = {p: {fold.name: len(fold.test) for fold in make_folds(known, p)} for p in PROTOCOLS}
+    sizes = {p: {fold.name: len(fold.test) for fold in make_folds(known, p)} for p in OF_DIALOGS}
     assert list(sizes["released"].values()) == [507, 578, 505, 518, 536, 615, 553, 478, 644, 597]
     assert sizes["released"] == paper.RELEASED_TEST_SIZES
     assert sizes["speaker"] == paper.SPEAKER_TEST_SIZES
     assert list(sizes["session"]) == ["Ses01", "Ses02", "Ses03", "Ses04", "Ses05"]
-    for protocol in PROTOCOLS:
+    for protocol in OF_DIALOGS:
         assert sum(sizes[protocol].values()) == paper.NUM_UTTERANCES
         for fold in make_folds(known, protocol):
             assert len(fold.train) + len(fold.test) == paper.NUM_UTTERANCES
@@ -109,7 +164,7 @@ tables = st.dictionaries(utterance_ids, st.tuples(st.sampled_from(EMOTIONS), tex
 )
 
 
-@given(tables, st.sampled_from(PROTOCOLS))
+@given(tables, st.sampled_from([p for p in PROTOCOLS if p != "text"]))
 def test_each_utterance_is_tested_once(utterances, protocol):
     if fold_names(utterances, protocol).nunique() < 2:
         return
@@ -119,7 +174,7 @@ def test_each_utterance_is_tested_once(utterances, protocol):
     speakers = utterances.set_index("utterance")["speaker"]
     for fold in folds:
         assert sorted((*fold.train, *fold.test)) == utterances["utterance"].tolist()
-        if protocol != "released":
+        if protocol not in ("released", "random"):
             assert not set(speakers[list(fold.train)]) & set(speakers[list(fold.test)])
         if protocol == "speaker":
             assert set(speakers[list(fold.test)]) == {fold.name}
@@ -196,7 +251,7 @@ def test_released_folds_share_every_speaker_and_speaker_folds_none(known):
         assert audited["num_with_text"].sum() == 5531 - 31
 
 
-@given(tables, st.sampled_from(PROTOCOLS))
+@given(tables, st.sampled_from(OF_DIALOGS))
 def test_audit_holds_its_denominators(utterances, protocol):
     if fold_names(utterances, protocol).nunique() < 2:
         return

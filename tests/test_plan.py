@@ -212,7 +212,7 @@ def test_nothing_run_is_empty_records(tmp_path, utterances):
 
 
 def test_iemocap_without_a_release_says_what_to_type(tmp_path):
-    with pytest.raises(NoRelease, match="PRESET=iemocap IEMOCAP="):
+    with pytest.raises(NoRelease, match="make reproduce IEMOCAP="):
         load_utterances("iemocap", Settings(artifacts=tmp_path))
     assert table4("iemocap", Settings(artifacts=tmp_path, results=tmp_path)).records().provenance == "not run"
 

@@ -155,9 +155,7 @@ def _share(options: argparse.Namespace) -> int | None:
     from mtlser.runs.records import merge, share
 
     settings = replace(Settings.from_environment(), train=False)
-    plans = [
-        plan for name in experiments.EXPERIMENTS for plan in experiments.plans(name, options.preset, settings).values()
-    ]
+    plans = experiments.every_plan(options.preset, settings)
     about = {"contributor": options.contributor, "remarks": options.remarks}
     folder = share(merge(plan.own_records() for plan in plans), settings.results / options.contributor, about)
     print(f"wrote {folder}; commit it to have the book show it")

@@ -1,7 +1,7 @@
 """What is known of an open corpus, and how a copy is compared with it.
 
-Each module of `mtlser.corpus` that reads an open corpus has a `CARD` and a function `read(folder)`; `mtlser.corpus.load`
-does the rest.
+Each module of `mtlser.corpus` that reads an open corpus has a `CARD` and a function `read(folder)`;
+`mtlser.corpus.load` does the rest.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Card:
     share_alike: bool = False  # records are adapted material and carry the corpus's licence
 
     def known(self) -> pd.DataFrame:
-        """Columns utterance, emotion, digest: every utterance of the four classes, and its audio's digest, cut to 16."""
+        """Columns utterance, emotion, digest (of its audio, the first 16 digits): every utterance of the four classes."""
         return pd.read_csv(DATA_FOLDER / "corpora" / f"{self.name}.csv", dtype=str)
 
 
@@ -130,7 +130,7 @@ def _some(names: list[str]) -> list[str]:
 
 def _judge(card: Card, folder: Path, utterances: pd.DataFrame, rows: list[dict], allow_different: bool) -> pd.DataFrame:
     if rows:
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows).rename(columns={"dialogs": "which"})
         if not allow_different:
             raise ReleaseDiffers(folder, table, f"what is known of {card.title} ({card.source})")
         utterances.attrs["differences"] = [*utterances.attrs.get("differences", []), *rows]

@@ -47,11 +47,11 @@ def make_folds(utterances: pd.DataFrame, protocol: Protocol) -> list[Fold]:
     | protocol | tests |
     |---|---|
     | `speaker` | one speaker, who is in no training (section 4.1, as written): "Ses01F" |
-    | `released` | by the dialog's session and the actor with motion-capture markers (as run, departure "folds"): "01F" |
+    | `released` | by the dialog's session and the actor with motion-capture markers (departure "folds"): "01F" |
     | `session` | both speakers of one session: "Ses01" |
     | `groups` | speakers: each alone up to twelve; above, six groups, or the corpus's own (a column `group`) |
     | `random` | a fifth of the utterances, whoever speaks: "random-1" |
-    | `text` | as `groups`, a fifth of the sentences: training has neither these speakers nor these sentences |
+    | `text` | as `groups`, of a fifth of the sentences: training has neither these speakers nor these |
 
     Each utterance is in exactly one test set, but with `text`, which tests a fifth of what each speaker says. Raises
     ConfigError for an unknown protocol and for one that the corpus has no sessions for, ValueError for repeated ids, or

@@ -47,7 +47,7 @@ def read(folder: Path) -> pd.DataFrame:
     for line, row in lines:
         values = {name: (row[name] or "").strip() for name in COLUMNS}
         name, label = values["file_name"], values["emotion"].lower()
-        utterance = Path(name).with_suffix("").as_posix()
+        utterance = name.removesuffix(Path(name).suffix)
         if reason := _problem(values, label, seen.get(utterance)):
             problems.append(f"  line {line}: {reason}")
         elif EMOTION_OF_LABEL[label]:

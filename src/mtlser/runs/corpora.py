@@ -46,7 +46,7 @@ class Corpus:
 
     @property
     def folder(self) -> Path | None:
-        """Where a corpus that is not made lies: what was given, else where `fetch` puts it; None where there is none."""
+        """Where a corpus that is not made lies: what was given, else where `fetch` puts it; None for neither."""
         fetched = self.artifacts / "corpora" / self.preset.reads
         return self.release or (fetched if fetched.is_dir() else None)
 
@@ -117,8 +117,8 @@ def how_to_get(name: str, folder: Path) -> str:
         return "a corpus of your own needs its folder, with metadata.csv: make reproduce CORPUS=own FOLDER=<folder>"
     card = reader(name).CARD
     return (
-        f"{card.title} is not here. It is under {card.licence} ({card.licence_address}); get it from {card.source}, and "
-        f"give its folder: make reproduce CORPUS={name} FOLDER=<folder>, or put it into {folder}"
+        f"{card.title} is not here. It is under {card.licence} ({card.licence_address}); get it from {card.source} "
+        f"and give its folder: make reproduce CORPUS={name} FOLDER=<folder>, or put it into {folder}"
     )
 
 

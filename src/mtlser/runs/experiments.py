@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 
 from mtlser.config import PEOPLE_RULES, ConfigError
 from mtlser.runs.plan import CHANGES, Plan, changed, table4
 from mtlser.runs.settings import Settings
 
-CONTRAST = (0.0, 0.1)  # the paper's claim: alpha 0 against its best
+CONTRAST = tuple(PEOPLE_RULES["grid"]["alphas"])  # the paper's claim: alpha 0 against its best
 
 
 def _table4(preset: str, settings: Settings) -> dict[str, Plan]:
@@ -23,17 +24,18 @@ def _changes(preset: str, settings: Settings) -> dict[str, Plan]:
 def _grid(preset: str, settings: Settings) -> dict[str, Plan]:
     """The rates and lengths that data/people.toml lists, on the speakers that it sets apart for choosing."""
     rules = PEOPLE_RULES["grid"]
-    plans = {}
-    for epochs in settings.epochs and [settings.epochs] or rules["epochs"].get(preset, ()):
-        for rate in settings.learning_rate and [settings.learning_rate] or rules["learning_rates"]:
-            plan = _development(preset, settings, epochs, rate)
-            alphas = tuple(alpha for alpha in plan.alphas if alpha in rules["alphas"])
-            plans[f"{epochs} epochs, rate {rate:g}"] = replace(plan, alphas=alphas)
-    return plans
+    lengths = (settings.epochs,) if settings.epochs else rules["epochs"].get(preset, ())
+    rates = (settings.learning_rate,) if settings.learning_rate else rules["learning_rates"]
+    return {
+        f"{epochs} epochs, rate {rate:g}": _contrast(_development(preset, settings, epochs, rate))
+        for epochs, rate in product(lengths, rates)
+    }
 
 
 def _gate(preset: str, settings: Settings) -> dict[str, Plan]:
     """Whether the second task is learnt at all: alpha 1 on the development speakers, at the chosen rate and length."""
+    if preset not in PEOPLE_RULES["development"]:
+        return {}
     template = table4(preset, settings).template
     epochs, rate = settings.epochs or template.epochs, settings.learning_rate or template.learning_rate
     plan = _development(preset, settings, epochs, rate)
@@ -42,8 +44,6 @@ def _gate(preset: str, settings: Settings) -> dict[str, Plan]:
 
 def _development(preset: str, settings: Settings, epochs: int, rate: float) -> Plan:
     """Table 4 on the development folds alone, with one rate for every alpha."""
-    if preset not in PEOPLE_RULES["development"]:
-        raise ConfigError(f"data/people.toml names no development speakers of {preset!r}")
     plan = table4(preset, settings)
     template = replace(plan.template, epochs=epochs, learning_rate=rate, learning_rate_alpha_zero=rate)
     chosen = replace(plan.preset, seeds=(PEOPLE_RULES["grid"]["seed"],))
@@ -81,7 +81,19 @@ EXPERIMENTS: dict[str, Callable[[str, Settings], dict[str, Plan]]] = {
 
 
 def plans(name: str, preset: str, settings: Settings | None = None) -> dict[str, Plan]:
-    """What an experiment completes: a title and a plan each. Raises ConfigError that lists the names."""
+    """What an experiment completes: a title and a plan each.
+
+    Raises ConfigError for an unknown name, which lists the known ones, and for one that this preset does not have.
+    """
     if name not in EXPERIMENTS:
         raise ConfigError(f"EXPERIMENT={name!r} is not known; choose one of {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name](preset, settings or Settings.from_environment())
+    found = EXPERIMENTS[name](preset, settings or Settings.from_environment())
+    if not found:
+        raise ConfigError(f"EXPERIMENT={name}: data/people.toml names no development speakers of {preset!r}")
+    return found
+
+
+def every_plan(preset: str, settings: Settings) -> Iterator[Plan]:
+    """Those of every experiment that the preset has."""
+    for make in EXPERIMENTS.values():
+        yield from make(preset, settings).values()
