@@ -1,4 +1,4 @@
-"""`python -m mtlser corpus|plan|run|share|predict|bench`: the library's commands."""
+"""`python -m mtlser corpora|corpus|plan|run|share|predict|bench`: the library's commands."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--preset", default=preset, choices=list(PRESETS))
         return added.add_argument
 
+    command(_corpora)
     command(_corpus)
     command(_plan)
     run, share, predict, bench = map(command, (_run, _share, _predict, _bench))
@@ -77,6 +78,13 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is not K/N with 1 ≤ K ≤ N, such as 2/8")
     return int(number), int(count)
+
+
+def _corpora(options: argparse.Namespace) -> int | None:
+    """List the corpora: licence, size, and what is here."""
+    from mtlser.runs.corpora import corpora_table
+
+    print(corpora_table(Settings.from_environment()).to_string(index=False))
 
 
 def _corpus(options: argparse.Namespace) -> int | None:

@@ -19,6 +19,7 @@ from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprin
 from mtlser.corpus.store import SpeechStore, store_audio
 from mtlser.files import digest
 from mtlser.machine import library_environment
+from mtlser.paper import IEMOCAP_HOURS
 from mtlser.runs.identity import changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
@@ -120,6 +121,24 @@ def how_to_get(name: str, folder: Path) -> str:
         f"{card.title} is not here. It is under {card.licence} ({card.licence_address}); get it from {card.source} "
         f"and give its folder: make reproduce CORPUS={name} FOLDER=<folder>, or put it into {folder}"
     )
+
+
+def corpora_table(settings: Settings) -> pd.DataFrame:
+    """One row a corpus: name, language, licence, hours, speakers, utterances, texts, and where it lies."""
+    rows = []
+    for name in OPEN_CORPORA:
+        card, folder = reader(name).CARD, Corpus(get_preset(name), None, False, settings.artifacts).folder
+        size = [f"{card.hours:.2f}", card.num_speakers, sum(card.by_emotion.values())]
+        rows.append([name, card.language, card.licence, *size, card.texts, folder or f"not here: {card.source}"])
+    about = [IEMOCAP_HOURS, 10, iemocap_counts()["total"], "dialogs"]
+    where = settings.release or "not here: https://sail.usc.edu/iemocap/"
+    rows.append(["iemocap", "English", "on request", *about, where])
+    made = corpus_of(get_preset("pocket"), settings)
+    where = "made" if made.exists else "made when it is needed"
+    rows.append(["pocket", "English", "made here", "1.0", 10, 1600, "synthetic speech", where])
+    rows.append([OWN, *["yours"] * 6, "CORPUS=own FOLDER=<folder with metadata.csv>"])
+    columns = ["corpus", "language", "licence", "hours", "speakers", "utterances", "texts", "here"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 _one_corpus = lru_cache(Corpus)

@@ -36,6 +36,7 @@ RUN_COLUMNS = (
     "num_train", "num_test", "num_correct", "num_infeasible", "collapsed", "corpus", "seconds", "device", "error",
     "launched_by", "revision", "started", "finished", "recipe_version", "instrument", "system", "corpus_id", "backbone",
     "backbone_digest", "audio_digest", "labels_digest", "transcripts_digest", "split_digest", "processor",
+    "rules",
 )  # fmt: skip
 # What a record that lacks a field of the configuration was trained with: a published default never changes.
 DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.default is not MISSING}

@@ -22,11 +22,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from mtlser.config import RunConfig
+from mtlser.corpus import OPEN_CORPORA
 from mtlser.corpus.text import transcript_text
 from mtlser.files import write_json
 from mtlser.machine import keep_freed_memory, use_one_thread
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
+from mtlser.runs.people import rules_commit
 from mtlser.runs.plan import SYSTEM, Plan, PlannedRun
 
 ATTEMPT = "attempt"  # in a run's folder: the last order whose worker tried it
@@ -64,6 +66,7 @@ def _task(plan: Plan, run: PlannedRun) -> dict:
             "corpus_id": plan.corpus.identity,
             "backbone": Path(plan.backbone).name if Path(plan.backbone).is_dir() else plan.backbone,
             "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
+            "rules": rules_commit() if plan.preset.reads in OPEN_CORPORA else None,
             "launched_by": f"engine {plan.settings.engine}",
         },
         "folder": str(run.folder.absolute()),

@@ -1,0 +1,63 @@
+"""What the rules of data/people.toml choose and judge from records; the rules themselves were committed before any run."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+
+import pandas as pd
+
+from mtlser.config import DATA_FOLDER, PEOPLE_RULES
+
+RULES = DATA_FOLDER / "people.toml"
+
+
+@cache
+def rules_commit() -> str:
+    """The commit that last changed the rules; "unknown" outside a git checkout."""
+    command = ["git", "-C", str(RULES.parent), "log", "-1", "--format=%H", "--", RULES.name]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() or "unknown"
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def grid_runs(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """Of the runs of records, those of a corpus's grid that ended, with their `rate`."""
+    rules = PEOPLE_RULES
+    chosen = runs[
+        (runs["preset"] == preset)
+        & runs["fold"].isin(rules["development"].get(preset, ()))
+        & runs["alpha"].isin(rules["grid"]["alphas"])
+        & (runs["seed"] == rules["grid"]["seed"])
+        & (runs["learning_rate"] == runs["learning_rate_alpha_zero"])
+        & (runs["status"] == "done")
+    ]
+    return chosen.assign(rate=chosen["learning_rate"])
+
+
+def best_rates(grid: pd.DataFrame) -> pd.DataFrame:
+    """The best rate of each length and alpha: columns epochs, alpha, rate, accuracy; of equal ones the lower rate."""
+    ordered = grid.sort_values(["accuracy", "rate"], ascending=[False, True])
+    return ordered.groupby(["epochs", "alpha"], as_index=False).first()[["epochs", "alpha", "rate", "accuracy"]]
+
+
+def choose(grid: pd.DataFrame) -> dict[str, float]:
+    """The length and the two rates that the rules choose from a whole grid (`grid_runs`), as fields of RunConfig."""
+    best = best_rates(grid)
+    sums = best.groupby("epochs")["accuracy"].sum().round(9)
+    epochs = int(sums[sums == sums.max()].index.min())
+    rates = best[best["epochs"] == epochs].set_index("alpha")["rate"]
+    zero, other = PEOPLE_RULES["grid"]["alphas"]
+    return {"epochs": epochs, "learning_rate": rates[other], "learning_rate_alpha_zero": rates[zero]}
+
+
+def beyond_the_edge(grid: pd.DataFrame) -> list[tuple[int, float]]:
+    """The (length, rate) that the rules add next: beyond a best rate at the edge of what was tried, both alphas."""
+    added = []
+    for row in best_rates(grid).itertuples():
+        tried = sorted(grid.loc[grid["epochs"] == row.epochs, "rate"].unique())
+        if len(tried) < len(PEOPLE_RULES["grid"]["learning_rates"]) + 3:
+            added += [(row.epochs, tried[0] / 2)] * (row.rate == tried[0])
+            added += [(row.epochs, tried[-1] * 2)] * (row.rate == tried[-1])
+    return list(dict.fromkeys(added))

@@ -1,0 +1,111 @@
+"""The rules of measuring on people: what they choose, and that they were there before the runs."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mtlser.config import PEOPLE, PEOPLE_RULES, PRESETS, ConfigError
+from mtlser.corpus import OPEN_CORPORA, reader
+from mtlser.runs import experiments
+from mtlser.runs.people import best_rates, beyond_the_edge, choose, grid_runs, rules_commit
+from mtlser.runs.records import read_results
+from mtlser.runs.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "book" / "results"
+
+
+def grid(*rows: tuple[int, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["epochs", "alpha", "rate", "accuracy"])
+
+
+def test_each_alpha_has_its_own_rate_and_both_one_length():
+    runs = grid(
+        (3, 0.0, 1e-4, 0.6), (3, 0.0, 2e-4, 0.7), (3, 0.1, 1e-4, 0.5), (3, 0.1, 2e-4, 0.5),
+        (6, 0.0, 1e-4, 0.8), (6, 0.0, 2e-4, 0.1), (6, 0.1, 1e-4, 0.3), (6, 0.1, 2e-4, 0.4),
+    )  # fmt: skip
+    # Of length 3: 0.7 and, of two equal ones at the lower rate, 0.5; of length 6: 0.8 and 0.4. An equal sum: the shorter.
+    assert choose(runs) == {"epochs": 3, "learning_rate": 1e-4, "learning_rate_alpha_zero": 2e-4}
+    runs.loc[7, "accuracy"] = 0.41
+    assert choose(runs) == {"epochs": 6, "learning_rate": 2e-4, "learning_rate_alpha_zero": 1e-4}
+    assert len(best_rates(runs)) == 4
+
+
+def test_a_best_rate_at_the_edge_adds_the_next():
+    rates = (1e-4, 2e-4, 4e-4)
+    inside = [(3, 0.0, rate, 0.9 - abs(rate - 2e-4)) for rate in rates]
+    rising = [(3, 0.1, rate, rate) for rate in rates]
+    assert beyond_the_edge(grid(*inside)) == []
+    assert beyond_the_edge(grid(*inside, *rising)) == [(3, 8e-4)]
+    many = [(3, 0.1, 1e-4 * 2**n, n / 10) for n in range(len(PEOPLE_RULES["grid"]["learning_rates"]) + 3)]
+    assert beyond_the_edge(grid(*many)) == []  # three were added, and no more are
+
+
+def test_the_rules_name_folds_that_there_are():
+    for name, folds in PEOPLE_RULES["development"].items():
+        card, protocol = reader(name).CARD, PRESETS[name].run.protocol
+        names = {f"group-{n}" for n in range(1, len(card.groups) + 1)} if protocol == "groups" else None
+        assert names is None or set(folds) <= names
+    assert len(PEOPLE_RULES["grid"]["learning_rates"]) >= 4
+    assert all(len(lengths) >= 2 for lengths in PEOPLE_RULES["grid"]["epochs"].values())
+
+
+@pytest.mark.parametrize("name", PEOPLE_RULES["development"])
+def test_the_presets_have_what_the_rules_chose(name):
+    """From committed records of the whole grid; without them nothing is chosen."""
+    runs = grid_runs(read_results(RESULTS).runs, name)
+    lengths, rates = PEOPLE_RULES["grid"]["epochs"][name], PEOPLE_RULES["grid"]["learning_rates"]
+    wanted = {(e, rate, alpha) for e in lengths for rate in rates for alpha in PEOPLE_RULES["grid"]["alphas"]}
+    if name not in PEOPLE:
+        pytest.skip(f"NOT RUN: nothing is chosen for {name} yet")
+    assert wanted <= set(runs[["epochs", "rate", "alpha"]].itertuples(index=False, name=None))
+    assert beyond_the_edge(runs) == [] and PEOPLE[name] == choose(runs)
+
+
+def test_every_record_on_people_was_started_under_committed_rules():
+    runs = read_results(RESULTS).runs
+    runs = runs[runs["preset"].isin(OPEN_CORPORA)]
+    if runs.empty:
+        pytest.skip("NOT RUN: no record on people is committed")
+    for commit, started in runs.groupby("rules")["started"].min().items():
+        words = ["git", "-C", str(ROOT), "show", "-s", "--format=%cI", commit]
+        found = subprocess.run(words, capture_output=True, text=True)
+        if found.returncode:
+            pytest.skip(f"NOT RUN: this checkout has no history ({found.stderr.strip()})")
+        assert datetime.fromisoformat(found.stdout.strip()) <= datetime.fromisoformat(started)
+    assert runs["rules"].notna().all()
+
+
+def test_records_under_a_licence_of_the_corpus_lie_apart():
+    """Records of nEMO and RAVDESS are adapted material: CC BY-NC-SA 4.0, in folders that say so."""
+    for folder in RESULTS.iterdir():
+        if (folder / "runs.parquet").exists():
+            presets = set(pd.read_parquet(folder / "runs.parquet")["preset"])
+            alike = {name for name in presets & set(OPEN_CORPORA) if reader(name).CARD.share_alike}
+            assert not alike or (presets == alike and (folder / "LICENSE.md").exists()), folder
+
+
+def test_experiments_are_named(tmp_path):
+    settings = Settings(artifacts=tmp_path, results=tmp_path)
+    with pytest.raises(ConfigError, match="EXPERIMENT='tabel4' is not known; choose one of table4, changes, grid"):
+        experiments.plans("tabel4", "pocket", settings)
+    with pytest.raises(ConfigError, match="EXPERIMENT=grid: .* no development speakers of 'pocket'"):
+        experiments.plans("grid", "pocket", settings)
+    plans = experiments.plans("grid", "emodb", settings)
+    assert len(plans) == 8 and all(plan.fold_names == ("03",) and plan.alphas == (0.0, 0.1) for plan in plans.values())
+    assert all(plan.template.learning_rate == plan.template.learning_rate_alpha_zero for plan in plans.values())
+    one = experiments.plans("grid", "emodb", replace(settings, epochs=5, learning_rate=3e-4))
+    assert [(plan.template.epochs, plan.template.learning_rate) for plan in one.values()] == [(5, 3e-4)]
+    assert experiments.plans("gate", "emodb", settings).popitem()[1].alphas == (1.0,)
+    assert {plan.template.protocol for plan in experiments.plans("text", "nemo", settings).values()} == {"text"}
+    assert experiments.plans("equal-rate", "nemo", settings).popitem()[1].alphas == (0.0,)
+
+
+def test_the_rules_have_a_commit():
+    assert rules_commit() == "unknown" or len(rules_commit()) == 40
