@@ -43,7 +43,7 @@ def test_a_best_rate_at_the_edge_adds_the_next():
     rising = [(3, 0.1, rate, rate) for rate in rates]
     assert beyond_the_edge(grid(*inside)) == []
     assert beyond_the_edge(grid(*inside, *rising)) == [(3, 8e-4)]
-    many = [(3, 0.1, 1e-4 * 2**n, n / 10) for n in range(len(PEOPLE_RULES["grid"]["learning_rates"]) + 3)]
+    many = [(3, 0.1, 1e-4 * 2**n, float(n)) for n in range(len(PEOPLE_RULES["grid"]["learning_rates"]) + 3)]
     assert beyond_the_edge(grid(*many)) == []  # three were added, and no more are
 
 

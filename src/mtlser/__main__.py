@@ -118,7 +118,7 @@ def _plan(options: argparse.Namespace) -> int | None:
         print("nothing is missing")
         return
     print(f"missing: {num_missing} runs")
-    weights = backbone_bytes(plan.backbone, plan.preset.backbone_revision) / 2**30
+    weights = backbone_bytes(plan.backbone, plan.backbone_revision) / 2**30
     disk = num_missing * RECORD_BYTES / 2**30 + (len(plan.preset.kept_weights) + 3) * weights
     free = shutil.disk_usage(plan.settings.artifacts if plan.settings.artifacts.exists() else ".").free / 2**30
     print(f"time: {_expected_time(plan, num_missing)}")

@@ -40,9 +40,13 @@ class SpeechDataset:
         """Row numbers of utterance ids. Raises KeyError for an id that is not in the corpus."""
         return np.array([self._index[name] for name in utterances], dtype=np.int64)
 
-    def waveform(self, index: int) -> np.ndarray:
-        """float32 (S,), zero mean and unit variance, as wav2vec 2.0 was pretrained. Raises StoreError (`samples`)."""
-        return normalise_waveform(self.store.samples(index).astype(np.float32) / 32768.0)
+    def waveform(self, index: int, raw: bool = False) -> np.ndarray:
+        """float32 (S,), zero mean and unit variance, as wav2vec 2.0 was pretrained; or `raw`, in [-1, 1], as recorded.
+
+        Raises StoreError (`samples`).
+        """
+        samples = self.store.samples(index).astype(np.float32) / 32768.0
+        return samples if raw else normalise_waveform(samples)
 
 
 def build_dataset(utterances: pd.DataFrame, cache_folder: Path, transcript_style: str = "normalised") -> SpeechDataset:

@@ -1,24 +1,31 @@
-"""A pretrained wav2vec 2.0 in a folder or on the hub: found, identified, and read as checked weights."""
+"""A pretrained encoder in a folder or on the hub: found, identified, and read as checked weights."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from mtlser.config import POCKET_BACKBONE
+from mtlser.corpus.text import ALPHABET
 from mtlser.files import file_digest, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import Wav2Vec2Config
+    from transformers import PreTrainedConfig
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference
 
-# Parts of self-supervised training and of a fine-tuned CTC head, which a backbone does without.
-PRETRAINING_HEADS = ("quantizer.", "project_q.", "project_hid.", "lm_head.")
+# "model_type" of a config.json → transformers' configuration, and what names of weights may begin with.
+CONFIGURATIONS = {"wav2vec2": "Wav2Vec2Config", "whisper": "WhisperConfig"}
+PREFIXES = {"wav2vec2": ("wav2vec2.",), "whisper": ("model.", "encoder.")}
+
+# Parts of self-supervised training and of a fine-tuned CTC head, which a backbone does without, and Whisper's decoder.
+OTHER_PARTS = ("quantizer.", "project_q.", "project_hid.", "lm_head.", "model.decoder.", "decoder.", "proj_out.")
 
 # Old and new name of the two parts of the weight-normalised positional convolution (torch renamed them in 2.1).
 WEIGHT_NORM_NAMES = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
@@ -30,9 +37,13 @@ class BackboneError(ValueError):
 
 @dataclass(frozen=True)
 class Published:
-    """The weights file of a revision on the hub, as published there."""
+    """The weights of a revision on the hub, as published there.
 
-    file: str
+    Of Whisper, whose files hold a decoder that is never read and differ in precision: the encoder as float32, `file` is
+    None, and `sha256` is `backbone_digest`'s. Any revision of that name has the same.
+    """
+
+    file: str | None
     num_bytes: int
     sha256: str
 
@@ -40,12 +51,19 @@ class Published:
 PUBLISHED = {
     ("facebook/wav2vec2-base", "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8"): Published(
         "pytorch_model.bin", 380_267_417, "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21"
-    )
+    ),
+    ("openai/whisper-tiny.en", ""): Published(
+        None, 32_833_536, "89a3febb43ca702f8f58048aff503bbce1b4794308a788948f35db34c4c7a455"
+    ),
+    ("openai/whisper-base", ""): Published(
+        None, 82_362_368, "20fd5ee923f0c9b0c284daa400e834db0dd31a65b5a19ef4b76f8f8578304cdc"
+    ),
 }
 
 
 def _published(name: str | Path, revision: str | None) -> Published | None:
-    return PUBLISHED.get((str(name), revision or ""))
+    found = PUBLISHED.get((str(name), revision or "")) or PUBLISHED.get((str(name), ""))
+    return None if Path(name).is_dir() else found
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,12 @@ class Backbone:
     config: Path
     weights: Path
     published: Published | None = None
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights file; of Whisper, of its encoder's tensors (`backbone_digest`)."""
+        state = self.weights.stat()
+        return _digest(self, state.st_size, state.st_mtime_ns)
 
 
 def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> Backbone:
@@ -79,10 +103,14 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json", *WEIGHT_FILES]))
+        for weights in WEIGHT_FILES:  # the second only where the first is not there
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=["config.json", weights]))
+            if (folder / weights).is_file():
+                break
+        return folder
     except Exception as error:  # of the client's several libraries: no network, no such revision, disk full
         of_revision, weights = revision or "main", " or ".join(WEIGHT_FILES)
-        if known := _published(name, revision):
+        if (known := _published(name, revision)) and known.file:
             weights = f"{known.file} ({known.num_bytes:,} bytes, sha256 {known.sha256})"
         raise BackboneError(
             f"{name} at revision {of_revision} is not on this machine and could not be downloaded. Fetch config.json "
@@ -92,9 +120,29 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -> str:
-    """SHA-256 of the weights file: what run ids hold. Needs neither torch nor, for a known revision, the file."""
+    """SHA-256 of the weights file: what run ids hold. Needs neither torch nor, for a known revision, the file.
+
+    Of Whisper: of its encoder's tensors by sorted name, each name followed by its float32 values, little-endian. So it
+    is the same for every file that holds that encoder, in whatever precision, with or without the decoder.
+    """
     published = _published(path_or_hub_name, revision)
-    return published.sha256 if published else file_digest(find_backbone(path_or_hub_name, revision).weights)
+    return published.sha256 if published else find_backbone(path_or_hub_name, revision).weights_digest
+
+
+@cache
+def _digest(backbone: Backbone, num_bytes: int, changed_ns: int) -> str:
+    """As `backbone_digest`; size and time of the weights' last change say when a file must be read again."""
+    if _read_fields(backbone.config)["model_type"] != "whisper":
+        return file_digest(backbone.weights)
+    content = hashlib.sha256()
+    for name, tensor in sorted(_read_encoder(backbone).items()):
+        content.update(name.encode() + tensor.float().numpy().astype("<f4").tobytes())
+    return content.hexdigest()
+
+
+def published_name(digest: str) -> str | None:
+    """The name of the published backbone whose weights have that digest, wherever they lie; None where none has."""
+    return next((name for (name, _), published in PUBLISHED.items() if published.sha256 == digest), None)
 
 
 def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
@@ -104,19 +152,26 @@ def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) ->
 
 
 def read_weights(backbone: Backbone) -> dict[str, Tensor]:
-    """Weights by the names of `transformers.Wav2Vec2Model`; heads of pretraining are left out.
+    """Weights by the names of transformers' encoder; heads of pretraining and decoders are left out.
 
     Raises BackboneError, as `read_tensors`, and for a published file with other content than it was published with.
     """
-    if backbone.published and file_digest(backbone.weights) != backbone.published.sha256:
+    if backbone.published and backbone.weights_digest != backbone.published.sha256:
         raise BackboneError(f"{backbone.weights} is damaged: its sha256 is not {backbone.published.sha256}; delete it")
+    return _read_encoder(backbone)
+
+
+def _read_encoder(backbone: Backbone) -> dict[str, Tensor]:
+    prefixes = PREFIXES[_read_fields(backbone.config)["model_type"]]
     weights = read_tensors(backbone.weights)
-    return {_rename(key): tensor for key, tensor in weights.items() if not key.startswith(PRETRAINING_HEADS)}
+    return {_rename(key, prefixes): tensor for key, tensor in weights.items() if not key.startswith(OTHER_PARTS)}
 
 
-def _rename(key: str) -> str:
-    """A checkpoint's key -> the key of today's `Wav2Vec2Model`."""
-    stem, _, last = key.removeprefix("wav2vec2.").rpartition(".")
+def _rename(key: str, prefixes: tuple[str, ...]) -> str:
+    """A checkpoint's key → the key of today's encoder: of Wav2Vec2Model, or of WhisperEncoder."""
+    for prefix in prefixes:
+        key = key.removeprefix(prefix)
+    stem, _, last = key.rpartition(".")
     return f"{stem}.{WEIGHT_NORM_NAMES.get(last, last)}" if stem else last
 
 
@@ -137,20 +192,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise BackboneError(f"{path} can't be read as weights and nothing else: {error}") from error
 
 
-def read_config(path: Path) -> Wav2Vec2Config:
-    """The architecture in a config.json. Raises BackboneError for a file that is damaged or of another model."""
-    from transformers import Wav2Vec2Config
+def read_config(path: Path) -> PreTrainedConfig:
+    """The architecture in a config.json; Whisper's vocabulary is the CTC head's, since its decoder is left out.
 
+    Raises BackboneError for a file that is damaged or of another model.
+    """
+    import transformers
+
+    fields = _read_fields(path)
+    if fields["model_type"] == "whisper":
+        tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
+        fields |= {"vocab_size": len(ALPHABET), "dtype": "float32", "decoder_start_token_id": 0, **tokens}
+    return getattr(transformers, CONFIGURATIONS[fields["model_type"]]).from_dict(fields)
+
+
+def _read_fields(path: Path) -> dict:
+    """What a config.json holds. Raises BackboneError as `read_config`."""
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BackboneError(f"{path} can't be read: {error}") from error
-    if not isinstance(fields, dict) or fields.get("model_type") != "wav2vec2":
-        raise BackboneError(f'{path} does not describe a wav2vec 2.0 model: "model_type" must be "wav2vec2"')
-    return Wav2Vec2Config.from_dict(fields)
+    if not isinstance(fields, dict) or fields.get("model_type") not in CONFIGURATIONS:
+        known = ", ".join(f'"{name}"' for name in CONFIGURATIONS)
+        raise BackboneError(f'{path} does not describe a wav2vec 2.0 or Whisper model: "model_type" must be {known}')
+    return fields
 
 
-def write_model(folder: Path, weights: dict[str, Tensor], config: Wav2Vec2Config) -> None:
+def write_model(folder: Path, weights: dict[str, Tensor], config: PreTrainedConfig) -> None:
     """Writes model.safetensors and config.json into the folder, each whole; the configuration comes last."""
     from safetensors.torch import save
 

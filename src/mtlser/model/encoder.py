@@ -6,6 +6,7 @@ of convolution channels.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 
@@ -32,6 +33,10 @@ class Encoder(Wav2Vec2Model):
     signal everywhere (departure "padding").
     """
 
+    hears_raw = False  # zero mean and unit variance instead, as wav2vec 2.0 was pretrained
+    caches_features = False  # its convolutions have weights, which may be trained
+    max_seconds = math.inf
+
     def __init__(self, config: Wav2Vec2Config) -> None:
         padding = getattr(config, "encoder_padding", "exact")
         if padding not in ENCODER_PADDINGS:
@@ -41,6 +46,7 @@ class Encoder(Wav2Vec2Model):
         config._attn_implementation = PER_UTTERANCE
         super().__init__(config)
         self.padding_exact = padding == "exact"
+        self.num_channels = config.conv_dim[-1]
         if not hasattr(self, "masked_spec_embed"):  # the stock model omits it where its own SpecAugment is off
             self.masked_spec_embed = nn.Parameter(torch.rand(config.hidden_size))
 
@@ -145,10 +151,18 @@ class Encoder(Wav2Vec2Model):
 
     def valid_frames(self, frame_lengths: Tensor, hidden: Tensor) -> Tensor | None:
         """(B, T) True at frames of the utterance itself; None where no frame of (B, T, H) is padding."""
-        num_frames = hidden.shape[1]
-        if not self.padding_exact or int(frame_lengths.min()) == num_frames:
-            return None
-        return torch.arange(num_frames, device=hidden.device) < frame_lengths.to(hidden.device)[:, None]
+        return own_frames(frame_lengths, hidden) if self.padding_exact else None
+
+    def freeze_convolutions(self) -> None:
+        """Stops training the convolutional encoder; the projection after it stays trainable."""
+        self.feature_extractor.requires_grad_(False)
+
+    def features_name(self) -> str:
+        """What the convolutions' outputs depend on besides the audio: a digest of their weights."""
+        weights = hashlib.sha256()
+        for name, tensor in sorted(self.feature_extractor.state_dict().items()):
+            weights.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+        return weights.hexdigest()
 
     def _transform(self, hidden: Tensor, positions: Tensor, **attention) -> Tensor:
         """The transformer over HF's submodules: (B, T, H), its positions' convolution -> (B, T, H).
@@ -163,6 +177,14 @@ class Encoder(Wav2Vec2Model):
                 continue
             hidden = layer(hidden, **attention)
         return encoder.layer_norm(hidden) if norm_first else hidden
+
+
+def own_frames(frame_lengths: Tensor, hidden: Tensor) -> Tensor | None:
+    """Lengths (B,), hidden (B, T, H) -> (B, T), True at frames of the utterance itself; None where all are."""
+    num_frames = hidden.shape[1]
+    if int(frame_lengths.min()) == num_frames:
+        return None
+    return torch.arange(num_frames, device=hidden.device) < frame_lengths.to(hidden.device)[:, None]
 
 
 def time_mask(

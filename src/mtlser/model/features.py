@@ -5,7 +5,6 @@ Shapes follow the legend in `mtlser.model.multitask`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,26 +41,26 @@ class Features:
 
 
 def convolution_features(model: MultitaskModel, dataset: SpeechDataset) -> Features:
-    """Features of every utterance from the model's convolutional encoder, kept beside the audio's store.
+    """Features of every utterance from the model's convolutions (Whisper's: log-mel), kept beside the audio's store.
 
     The folder is named by the content of the audio and of the weights. Each utterance is computed alone, so that its
     features depend on nothing but these. Raises ValueError where `encoder_padding` is "released", whose features
-    depend on the batch.
+    depend on the batch, and for an utterance that the model can't take, which it names.
     """
     if model.config.encoder_padding != "exact":
         raise ValueError('features of encoder_padding="released" depend on the batch and can\'t be kept')
-    weights = hashlib.sha256()
-    for name, tensor in sorted(model.wav2vec2.feature_extractor.state_dict().items()):
-        weights.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
-    name = digest(weights.hexdigest(), *dataset.store.table["audio_sha256"])
+    name = digest(model.wav2vec2.features_name(), *dataset.store.table["audio_sha256"])
     folder = dataset.store.folder.parent / f"features-{name[:16]}"
     make_once(folder, lambda partial: write_column(partial / "frames", _compute(model, dataset)))
-    return Features(folder, model.config.conv_dim[-1])
+    return Features(folder, model.wav2vec2.num_channels)
 
 
 @torch.inference_mode()
 def _compute(model: MultitaskModel, dataset: SpeechDataset) -> Iterator[np.ndarray]:
     for index in range(len(dataset.table)):
-        waveform = torch.from_numpy(dataset.waveform(index))[None]  # (1, S)
-        features, _ = model.wav2vec2.convolve(waveform, torch.tensor([waveform.shape[1]]))
+        waveform = torch.from_numpy(dataset.waveform(index, model.wav2vec2.hears_raw))[None]  # (1, S)
+        try:
+            features, _ = model.wav2vec2.convolve(waveform, torch.tensor([waveform.shape[1]]))
+        except ValueError as error:
+            raise ValueError(f"{dataset.table['utterance'].iat[index]}: {error}") from error
         yield features[0].flatten().numpy()

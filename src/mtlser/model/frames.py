@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from transformers import Wav2Vec2Config
+from transformers import PreTrainedConfig, Wav2Vec2Config
 
 from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.model.whisper import FRAME_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,13 @@ class FrameLayout:
     window: int
 
     @classmethod
-    def of(cls, config: Wav2Vec2Config) -> FrameLayout:
-        """Composed from the convolutions' kernels and strides."""
+    def of(cls, config: PreTrainedConfig) -> FrameLayout:
+        """Composed from the convolutions' kernels and strides.
+
+        Whisper's frames lie around samples 0, 320, … of audio filled up with zeros: one sample is enough for a frame.
+        """
+        if config.model_type == "whisper":
+            return cls(FRAME_SAMPLES, 1)
         last = receptive_field(config).iloc[-1]
         return cls(int(last["step_samples"]), int(last["window_samples"]))
 

@@ -20,14 +20,19 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2Config
+from transformers import PreTrainedConfig
 
 from mtlser.config import EMOTIONS
 from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_tensors, read_weights, write_model
 from mtlser.model.encoder import Encoder
+from mtlser.model.whisper import Whisper
 
 POOLINGS = ("sum", "mean")
-DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
+# Names that rates have in configurations of transformers; each has some of them.
+DROPOUTS = (
+    "dropout", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"
+)  # fmt: skip
+LAYERDROPS = ("layerdrop", "encoder_layerdrop")
 
 
 class MultitaskModel(nn.Module):
@@ -37,7 +42,7 @@ class MultitaskModel(nn.Module):
     frames, as released), `num_emotions` and `encoder_padding` (see `Encoder`).
     """
 
-    def __init__(self, config: Wav2Vec2Config) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
         config.pooling = getattr(config, "pooling", "sum")
         config.num_emotions = getattr(config, "num_emotions", len(EMOTIONS))
@@ -45,7 +50,7 @@ class MultitaskModel(nn.Module):
         if config.pooling not in POOLINGS:
             raise ValueError(f"config.pooling is {config.pooling!r}; choose one of {', '.join(POOLINGS)}")
         self.config = config
-        self.wav2vec2 = Encoder(config)  # f_theta
+        self.wav2vec2 = Whisper(config) if config.model_type == "whisper" else Encoder(config)  # f_theta
         self.dropout = nn.Dropout(config.final_dropout)
         self.emotion_head = nn.Linear(config.hidden_size, config.num_emotions)  # h_phi
         self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size)  # g_phi
@@ -63,9 +68,9 @@ class MultitaskModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Waveforms (B, S), lengths (B,) in samples, mask (B, T) -> logits (B, E), logits (B, T, V), frames (B,).
 
-        Each waveform has zero mean and unit variance over its own samples, and zeros after its end
-        (`corpus.audio.normalise_waveform`). `mask_time`: see `encoder.time_mask`. Lengths may stay on the CPU, which
-        saves a GPU synchronisations. Source: section 3.1.
+        Each waveform has zero mean and unit variance over its own samples (`corpus.audio.normalise_waveform`), or lies
+        in [-1, 1] where the encoder `hears_raw`, and has zeros after its end. `mask_time`: see `encoder.time_mask`.
+        Lengths may stay on the CPU, which saves a GPU synchronisations. Source: section 3.1.
         Raises ValueError for an utterance that is too short for one frame.
         """
         return self._heads(*self.wav2vec2(waveforms, waveform_lengths, mask_time))
@@ -102,7 +107,7 @@ class MultitaskModel(nn.Module):
 
     def freeze_convolutions(self) -> None:
         """Stops training the convolutional encoder; the projection after it stays trainable."""
-        self.wav2vec2.feature_extractor.requires_grad_(False)
+        self.wav2vec2.freeze_convolutions()
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """theta, as far as it is trained: all trainable parameters outside the two heads."""
@@ -129,9 +134,10 @@ class MultitaskModel(nn.Module):
         """
         backbone = find_backbone(path_or_hub_name, revision)
         config = read_config(backbone.config)
-        values = {"pooling": pooling, "encoder_padding": encoder_padding, "layerdrop": layerdrop}
-        values |= {"num_emotions": len(EMOTIONS), "emotions": list(EMOTIONS)} | dict.fromkeys(DROPOUTS, dropout)
-        config.update({name: value for name, value in values.items() if value is not None})
+        config.update({"pooling": pooling, "encoder_padding": encoder_padding})
+        config.update({"num_emotions": len(EMOTIONS), "emotions": list(EMOTIONS)})
+        rates = dict.fromkeys(DROPOUTS, dropout) | dict.fromkeys(LAYERDROPS, layerdrop)
+        config.update({name: rate for name, rate in rates.items() if rate is not None and hasattr(config, name)})
         if not pretrained:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -158,7 +164,7 @@ class MultitaskModel(nn.Module):
         write_model(Path(folder), self.state_dict(), self.config)
 
     @classmethod
-    def _without_weights(cls, config: Wav2Vec2Config) -> MultitaskModel:
+    def _without_weights(cls, config: PreTrainedConfig) -> MultitaskModel:
         """The modules alone: no time on random weights that are replaced at once, no draw from torch's generator."""
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return cls(config)

@@ -55,7 +55,7 @@ class Recognizer:
 
     def __init__(self, model: MultitaskModel, max_seconds: float = MAX_SECONDS) -> None:
         self.model = model.eval()
-        self.max_seconds = max_seconds
+        self.max_seconds = min(max_seconds, model.wav2vec2.max_seconds)
         self.emotions = tuple(getattr(model.config, "emotions", EMOTIONS))
         self.layout = FrameLayout.of(model.config)
         self.frame_seconds = self.layout.stride / SAMPLE_RATE_HZ
@@ -79,7 +79,8 @@ class Recognizer:
         """
         samples = self._read(file)  # (S,)
         lengths = torch.tensor([len(samples)])
-        waveform = torch.from_numpy(normalise_waveform(samples))[None]  # (1, S)
+        heard = samples if self.model.wav2vec2.hears_raw else normalise_waveform(samples)
+        waveform = torch.from_numpy(heard)[None]  # (1, S)
         emotion_logits, ctc_logits, _ = self.model(waveform.to(self.model.ctc_head.weight), lengths)
         probabilities = emotion_logits[0].softmax(dim=0).tolist()  # E
         return Recognition(

@@ -41,14 +41,15 @@ def make_batch(
     indices: Sequence[int],
     inputs: Features | Sequence[Tensor] | None = None,
     padded_to: int | None = None,
+    raw: bool = False,
 ) -> Batch:
     """The batch of those rows, padded with zeros.
 
     `inputs` has the model's input of every row: cached features (T, C), or waveforms (S,) in a device's memory; without
-    it waveforms are the dataset's. With `padded_to` samples, waveforms are padded to that many, and the padding counts
-    as signal ("released" padding).
+    it waveforms are the dataset's, `raw` or not. With `padded_to` samples, waveforms are padded to that many, and the
+    padding counts as signal ("released" padding).
     """
-    given = [torch.from_numpy(dataset.waveform(i)) if inputs is None else inputs[i] for i in indices]
+    given = [torch.from_numpy(dataset.waveform(i, raw)) if inputs is None else inputs[i] for i in indices]
     joined, lengths = pad_sequence(given, batch_first=True), torch.tensor([len(x) for x in given])
     if padded_to is not None:
         joined, lengths = F.pad(joined, (0, padded_to - joined.shape[1])), torch.full_like(lengths, padded_to)

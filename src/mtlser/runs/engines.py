@@ -44,7 +44,7 @@ def complete(plan: Plan, shard: tuple[int, int] = (1, 1)) -> Records:
     number, count = shard
     missing = [run for run in plan.runs[number - 1 :: count] if run.status not in ENDED]
     if missing and plan.settings.train:
-        find_backbone(plan.backbone, plan.preset.backbone_revision)  # or nothing would run
+        find_backbone(plan.backbone, plan.backbone_revision)  # or nothing would run
         progress = Progress(plan, missing)
         progress.say(f"reading the audio of {len(plan.corpus.utterances)} utterances")
         if failures := engine(plan, missing, write_order(plan, missing), progress):

@@ -23,15 +23,16 @@ from mtlser.runs.batches import Batch, make_batch, micro_batches, random_generat
 class Feed:
     """The model of a run with its corpus, on a device.
 
-    Outputs of frozen convolutions are computed once for the corpus, and batches are made of them. Otherwise, and with
-    `encoder_padding` "released", whose convolutions depend on the batch, batches are waveforms. With "released" each is
-    padded to the longest of its whole batch, so that no result depends on how memory cuts the batch.
+    Outputs of frozen convolutions, and Whisper's log-mel spectrograms, are computed once for the corpus, and batches
+    are made of them. Otherwise, and with `encoder_padding` "released", whose convolutions depend on the batch, batches
+    are waveforms. With "released" each is padded to the longest of its whole batch, so that no result depends on how
+    memory cuts the batch.
     """
 
     def __init__(self, model: MultitaskModel, dataset: SpeechDataset, config: RunConfig, device: torch.device) -> None:
         self.model, self.dataset, self.config, self.device = model, dataset, config, device
         self.released = config.encoder_padding == "released"
-        self.caches = config.freeze_convolutions and not self.released
+        self.caches = (config.freeze_convolutions or model.wav2vec2.caches_features) and not self.released
         if config.freeze_convolutions:
             model.freeze_convolutions()
         self.inputs: Features | tuple[Tensor, ...] | None = (
@@ -39,7 +40,7 @@ class Feed:
         )
         model.to(device)
         if device.type == "cuda" and not self.caches:
-            self.inputs = waveforms_on(device, dataset)
+            self.inputs = waveforms_on(device, dataset, model.wav2vec2.hears_raw)
 
     def parts(self, indices: np.ndarray, max_seconds: float, max_padding_seconds: float = np.inf) -> Iterator[Batch]:
         """The batch of those rows, in parts of at most `max_seconds` of audio (`micro_batches`), on the device."""
@@ -49,7 +50,7 @@ class Feed:
             lengths = np.full_like(lengths, longest)
         pads = self.released or self.caches
         for part in micro_batches(indices, lengths / SAMPLE_RATE_HZ, max_seconds, max_padding_seconds, pads):
-            yield make_batch(self.dataset, part, self.inputs, longest).to(self.device)
+            yield make_batch(self.dataset, part, self.inputs, longest, self.model.wav2vec2.hears_raw).to(self.device)
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
         """The run's precision for everything that is computed inside."""
@@ -83,10 +84,10 @@ class Feed:
         return mask.to(self.device)
 
 
-def waveforms_on(device: torch.device, dataset: SpeechDataset) -> tuple[Tensor, ...]:
-    """The waveform (S,) of every utterance in the device's memory; IEMOCAP's take 1.6 GB."""
+def waveforms_on(device: torch.device, dataset: SpeechDataset, raw: bool = False) -> tuple[Tensor, ...]:
+    """The waveform (S,) of every utterance in the device's memory, as `SpeechDataset.waveform`; IEMOCAP: 1.6 GB."""
     lengths = dataset.table["num_samples"].tolist()
     held = torch.empty(sum(lengths), device=device).split(lengths)
     for index, waveform in enumerate(held):
-        waveform.copy_(torch.from_numpy(dataset.waveform(index)))
+        waveform.copy_(torch.from_numpy(dataset.waveform(index, raw)))
     return held

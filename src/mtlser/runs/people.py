@@ -58,6 +58,6 @@ def beyond_the_edge(grid: pd.DataFrame) -> list[tuple[int, float]]:
     for row in best_rates(grid).itertuples():
         tried = sorted(grid.loc[grid["epochs"] == row.epochs, "rate"].unique())
         if len(tried) < len(PEOPLE_RULES["grid"]["learning_rates"]) + 3:
-            added += [(row.epochs, tried[0] / 2)] * (row.rate == tried[0])
-            added += [(row.epochs, tried[-1] * 2)] * (row.rate == tried[-1])
+            added += [(row.epochs, tried[0] / 2)] * int(row.rate == tried[0])
+            added += [(row.epochs, tried[-1] * 2)] * int(row.rate == tried[-1])
     return list(dict.fromkeys(added))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mtlser.config import RECIPE_VERSION, ConfigError, Preset, RunConfig, get_preset
 from mtlser.corpus.folds import Fold, make_folds
-from mtlser.model.backbone import backbone_digest
+from mtlser.model.backbone import backbone_digest, published_name
 from mtlser.runs import records
 from mtlser.runs.corpora import Corpus, corpus_of
 from mtlser.runs.identity import fold_digests, make_run_id, old_run_id, run_content
@@ -83,10 +83,21 @@ class Plan:
         """The backbone's name, or the local folder that was given instead."""
         return self.settings.backbone or self.preset.backbone
 
+    @property
+    def backbone_revision(self) -> str | None:
+        """The revision that the preset names, of the preset's backbone alone."""
+        return self.preset.backbone_revision if self.backbone == self.preset.backbone else None
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone as records name it: a folder that holds published weights by their name, another by its own."""
+        is_folder = Path(self.backbone).is_dir()
+        return published_name(self.backbone_digest) or (Path(self.backbone).name if is_folder else self.backbone)
+
     @cached_property
     def backbone_digest(self) -> str:
-        """SHA-256 of its weights file."""
-        return backbone_digest(self.backbone, self.preset.backbone_revision)
+        """SHA-256 of its weights (`model.backbone`)."""
+        return backbone_digest(self.backbone, self.backbone_revision)
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:

@@ -35,8 +35,8 @@ RUN_COLUMNS = (
     "run_id", "status", *(f.name for f in fields(RunConfig)), "accuracy", "uar", "macro_f1", "wer", "cer",
     "num_train", "num_test", "num_correct", "num_infeasible", "collapsed", "corpus", "seconds", "device", "error",
     "launched_by", "revision", "started", "finished", "recipe_version", "instrument", "system", "corpus_id", "backbone",
-    "backbone_digest", "audio_digest", "labels_digest", "transcripts_digest", "split_digest", "processor",
-    "rules",
+    "backbone_digest", "backbone_checked", "audio_digest", "labels_digest", "transcripts_digest", "split_digest",
+    "processor", "rules",
 )  # fmt: skip
 # What a record that lacks a field of the configuration was trained with: a published default never changes.
 DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.default is not MISSING}

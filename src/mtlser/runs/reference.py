@@ -52,7 +52,7 @@ def write_reference(plan: Plan, folder: Path) -> Path:
     record = {
         "corpus": plan.corpus.name,
         "corpus_id": plan.corpus.identity,
-        "backbone": Path(plan.backbone).name,
+        "backbone": plan.backbone_name,
         "backbone_digest": plan.backbone_digest,
         "protocol": plan.template.protocol,
         "features": f"mean and standard deviation over frames of the last layer, {features.shape[1]} numbers",
@@ -62,7 +62,7 @@ def write_reference(plan: Plan, folder: Path) -> Path:
         "revision": revision(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    name = f"{plan.preset.name}-{record['backbone']}-{plan.template.protocol}.json"
+    name = f"{plan.preset.name}-{record['backbone'].rpartition('/')[2]}-{plan.template.protocol}.json"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / name, record)
     return folder / name
@@ -79,7 +79,7 @@ def frozen_features(plan: Plan) -> np.ndarray:
     from mtlser.model.multitask import MultitaskModel
 
     dataset = build_dataset(plan.corpus.utterances, plan.settings.artifacts / "cache")
-    model = MultitaskModel.from_backbone(plan.backbone, revision=plan.preset.backbone_revision, seed=0).eval()
+    model = MultitaskModel.from_backbone(plan.backbone, revision=plan.backbone_revision, seed=0).eval()
     encoder, found = model.wav2vec2, []
     with torch.inference_mode():
         for index in range(len(dataset.table)):

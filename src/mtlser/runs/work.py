@@ -26,6 +26,7 @@ from mtlser.corpus import OPEN_CORPORA
 from mtlser.corpus.text import transcript_text
 from mtlser.files import write_json
 from mtlser.machine import keep_freed_memory, use_one_thread
+from mtlser.model.backbone import published_name
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
 from mtlser.runs.people import rules_commit
@@ -58,13 +59,14 @@ def _task(plan: Plan, run: PlannedRun) -> dict:
         "run_id": run.run_id,
         "config": run.config.to_dict(),
         "backbone": plan.backbone,
-        "backbone_revision": plan.preset.backbone_revision,
+        "backbone_revision": plan.backbone_revision,
         "record": {
             "inputs": run.digests,
             "system": SYSTEM,
             "corpus": plan.corpus.name,
             "corpus_id": plan.corpus.identity,
-            "backbone": Path(plan.backbone).name if Path(plan.backbone).is_dir() else plan.backbone,
+            "backbone": plan.backbone_name,
+            "backbone_checked": published_name(plan.backbone_digest) is not None,
             "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
             "rules": rules_commit() if plan.preset.reads in OPEN_CORPORA else None,
             "launched_by": f"engine {plan.settings.engine}",
