@@ -30,7 +30,7 @@ def test_each_alpha_has_its_own_rate_and_both_one_length():
         (3, 0.0, 1e-4, 0.6), (3, 0.0, 2e-4, 0.7), (3, 0.1, 1e-4, 0.5), (3, 0.1, 2e-4, 0.5),
         (6, 0.0, 1e-4, 0.8), (6, 0.0, 2e-4, 0.1), (6, 0.1, 1e-4, 0.3), (6, 0.1, 2e-4, 0.4),
     )  # fmt: skip
-    # Of length 3: 0.7 and, of two equal ones at the lower rate, 0.5; of length 6: 0.8 and 0.4. An equal sum: the shorter.
+    # Of length 3: 0.7, and of two equal ones the lower rate, 0.5; of length 6: 0.8 and 0.4. An equal sum: the shorter.
     assert choose(runs) == {"epochs": 3, "learning_rate": 1e-4, "learning_rate_alpha_zero": 2e-4}
     runs.loc[7, "accuracy"] = 0.41
     assert choose(runs) == {"epochs": 6, "learning_rate": 2e-4, "learning_rate_alpha_zero": 1e-4}

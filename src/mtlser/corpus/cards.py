@@ -43,7 +43,7 @@ class Card:
     share_alike: bool = False  # records are adapted material and carry the corpus's licence
 
     def known(self) -> pd.DataFrame:
-        """Columns utterance, emotion, digest (of its audio, the first 16 digits): every utterance of the four classes."""
+        """Columns utterance, emotion, digest (of its audio, 16 digits): every utterance of the four classes."""
         return pd.read_csv(DATA_FOLDER / "corpora" / f"{self.name}.csv", dtype=str)
 
 

@@ -1,4 +1,4 @@
-"""What the rules of data/people.toml choose and judge from records; the rules themselves were committed before any run."""
+"""What the rules of data/people.toml choose from records; the rules themselves were committed before any run."""
 
 from __future__ import annotations
 

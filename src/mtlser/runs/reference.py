@@ -108,7 +108,7 @@ def look_up(utterances: pd.DataFrame) -> Classifier:
 
 
 def linear(features: np.ndarray, utterances: pd.DataFrame) -> Classifier:
-    """Logistic regression on standardised features (N, F), its penalty chosen on speakers of the training part alone."""
+    """Logistic regression on standardised features (N, F), its penalty chosen on training's speakers alone."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, GroupKFold
     from sklearn.pipeline import make_pipeline
