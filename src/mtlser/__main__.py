@@ -82,7 +82,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _corpora(options: argparse.Namespace) -> int | None:
     """List the corpora: licence, size, and what is here."""
-    from mtlser.runs.corpora import corpora_table
+    from mtlser.runs.open_corpora import corpora_table
 
     print(corpora_table(Settings.from_environment()).to_string(index=False))
 
@@ -91,8 +91,11 @@ def _corpus(options: argparse.Namespace) -> int | None:
     """Make or check the preset's corpus."""
     from mtlser.corpus.release_counts import fingerprint
     from mtlser.runs.corpora import load_utterances
+    from mtlser.runs.open_corpora import fetch_corpus
 
-    utterances = load_utterances(options.preset, Settings.from_environment())
+    settings = Settings.from_environment()
+    fetch_corpus(options.preset, settings)
+    utterances = load_utterances(options.preset, settings)
     counts = utterances["emotion"].value_counts().to_dict()
     print(f"{len(utterances)} utterances of {utterances['speaker'].nunique()} speakers: {counts}")
     print(f"fingerprint {fingerprint(utterances)}")
@@ -144,6 +147,7 @@ def _run(options: argparse.Namespace) -> int | None:
     """Complete an experiment's runs."""
     from mtlser.runs import experiments
     from mtlser.runs.engines import complete
+    from mtlser.runs.open_corpora import fetch_corpus
     from mtlser.runs.work import be_a_worker, work
 
     if options.worker:
@@ -152,7 +156,9 @@ def _run(options: argparse.Namespace) -> int | None:
         failures = work(options.order, options.shard)
         print("\n".join(f"error: {run_id}: {error}" for run_id, error in failures.items()), file=sys.stderr)
         return bool(failures)
-    for name, plan in experiments.plans(options.experiment, options.preset).items():
+    settings = Settings.from_environment()
+    fetch_corpus(options.preset, settings)
+    for name, plan in experiments.plans(options.experiment, options.preset, settings).items():
         print(name)
         print(complete(plan, options.shard).runs.groupby(["alpha", "status"]).size().to_string(), flush=True)
 

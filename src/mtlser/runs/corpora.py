@@ -12,14 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 from mtlser.config import POCKET_GENERATOR_VERSION, PocketCorpusConfig, Preset, get_preset
-from mtlser.corpus import OPEN_CORPORA, OWN, load, reader
+from mtlser.corpus import OPEN_CORPORA, load, reader
 from mtlser.corpus.cards import check_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprint, iemocap_counts, is_complete
 from mtlser.corpus.store import SpeechStore, store_audio
 from mtlser.files import digest
 from mtlser.machine import library_environment
-from mtlser.paper import IEMOCAP_HOURS
 from mtlser.runs.identity import changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
@@ -64,7 +63,10 @@ class Corpus:
         """
         if self.preset.corpus is None:
             if self.folder is None:
-                raise NoRelease(how_to_get(self.preset.reads, self.artifacts / "corpora" / self.preset.reads))
+                name = self.preset.reads
+                words = "IEMOCAP=<release folder>" if name == "iemocap" else f"CORPUS={name} FOLDER=<where it lies>"
+                words += ", or ACCEPT_LICENCE=1 to fetch it" if name in OPEN_CORPORA else ""
+                raise NoRelease(f"{name} is not here: make reproduce {words}; `python -m mtlser corpora` says more")
             return load(self.preset.reads, self.folder, allow_different=self.allow_different)
         if not self.exists:
             make_pocket_corpus(self._pocket_folder, self.preset.corpus)
@@ -105,40 +107,6 @@ class Corpus:
         else:
             known = iemocap_counts()[FINGERPRINT] if name == "iemocap" else "not-here"
         return f"{name}-{known[:12]}"
-
-
-def how_to_get(name: str, folder: Path) -> str:
-    """What to do for a corpus that is not here."""
-    if name == "iemocap":
-        return (
-            "the iemocap preset needs an IEMOCAP release: make reproduce IEMOCAP=<release folder>; the licence is at "
-            "https://sail.usc.edu/iemocap/"
-        )
-    if name == OWN:
-        return "a corpus of your own needs its folder, with metadata.csv: make reproduce CORPUS=own FOLDER=<folder>"
-    card = reader(name).CARD
-    return (
-        f"{card.title} is not here. It is under {card.licence} ({card.licence_address}); get it from {card.source} "
-        f"and give its folder: make reproduce CORPUS={name} FOLDER=<folder>, or put it into {folder}"
-    )
-
-
-def corpora_table(settings: Settings) -> pd.DataFrame:
-    """One row a corpus: name, language, licence, hours, speakers, utterances, texts, and where it lies."""
-    rows = []
-    for name in OPEN_CORPORA:
-        card, folder = reader(name).CARD, Corpus(get_preset(name), None, False, settings.artifacts).folder
-        size = [f"{card.hours:.2f}", card.num_speakers, sum(card.by_emotion.values())]
-        rows.append([name, card.language, card.licence, *size, card.texts, folder or f"not here: {card.source}"])
-    about = [IEMOCAP_HOURS, 10, iemocap_counts()["total"], "dialogs"]
-    where = settings.release or "not here: https://sail.usc.edu/iemocap/"
-    rows.append(["iemocap", "English", "on request", *about, where])
-    made = corpus_of(get_preset("pocket"), settings)
-    where = "made" if made.exists else "made when it is needed"
-    rows.append(["pocket", "English", "made here", "1.0", 10, 1600, "synthetic speech", where])
-    rows.append([OWN, *["yours"] * 6, "CORPUS=own FOLDER=<folder with metadata.csv>"])
-    columns = ["corpus", "language", "licence", "hours", "speakers", "utterances", "texts", "here"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 _one_corpus = lru_cache(Corpus)

@@ -1,0 +1,49 @@
+"""Which corpora there are, what is here, and how an open one comes here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from mtlser.config import get_preset
+from mtlser.corpus import OPEN_CORPORA, OWN, reader
+from mtlser.corpus.fetch import fetch
+from mtlser.corpus.release_counts import iemocap_counts
+from mtlser.corpus.sources import downloads
+from mtlser.paper import IEMOCAP_HOURS
+from mtlser.runs.corpora import corpus_of
+from mtlser.runs.settings import Settings
+
+
+def fetch_corpus(preset: str, settings: Settings) -> None:
+    """Fetches a preset's corpus where it is an open one that is not here, once its licence is accepted.
+
+    Raises FetchError, whose message shows the licence and says how to go on.
+    """
+    corpus = corpus_of(get_preset(preset), settings)
+    name = corpus.preset.reads
+    if name in OPEN_CORPORA and corpus.folder is None:
+        card, folder = reader(name).CARD, settings.artifacts / "corpora" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        licence = f"{card.licence} ({card.licence_address})"
+        accepted = settings.accept_licence
+        fetch(downloads(name), folder, name=name, licence=licence, source=card.source, accepted=accepted)
+
+
+def corpora_table(settings: Settings) -> pd.DataFrame:
+    """One row a corpus: name, language, licence, hours, speakers, utterances, texts, and where it lies."""
+    rows = []
+    for name in OPEN_CORPORA:
+        card, folder = reader(name).CARD, corpus_of(get_preset(name), replace(settings, release=None)).folder
+        size = [f"{card.hours:.2f}", card.num_speakers, sum(card.by_emotion.values())]
+        rows.append([name, card.language, card.licence, *size, card.texts, folder or f"not here: {card.source}"])
+    about = [IEMOCAP_HOURS, 10, iemocap_counts()["total"], "dialogs"]
+    where = settings.release or "not here: https://sail.usc.edu/iemocap/"
+    rows.append(["iemocap", "English", "on request", *about, where])
+    made = corpus_of(get_preset("pocket"), settings)
+    where = "made" if made.exists else "made when it is needed"
+    rows.append(["pocket", "English", "made here", "1.0", 10, 1600, "synthetic speech", where])
+    rows.append([OWN, *["yours"] * 6, "CORPUS=own FOLDER=<folder with metadata.csv>"])
+    columns = ["corpus", "language", "licence", "hours", "speakers", "utterances", "texts", "here"]
+    return pd.DataFrame(rows, columns=columns)
