@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlser.corpus.dataset import build_dataset
-from mtlser.runs.batches import epoch_batches, make_batch, micro_batches, random_generator
+from mtlser.runs.batches import epoch_batches, exchanged_texts, make_batch, micro_batches, random_generator
 from tiny import tiny_utterances
 
 
@@ -107,3 +108,18 @@ def test_micro_batches_join_utterances_of_like_length():
     assert [p.tolist() for p in micro_batches(np.arange(6), seconds, 40.0)] == [[0, 2, 4, 5], [1], [3]]
     assert [p.tolist() for p in micro_batches(np.arange(6), seconds, 40.0, 0.5)] == [[0, 2], [4], [5, 1], [3]]
     assert [p.tolist() for p in micro_batches(np.arange(6), seconds, 40.0, 0.0)] == [[0], [2], [4], [5], [1], [3]]
+
+
+def test_exchanged_texts_are_other_sentences_of_like_length_and_no_function_of_the_own():
+    sentences = ["a" * length for length in range(1, 31)]
+    table = pd.DataFrame({"text": ["", *sentences * 3, "test"], "utterance": [f"u{n}" for n in range(92)]})
+    rows = np.arange(91)
+    texts = exchanged_texts(table, rows, 0, "fold")
+    assert texts[0] == "" and texts[91] == "test" and table["text"][1] == "a"
+    for old, new in zip(table["text"][1:91], texts[1:91], strict=True):
+        assert new != old and new in sentences and abs(len(new) - len(old)) <= 10
+    one, other = texts[1:31], texts[31:61]
+    assert one != other  # the same sentences, exchanged otherwise
+    assert texts == exchanged_texts(table, rows[::-1], 0, "fold") != exchanged_texts(table, rows, 1, "fold")
+    with pytest.raises(ValueError, match=r"can't be exchanged among 1 sentence"):
+        exchanged_texts(table, np.array([0, 1, 31]), 0, "fold")

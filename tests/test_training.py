@@ -129,6 +129,37 @@ def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_
     assert_equal_records(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_the_controls_of_ctc(inputs, tmp_path):
+    """On a detached encoder CTC trains its own head alone; clipped apart, emotion's gradient is that of alpha 0."""
+
+    def gradients(**changes) -> dict[str, torch.Tensor]:
+        config = replace(CONFIG, max_gradient_norm=0.1, mask_time_probability=0.0, dropout=0.0, **changes)
+        trainer = Trainer(config, inputs, tmp_path)
+        trainer.model.train()
+        trainer.step(inputs.train[:8], 0)
+        return {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+    def same(one: dict, other: dict, scale: float = 1.0) -> bool:
+        names = [name for name in other if not name.startswith("ctc_head")]
+        return all(torch.allclose(one[name] * scale, other[name], atol=1e-7) for name in names)
+
+    zero, shared = gradients(alpha=0.0), gradients(alpha=1.0)
+    head, apart = (gradients(alpha=1.0, ctc_gradient=kind) for kind in ("head", "head, clipped apart"))
+    assert "ctc_head.weight" not in zero and apart["ctc_head.weight"].any()
+    assert same(apart, zero) and not same(head, zero) and not same(shared, zero)
+    scale = (zero["emotion_head.weight"].norm() / head["emotion_head.weight"].norm()).item()
+    assert scale > 1.1 and same(head, zero, scale)  # clipped together: all of emotion's gradient is smaller
+    squares = [p.square().sum() for name, p in apart.items() if name.startswith("ctc_head")]
+    assert torch.stack(squares).sum().sqrt().item() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_exchanged_transcripts_train_and_the_test_is_read_by_its_own(inputs, tmp_path):
+    trainer = Trainer(replace(CONFIG, alpha=0.1, training_texts="exchanged"), inputs, tmp_path)
+    own, used = (dataset.table["text"].to_numpy() for dataset in (inputs.dataset, trainer.feed.dataset))
+    assert (own[inputs.test] == used[inputs.test]).all()
+    assert (own[inputs.train] != used[inputs.train])[own[inputs.train] != ""].all()
+
+
 def test_micro_batches_change_no_result(inputs, tmp_path):
     train(
         replace(CONFIG, epochs=1, batch_size=5, dropout=0.0, layerdrop=0.0), inputs, tmp_path / "whole"

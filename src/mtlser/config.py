@@ -91,6 +91,8 @@ class RunConfig:
     mask_time_probability: float = 0.05  # not in the paper; SpecAugment of transformers 4.4.2's Wav2Vec2Config
     mask_time_length: int = 10  # frames, as above; shortened for an utterance that is shorter
     mask_time_min_masks: int = 2  # as above
+    training_texts: Literal["own", "exchanged"] = "own"  # a control: each of another sentence of about that length
+    ctc_gradient: Literal["shared", "head", "head, clipped apart"] = "shared"  # a control: how far CTC's gradient goes
     dropout: float | None = None  # all dropouts of the encoder; None keeps the backbone's own
     layerdrop: float | None = None  # None keeps the backbone's own
 

@@ -5,7 +5,7 @@ Legend of shapes: S samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class SpeechDataset:
         self.table["label"] = [EMOTIONS.index(emotion) for emotion in self.table["emotion"]]
         self.table["num_samples"] = store.table["num_samples"].to_numpy()
         self._index = {name: i for i, name in enumerate(self.table["utterance"])}
+
+    def with_texts(self, texts: Sequence[str]) -> SpeechDataset:
+        """The same utterances with other texts, one for each row."""
+        return SpeechDataset(self.store, self.table.assign(text=list(texts)))
 
     def indices(self, utterances: Iterable[str]) -> np.ndarray:
         """Row numbers of utterance ids. Raises KeyError for an id that is not in the corpus."""

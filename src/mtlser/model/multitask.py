@@ -54,6 +54,7 @@ class MultitaskModel(nn.Module):
         self.dropout = nn.Dropout(config.final_dropout)
         self.emotion_head = nn.Linear(config.hidden_size, config.num_emotions)  # h_phi
         self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size)  # g_phi
+        self.detaches_ctc = False  # a control: CTC then trains its head alone
         self.initialise_heads(None)
 
     def initialise_heads(self, generator: torch.Generator | None) -> None:
@@ -90,7 +91,7 @@ class MultitaskModel(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = self.dropout(hidden.to(self.ctc_head.weight.dtype))
             emotion_logits = self.emotion_head(self.pool(hidden, frame_lengths))  # (B, E)
-            return emotion_logits, self.ctc_head(hidden), frame_lengths
+            return emotion_logits, self.ctc_head(hidden.detach() if self.detaches_ctc else hidden), frame_lengths
 
     def pool(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
         """Over time: hidden (B, T, H), lengths (B,) -> (B, H).

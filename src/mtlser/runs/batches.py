@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from mtlser.corpus.dataset import SpeechDataset
 from mtlser.corpus.text import encode
 from mtlser.model.features import Features
+
+NUM_NEAREST = 10  # sentences among which a transcript's replacement is drawn
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,24 @@ def random_generator(seed: int, *names: str | int) -> np.random.Generator:
     """A generator that depends on the seed and the names alone: the same on every machine, in any order of use."""
     keys = [name if isinstance(name, int) else zlib.crc32(name.encode()) for name in names]
     return np.random.default_rng([seed, *keys])
+
+
+def exchanged_texts(table: pd.DataFrame, rows: np.ndarray, seed: int, fold: str) -> list[str]:
+    """Every row's text, those of `rows` each replaced by another sentence of theirs, one of the nearest in length.
+
+    Drawn for each utterance from (seed, fold, utterance), so that nothing in the audio tells which. An empty text
+    stays. Raises ValueError where there is one sentence alone.
+    """
+    texts = table["text"].tolist()
+    sentences = sorted({texts[row] for row in rows} - {""})
+    if len(sentences) < 2:
+        raise ValueError(f"fold {fold}: transcripts can't be exchanged among {len(sentences)} sentence(s)")
+    for row in rows:
+        if text := texts[row]:
+            others = sorted((each for each in sentences if each != text), key=lambda each: abs(len(each) - len(text)))
+            generator = random_generator(seed, fold, "exchange", table["utterance"].iat[row])
+            texts[row] = others[generator.integers(min(NUM_NEAREST, len(others)))]
+    return texts
 
 
 def epoch_batches(

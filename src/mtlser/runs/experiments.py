@@ -65,6 +65,21 @@ def _equal_rate(preset: str, settings: Settings) -> dict[str, Plan]:
     return {"alpha 0 at the rate of the others": replace(plan, template=template, alphas=(0.0,))}
 
 
+def _controls(preset: str, settings: Settings) -> dict[str, Plan]:
+    """What of a gain at alpha 0.1 needs the right transcripts, and what an encoder that CTC does not train."""
+    changes = {
+        "transcripts exchanged": {"training_texts": "exchanged"},
+        "CTC on a detached encoder": {"ctc_gradient": "head"},
+        "CTC on a detached encoder, clipped apart": {"ctc_gradient": "head, clipped apart"},
+    }
+    plan = table4(preset, settings)
+    alphas = tuple(alpha for alpha in plan.alphas if alpha == CONTRAST[1])
+    return {
+        title: replace(plan, alphas=alphas, template=replace(plan.template, **change))
+        for title, change in changes.items()
+    }
+
+
 def _contrast(plan: Plan) -> Plan:
     return replace(plan, alphas=tuple(alpha for alpha in plan.alphas if alpha in CONTRAST))
 
@@ -77,6 +92,7 @@ EXPERIMENTS: dict[str, Callable[[str, Settings], dict[str, Plan]]] = {
     "random": _protocol("random"),
     "text": _protocol("text"),
     "equal-rate": _equal_rate,
+    "controls": _controls,
 }
 
 

@@ -22,7 +22,7 @@ from mtlser.corpus.dataset import SpeechDataset
 from mtlser.files import write_json, write_table
 from mtlser.model.multitask import MultitaskModel
 from mtlser.runs import records
-from mtlser.runs.batches import epoch_batches, random_generator
+from mtlser.runs.batches import epoch_batches, exchanged_texts, random_generator
 from mtlser.runs.checkpoints import load_checkpoint, save_checkpoint
 from mtlser.runs.evaluation import is_collapsed, predict, probe_gradients, summarise
 from mtlser.runs.feed import Feed
@@ -163,7 +163,11 @@ class Trainer:
             pretrained=config.initialisation == "pretrained",
             seed=seed,
         )
-        self.feed = Feed(self.model, inputs.dataset, config, self.device)
+        self.model.detaches_ctc = config.ctc_gradient != "shared"
+        dataset = inputs.dataset
+        if config.training_texts == "exchanged":
+            dataset = dataset.with_texts(exchanged_texts(dataset.table, inputs.train, config.seed, config.fold))
+        self.feed = Feed(self.model, dataset, config, self.device)
         self.optimizer = make_optimizer(self.model, config)
         self.num_steps = config.epochs * -(-len(inputs.train) // config.batch_size)
 
@@ -221,7 +225,7 @@ class Trainer:
                 sums += torch.stack([loss.total.detach(), loss.ce.detach(), loss.ctc.detach()]).float()
                 if epoch == 0:
                     self.num_infeasible += int(loss.num_infeasible)
-        norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], config.max_gradient_norm)
+        norm = self._clip()
         if not torch.isfinite(sums[0]) or not torch.isfinite(norm):
             names = ", ".join(self.inputs.dataset.table["utterance"].iloc[indices])
             raise Diverged(
@@ -230,6 +234,17 @@ class Trainer:
             )
         self.optimizer.step()
         return sums.cpu().numpy().astype(float)
+
+    def _clip(self) -> torch.Tensor:
+        """Scales the gradient down to `max_gradient_norm`; its norm before. CTC's head may have a limit of its own."""
+        parameters, parts = self.optimizer.param_groups[0]["params"], []
+        if self.config.ctc_gradient == "head, clipped apart":
+            parts = list(self.model.ctc_head.parameters())
+            parameters = [p for p in parameters if all(p is not part for part in parts)]
+        norms = [
+            torch.nn.utils.clip_grad_norm_(part, self.config.max_gradient_norm) for part in (parameters, parts) if part
+        ]
+        return torch.stack(norms).norm()
 
     def _save(self) -> None:
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
