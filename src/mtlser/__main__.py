@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS
+from mtlser.corpus import OPEN_CORPORA
 from mtlser.machine import INTERRUPTED, num_cores
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
 from mtlser.runs.settings import Settings
@@ -166,12 +167,16 @@ def _run(options: argparse.Namespace) -> int | None:
 def _share(options: argparse.Namespace) -> int | None:
     """Write this machine's records to the results folder, without transcripts."""
     from mtlser.runs import experiments
+    from mtlser.runs.open_corpora import write_licence
     from mtlser.runs.records import merge, share
 
     settings = replace(Settings.from_environment(), train=False)
     plans = experiments.every_plan(options.preset, settings)
     about = {"contributor": options.contributor, "remarks": options.remarks}
-    folder = share(merge(plan.own_records() for plan in plans), settings.results / options.contributor, about)
+    name = options.contributor + (f"-{options.preset}" if options.preset in OPEN_CORPORA else "")
+    folder = share(merge(plan.own_records() for plan in plans), settings.results / name, about)
+    if options.preset in OPEN_CORPORA:
+        write_licence(options.preset, folder)
     print(f"wrote {folder}; commit it to have the book show it")
 
 

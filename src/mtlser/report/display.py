@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 
 from mtlser.config import DATA_FOLDER, get_preset
+from mtlser.corpus import OPEN_CORPORA, OWN, reader
+from mtlser.corpus.folds import MANY_SPEAKERS, NUM_GROUPS, NUM_RANDOM
 from mtlser.runs.records import CORPUS_NAMES
 
-# Folds of each protocol (section 4.1: ten speakers; the session protocol has one fold per session).
-NUM_FOLDS = {"speaker": 10, "released": 10, "session": 5}
+# Folds of each protocol on IEMOCAP and the pocket corpus (section 4.1: ten speakers; one session, one fold).
+NUM_FOLDS = {"speaker": 10, "released": 10, "session": 5, "groups": 10, "random": NUM_RANDOM, "text": 10}
 
 NOT_RUN = "not run"
 
@@ -186,6 +188,25 @@ def corpus_name(preset: str) -> str:
     return CORPUS_NAMES[preset][0].upper() + CORPUS_NAMES[preset][1:]
 
 
+def num_folds(preset: str, protocol: str, found: int = 0) -> int:
+    """Folds of a protocol on a preset's corpus; of one's own corpus, which nothing is known of, as many as `found`."""
+    if preset == OWN:
+        return found
+    if preset not in OPEN_CORPORA or protocol == "random":
+        return NUM_FOLDS[protocol]
+    card = reader(preset).CARD
+    if protocol == "speaker" or card.num_speakers <= MANY_SPEAKERS:
+        return card.num_speakers
+    return len(card.groups) or NUM_GROUPS
+
+
+def completed_folds(runs: pd.DataFrame) -> str:
+    """ "6 of 6 folds", or "partial (2 of 6 folds)", of the done runs of one alpha, corpus and protocol."""
+    preset, protocol = runs["preset"].iloc[0], runs["protocol"].iloc[0]
+    total, done = num_folds(preset, protocol, runs["fold"].nunique()), int(finished_folds(runs).iloc[0])
+    return f"{done} of {total} folds" if done == total else f"partial ({done} of {total} folds)"
+
+
 def _listed(values: pd.Series) -> str:
     return ", ".join(map(str, sorted(values.unique())))
 
@@ -204,7 +225,8 @@ def provenance(source: Any) -> str:
     runs = source.runs
     if runs.empty:
         return NOT_RUN.capitalize()
-    total = sum(NUM_FOLDS[protocol] for protocol in runs["protocol"].unique())
+    several = runs.groupby(["preset", "protocol"])["fold"].nunique().items()
+    total = sum(num_folds(*kind, found) for kind, found in several)
     low, high = finished_folds(runs).agg(["min", "max"])
     changed = runs["precision"] != [get_preset(name).run.precision for name in runs["preset"]]
     processors = runs["processor"].nunique()  # records from before it was written down have none
@@ -213,8 +235,18 @@ def provenance(source: Any) -> str:
         f"{_listed(runs['pooling'])} pooling",
         ("seed " if runs["seed"].nunique() == 1 else "seeds ") + _listed(runs["seed"]),
         *(f"{count:g} epoch{'' if count == 1 else 's'}" for count in sorted(runs["epochs"].unique())),
+        *_backbones(runs),
         *([f"in {_listed(runs['precision'])}"] if changed.any() else []),
         *([f"on {processors} kinds of processor"] if processors > 1 else []),
         f"{low} of {total} folds" if low == high else f"{low} to {high} of {total} folds, depending on α",
     ]
     return ", ".join(words) + (": partial" if low < total else "")
+
+
+def _backbones(runs: pd.DataFrame) -> list[str]:
+    """The encoders of runs on people, in words; the other presets have one each, which their chapters name."""
+    found = runs.loc[runs["preset"].isin([*OPEN_CORPORA, OWN]), "backbone"].dropna().unique()
+    return [
+        f"{name} (trained to transcribe; not the paper's encoder)" if "whisper" in name else name
+        for name in sorted(found)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from mtlser.corpus import OPEN_CORPORA, OWN, reader
 from mtlser.corpus.fetch import fetch
 from mtlser.corpus.release_counts import iemocap_counts
 from mtlser.corpus.sources import downloads
+from mtlser.files import whole_file
 from mtlser.paper import IEMOCAP_HOURS
 from mtlser.runs.corpora import corpus_of
 from mtlser.runs.settings import Settings
@@ -29,6 +31,21 @@ def fetch_corpus(preset: str, settings: Settings) -> None:
         licence = f"{card.licence} ({card.licence_address})"
         accepted = settings.accept_licence
         fetch(downloads(name), folder, name=name, licence=licence, source=card.source, accepted=accepted)
+
+
+def write_licence(name: str, folder: Path) -> None:
+    """Says in a folder of records under which licence they are: the corpus's own where it asks for that."""
+    card = reader(name).CARD
+    terms = (
+        f"{card.licence} ({card.licence_address})" if card.share_alike else "CC BY 4.0, as all records of this project"
+    )
+    words = (
+        f"# Licence of this folder\n\nThese records are of runs on {card.title}: {card.citation}. {card.source}, "
+        f"{card.licence}.\n\nThey hold names, labels and answers of models, no audio and no transcript. They are under "
+        f"{terms}, outside of the licences of the rest of the project.\n"
+    )
+    with whole_file(folder / "LICENSE.md") as partial:
+        partial.write_text(words, encoding="utf-8")
 
 
 def corpora_table(settings: Settings) -> pd.DataFrame:

@@ -1,0 +1,202 @@
+"""The chapter on people: who speaks, what each corpus gave, and what the rules of data/people.toml say of it.
+
+Where nothing was run, a row says "not run".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtlser import paper
+from mtlser.config import PEOPLE_RULES, get_preset
+from mtlser.corpus import OPEN_CORPORA, reader
+from mtlser.report import statistics
+from mtlser.report.display import NOT_RUN, completed_folds, interval_points, num_folds, points
+from mtlser.runs import experiments, metrics
+from mtlser.runs.people import grid_runs
+from mtlser.runs.records import Records, merge, read_results
+from mtlser.runs.reference import FOLDER
+from mtlser.runs.settings import Settings
+
+ZERO, BEST = experiments.CONTRAST
+SIGNIFICANT = 0.05
+
+
+def cards() -> pd.DataFrame:
+    """One row a corpus: who speaks, what is said, how much, under which licence."""
+    rows = []
+    for name in OPEN_CORPORA:
+        card = reader(name).CARD
+        counts = ", ".join(f"{count} {emotion}" for emotion, count in card.by_emotion.items())
+        rows.append(
+            [card.title, card.language, card.num_speakers, card.texts, counts, f"{card.hours:.2f}", card.licence]
+        )
+    columns = ["corpus", "language", "speakers", "what is said", "utterances", "hours", "licence"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def records_of(experiment: str, name: str, settings: Settings | None = None) -> Records:
+    """The records of an experiment on an open corpus, committed and this machine's; nothing is trained."""
+    settings = replace(settings or Settings.from_environment(), train=False)
+    return merge(plan.records() for plan in experiments.EXPERIMENTS[experiment](name, settings).values())
+
+
+def coverage(settings: Settings | None = None) -> pd.DataFrame:
+    """Corpora × backbones: how many runs of any experiment are committed; "not run" where there is none."""
+    runs = read_results((settings or Settings.from_environment()).results).runs
+    runs = runs[runs["preset"].isin([*OPEN_CORPORA, "iemocap"]) & (runs["status"] == "done")]
+    backbones = sorted({"facebook/wav2vec2-base", "openai/whisper-tiny.en", *runs["backbone"].dropna()})
+    rows = []
+    for name in [*OPEN_CORPORA, "iemocap"]:
+        row = {"corpus": reader(name).CARD.title if name in OPEN_CORPORA else "IEMOCAP"}
+        for backbone in backbones:
+            done = runs[(runs["preset"] == name) & (runs["backbone"] == backbone)]
+            row[backbone] = f"{len(done)} runs" if len(done) else NOT_RUN
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def development(name: str, settings: Settings | None = None) -> pd.DataFrame:
+    """The grid on the development speakers: alpha, epochs, rate, accuracy, wer."""
+    runs = grid_runs(read_results((settings or Settings.from_environment()).results).runs, name)
+    return runs.sort_values(["alpha", "epochs", "rate"])[["alpha", "epochs", "rate", "accuracy", "wer"]]
+
+
+def table4(records: Mapping[str, Records]) -> pd.DataFrame:
+    """One row a corpus and alpha: accuracy over all utterances (Eq. 4), its interval over speakers, WER, folds."""
+    rows = []
+    for name, found in records.items():
+        for alpha in get_preset(name).alphas:
+            done = found.only(alpha=alpha, status="done")
+            scores = _scores(done) if len(done.runs) else {"folds": NOT_RUN}
+            rows.append({"corpus": reader(name).CARD.title, "alpha": alpha, **scores})
+    return pd.DataFrame(rows).reindex(columns=["corpus", "alpha", "accuracy", "interval", "wer", "folds"])
+
+
+def _scores(done: Records) -> dict[str, Any]:
+    return {
+        "accuracy": metrics.pooled_accuracy(done),
+        "interval": statistics.accuracy_interval(done.predictions),
+        "wer": metrics.mean_wer(done.runs["wer"]),
+        "folds": completed_folds(done.runs),
+    }
+
+
+def gains(records: Records, name: str, *, primary: bool = True) -> pd.Series:
+    """Index fold: accuracy at alpha 0.1 minus alpha 0, each the mean over the seeds that both ran.
+
+    `primary` leaves the development folds out. Folds that lack one of the two are left out.
+    """
+    runs = records.only(status="done", alpha=[ZERO, BEST]).runs
+    if primary:
+        runs = runs[~runs["fold"].isin(PEOPLE_RULES["development"].get(name, ()))]
+    wide = runs.pivot_table("accuracy", ["fold", "seed"], "alpha").reindex(columns=[ZERO, BEST]).dropna()
+    return (wide[BEST] - wide[ZERO]).groupby("fold").mean()
+
+
+def contrast(gained: pd.Series) -> dict[str, Any]:
+    """The primary comparison from `gains`: mean, Student's interval, permutation of signs, and the floor of its p."""
+    import scipy.stats
+
+    count = len(gained)
+    bounds = statistics.NO_INTERVAL
+    if count > 1 and gained.std() > 0:
+        bounds = tuple(scipy.stats.ttest_1samp(gained, 0.0).confidence_interval(statistics.CONFIDENCE))
+    p = statistics.permutation_test(gained.to_numpy())
+    return {"folds": count, "difference": gained.mean(), "difference_interval": bounds, "permutation": p,
+            "floor": 2.0 ** (1 - count) if count else float("nan")}  # fmt: skip
+
+
+def contrasts(settings: Settings | None = None) -> pd.DataFrame:
+    """One row a corpus: the primary comparison, Holm's p over those that are complete, and the verdict of the rules."""
+    rows = []
+    for name in PEOPLE_RULES["development"]:
+        found = records_of("table4", name, settings)
+        gained = gains(found, name)
+        wanted = num_folds(name, get_preset(name).run.protocol) - len(PEOPLE_RULES["development"][name])
+        rows.append({"corpus": reader(name).CARD.title, **contrast(gained), "complete": len(gained) == wanted})
+    table = pd.DataFrame(rows)
+    table["holm"] = statistics.holm(table["permutation"].where(table["complete"]).tolist())
+    table["verdict"] = [verdict(row) for row in table.to_dict("records")]
+    return table
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """One of the words that the rules have."""
+    low, high = row["difference_interval"]
+    if not row["complete"]:
+        return NOT_RUN if not row["folds"] else "partial"
+    if low > 0 and row["holm"] < SIGNIFICANT:
+        return "gain"
+    if high < 0 and row["holm"] < SIGNIFICANT:
+        return "loss"
+    return "less than the paper's gain" if high < paper.claimed_gain() else "inconclusive"
+
+
+def contrast_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts`, as the book shows it."""
+    return pd.DataFrame(
+        {
+            "corpus": row["corpus"],
+            "folds compared": row["folds"],
+            "gain, points": points(row["difference"]) if row["folds"] else NOT_RUN,
+            "95% interval": interval_points(row["difference_interval"]),
+            "permutation": row["permutation"],
+            "smallest p possible": row["floor"],
+            "holm": row["holm"],
+            "verdict": row["verdict"],
+        }
+        for row in table.to_dict("records")
+    )
+
+
+def protocols(name: str, settings: Settings | None = None) -> pd.DataFrame:
+    """What a result owes to its protocol: the corpus's own, random folds, and sentences that were not heard either."""
+    own = get_preset(name).run.protocol
+    rows = []
+    for protocol, experiment in ((own, "table4"), ("random", "random"), ("text", "text")):
+        found = records_of(experiment, name, settings)
+        for alpha in (ZERO, BEST):
+            done = found.only(alpha=alpha, status="done")
+            scores = _scores(done) if len(done.runs) else {"folds": NOT_RUN}
+            rows.append({"protocol": protocol, "alpha": alpha, **scores})
+    return pd.DataFrame(rows).reindex(columns=["protocol", "alpha", "accuracy", "interval", "wer", "folds"])
+
+
+def leak(table: pd.DataFrame) -> dict[float, float]:
+    """Alpha → accuracy of random folds minus that of the corpus's own, of `protocols`; only where both are whole."""
+    whole = table[~table["folds"].str.contains("partial|not run")].set_index(["alpha", "protocol"])["accuracy"]
+    found = {}
+    for alpha, values in whole.groupby("alpha"):
+        here = values.droplevel("alpha")
+        own = [protocol for protocol in here.index if protocol not in ("random", "text")]
+        if own and "random" in here.index:
+            found[alpha] = here["random"] - here[own[0]]
+    return found
+
+
+def references(settings: Settings | None = None) -> pd.DataFrame:
+    """One row a record of `runs.reference`: accuracy and UAR over all utterances of each classifier."""
+    rows = []
+    for record in _references((settings or Settings.from_environment()).results):
+        for classifier, folds in pd.DataFrame(record["rows"]).groupby("classifier", sort=False):
+            weights = folds["num_test"] / folds["num_test"].sum()
+            rows.append(
+                {
+                    "corpus": record["corpus"], "backbone": record["backbone"], "protocol": record["protocol"],
+                    "classifier": classifier, "accuracy": float(np.sum(folds["accuracy"] * weights)),
+                    "folds": len(folds),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _references(results) -> Iterator[dict]:
+    for path in sorted(results.glob(f"*/{FOLDER}/*.json")):
+        yield json.loads(path.read_text(encoding="utf-8"))
