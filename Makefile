@@ -24,7 +24,7 @@ setup: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py ## make .venv and install the
 reproduce: setup ; @$(BOOK) reproduce ## complete the missing runs of Table 4, then render the book into build/html
 plan: setup ; @.venv/bin/python -m mtlser plan ## what reproduce would do: runs done, missing, failed; time, memory and disk
 book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
-workshop: setup ; @$(BOOK) workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
+workshop: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
 bench: setup ; @.venv/bin/python -m mtlser bench --contributor $(or $(CONTRIBUTOR),maintainers) $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
