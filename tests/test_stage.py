@@ -178,9 +178,9 @@ def test_pages_with_marks_are_read_again_when_what_they_say_may_have_changed(pro
         write(project / each, "1")
     monkeypatch.setattr(sphinx_ext, "ROOT", project)
     app = SimpleNamespace()
-    env = SimpleNamespace(all_docs={"book/index": 0, "book/api": 0, "book/cite": 0})
-    assert sphinx_ext.outdated(app, env) == {"book/api", "book/cite"} and not app.is_generated
+    env = SimpleNamespace(all_docs={"book/index": 0, "book/notices": 0, "book/cite": 0})
+    assert sphinx_ext.outdated(app, env) == {"book/notices", "book/cite"} and not app.is_generated
     write(project / "book" / "page.md", "# Page\n\nAnother text.\n")
     assert sphinx_ext.outdated(app, env) == set() and app.is_generated
     write(project / name, "2")
-    assert sphinx_ext.outdated(app, env) == {"book/api", "book/cite"} and not app.is_generated
+    assert sphinx_ext.outdated(app, env) == {"book/notices", "book/cite"} and not app.is_generated

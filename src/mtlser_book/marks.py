@@ -15,9 +15,9 @@ import yaml
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import Stop, api, bootstrap, labs, readme, rehearsal
+from mtlser_book import Stop, bootstrap, labs, readme, rehearsal
 
-PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide")
+PAGES = ("book/cite", "book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
 
 
@@ -120,7 +120,6 @@ def stated_licence(package: str) -> str:
 
 
 MARKS: dict[str, Callable[..., str]] = {
-    "api": lambda root, module: api.module_reference(module),
     "citation": citation,
     "licences": licences,
     "lab": lab_fact,
