@@ -168,18 +168,6 @@ def write_students(options: argparse.Namespace) -> None:
     say("\n".join(write_students(ROOT)) or "The students' copies are up to date.")
 
 
-def rehearse(options: argparse.Namespace) -> None:
-    """Runs each lab's solution, or installs from the wheelhouse without an index, and records it. Raises Stop."""
-    from mtlser_book import rehearsal
-    from mtlser_book.workshop import WHEELHOUSE
-
-    if options.what == "labs":
-        rehearsal.rehearse_labs(ROOT, log=say)
-    else:
-        rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, log=say)
-    say(f"Recorded in {rehearsal.RECORD}")
-
-
 def slides(options: argparse.Namespace) -> None:
     """Writes the workshop's slides beside the site, for a look without rendering the book. Raises Stop."""
     from mtlser_book.deck import write_deck
@@ -207,7 +195,6 @@ COMMANDS = {
     "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
     "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
     "students": (write_students, "write the students' copies of the labs from their sources"),
-    "rehearse": (rehearse, "run the labs' solutions, or an installation from the wheelhouse, and record it"),
     "slides": (slides, "write the workshop's slides to build/slides.html"),
     "grades": (grades, "print the checks' summary files in a folder as CSV"),
     "readme": (readme, "rewrite the results block of README.md from book/results"),
@@ -225,8 +212,6 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{option}", default=os.environ.get(f"MTLSER_{option.upper()}") or default)
         if name == "serve":
             command.add_argument("--port", type=int, default=8000)
-        if name == "rehearse":
-            command.add_argument("what", nargs="?", choices=["labs", "wheelhouse"], default="labs")
         if name == "grades":
             command.add_argument("folder")
     return top

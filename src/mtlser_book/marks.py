@@ -5,17 +5,19 @@ They hold marks, HTML comments such as `<!-- lab 2: minutes -->`; `expand` repla
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import Stop, bootstrap, labs, readme, rehearsal
+from mtlser_book import Stop, bootstrap, labs, readme
 
 PAGES = ("book/cite", "book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
@@ -39,10 +41,10 @@ def expand(text: str, root: Path) -> str:
 
 
 def about_labs(root: Path) -> dict[int, dict[str, str]]:
-    """The labs there are: title, goals (Markdown) and minutes (without the stretch) by number. Raises LabError."""
+    """The labs there are: title, goals (Markdown) and minutes (without the stretch) by number."""
     found = {}
     for lab in labs.find_labs(root):
-        notebook = labs.read_lab(root, lab)
+        notebook = nbformat.read(root / lab.source, as_version=4)
         title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
         minutes = str(labs.total_minutes(notebook))
         found[lab.number] = {"title": title, "goals": notebook.cells[1].source, "minutes": minutes}
@@ -119,6 +121,16 @@ def stated_licence(package: str) -> str:
     return given.replace("|", "/") or "not stated"
 
 
+def wheelhouse(root: Path) -> str:
+    """What a stick takes, as `.ci/rehearse-wheelhouse` measured."""
+    entry = json.loads((root / "book/results/maintainers/workshop/wheelhouse.json").read_text(encoding="utf-8"))
+    return (
+        "Rehearsed on {date} ({hardware[processor]}, {hardware[cores]} cores, {hardware[system]}, Python {python}, "
+        "torch {torch}): {packages} packages, {stick_gb} GB on the stick, {installed_gb} GB once installed, "
+        "{install_minutes} minutes to install without any index; lab 2's student copy then ran from top to bottom."
+    ).format(**entry)
+
+
 MARKS: dict[str, Callable[..., str]] = {
     "citation": citation,
     "licences": licences,
@@ -129,6 +141,5 @@ MARKS: dict[str, Callable[..., str]] = {
     "rates": readme.committed_note,
     "cues": cues,
     "disk": lambda root, torch: f"{bootstrap.FREE_GIGABYTES[torch]} GB",  # free, for torch's build "cpu" or "default"
-    "rehearsal": lambda root: rehearsal.labs_table(root).html,
-    "wheelhouse": rehearsal.wheelhouse_sentence,
+    "wheelhouse": wheelhouse,
 }
