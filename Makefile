@@ -44,7 +44,6 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     FRESH=1             train here also what records in book/results already hold
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
 #     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core; more share the GPUs
-#                         (and how many pages at most; empty is one for each core, up to four)
 #     TORCH=cpu           install PyTorch's CPU build, about 200 MB instead of about 3 GB on Linux
 #     WHEELHOUSE=         install from this folder, made by `make wheelhouse`, without any network
 #     PYTHON=python3      the Python that makes .venv: 3.11, 3.12 or 3.13

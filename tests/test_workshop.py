@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -41,7 +43,8 @@ def answers(lab: int) -> dict:
 
 def execute(notebook, folder: Path) -> nbformat.NotebookNode:
     """The notebook, run from top to bottom in an empty folder. A cell that raises fails."""
-    with kernel_environment(folder / "kernel", {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}):
+    own = {checks.RESULTS: str(folder / "results"), checks.STUDENT: ""}
+    with kernel_environment(folder / "kernel"), patch.dict(os.environ, own):
         client = NotebookClient(
             notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
         )

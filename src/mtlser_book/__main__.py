@@ -96,7 +96,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
             library = library_digest(ROOT / "src")
         except (OSError, ValueError) as error:  # a setting, a preset or a lab that is none
             raise Stop(str(error)) from error
-        failures = execute_pages(pages, root=ROOT, build=build, library=library, workers=settings.workers, log=say)
+        failures = execute_pages(pages, root=ROOT, build=build, library=library, log=say)
         if failures:
             raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
         try:

@@ -12,14 +12,13 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
 from mtlser_book import Stop, bootstrap, labs, readme
 
-PAGES = ("book/cite", "book/notices", "book/workshop/teachers-guide")
+PAGES = ("book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
 
 
@@ -80,27 +79,6 @@ def cues(root: Path) -> str:
     return readme.table(head, *((emotion, AROUSAL[emotion], VALENCE[emotion]) for emotion in AROUSAL))
 
 
-def citation(root: Path) -> str:
-    """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
-    book = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    paper = book["references"][0]
-    authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
-    entries = {
-        "misc{mtlser": {
-            "author": f"{{{book['authors'][0]['name']}}}", "title": f"{{{book['title']}}}",
-            "note": f"Version {book['version']}",
-        },
-        "inproceedings{cai2021": {
-            "author": authors, "title": paper["title"], "booktitle": paper["collection-title"],
-            "year": paper["year"], "pages": f"{paper['start']}--{paper['end']}", "doi": paper["doi"],
-        },
-    }  # fmt: skip
-    text = ""
-    for head, fields in entries.items():
-        text += f"\n@{head},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"
-    return f"```bibtex{text}```"
-
-
 def licences(root: Path) -> str:
     """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
     direct = (root / "requirements.txt").read_text(encoding="utf-8").split("# What they need")[0]
@@ -132,7 +110,6 @@ def wheelhouse(root: Path) -> str:
 
 
 MARKS: dict[str, Callable[..., str]] = {
-    "citation": citation,
     "licences": licences,
     "lab": lab_fact,
     "labs": labs_table,

@@ -69,7 +69,6 @@ def alpha_page(alpha: float, plan: Plan) -> Page:
         parameters={"preset": plan.preset.name, "alpha": alpha},
         make=partial(titled, alpha=alpha),
         environment={"MTLSER_TRAIN": "0", "MTLSER_ALPHAS": ""} if outside else {},
-        trains=plan.settings.train and not outside,
         inputs_digest=records_digest(reads.only(alpha=alpha), f"*-alpha-{alpha:g}-*"),
     )
 
