@@ -30,7 +30,7 @@ setup: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py ## make .venv and install the
 reproduce: setup ; @$(BOOK) reproduce ## complete the missing runs of Table 4, then render the book into build/html
 plan: setup ; @.venv/bin/python -m mtlser plan ## what reproduce would do: runs done, missing, failed; time, memory and disk
 book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
-workshop: setup ; @$(BOOK) workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
+workshop: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
 bench: setup ; @.venv/bin/python -m mtlser bench --contributor $(or $(CONTRIBUTOR),maintainers) $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
@@ -50,7 +50,6 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     FRESH=1             train here also what records in book/results already hold
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
 #     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core; more share the GPUs
-#                         (and how many pages at most; empty is one for each core, up to four)
 #     TORCH=cpu           install PyTorch's CPU build, about 200 MB instead of about 3 GB on Linux
 #     WHEELHOUSE=         install from this folder, made by `make wheelhouse`, without any network
 #     PYTHON=python3      the Python that makes .venv: 3.11, 3.12 or 3.13

@@ -71,7 +71,7 @@ def test_mathematics_needs_no_script():
 
 
 def test_an_unknown_mark_is_an_error(tmp_path):
-    with pytest.raises(Stop, match="unknown; there are api"):
+    with pytest.raises(Stop, match="unknown; there are licences"):
         deck.deck(SMALL_DECK.replace("Hello", "<!-- accuracy -->"), tmp_path)
 
 

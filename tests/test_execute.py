@@ -49,7 +49,7 @@ def no_kernel(monkeypatch):
     """Counts executions without starting a kernel."""
     calls = []
 
-    def run(notebook, page, environment, folder):
+    def run(notebook, page, folder):
         calls.append(page.target)
         return notebook
 
@@ -64,7 +64,7 @@ def page(**changes):
 
 def run(project, library="library", **changes):
     given = {"root": project, "build": project / "build", "library": library, "log": lambda _: None}
-    with execute.kernel_environment(project / "build", {}):
+    with execute.kernel_environment(project / "build"):
         return execute.execute_page(page(**changes), **given)
 
 
@@ -212,106 +212,24 @@ def test_the_library_digest_sees_code_and_data_and_not_compiled_files(tmp_path):
 # Several pages.
 
 
-@pytest.fixture
-def cores(monkeypatch):
-    """Sets how many there are."""
-    return lambda number: monkeypatch.setattr(execute, "num_cores", lambda: number)
+def pages(names: str) -> list[Page]:
+    return [Page(f"book/{name}.ipynb", f"book/{name}.ipynb") for name in names]
 
 
-def write_page(path: Path, source: str) -> None:
-    write_notebook(path, [("markdown", "# A page", []), ("code", source, [])])
-
-
-def pages(**trains: bool) -> list[Page]:
-    return [Page(f"book/{name}.ipynb", f"book/{name}.ipynb", trains=value) for name, value in trains.items()]
-
-
-def run_all(folder: Path, chosen: list[Page], workers: int | None = None) -> tuple[list[str], list[str]]:
-    """Failures, and what was logged."""
-    lines = []
-    given = {"root": folder, "build": folder / "build", "library": "library", "workers": workers, "log": lines.append}
-    return execute.execute_pages(chosen, **given), lines
-
-
-def printed(folder: Path, name: str) -> str:
-    """What the page's only cell printed."""
-    page = nbformat.read(folder / "build" / "notebooks" / "book" / f"{name}.ipynb", as_version=4)
-    return page.cells[1].outputs[0].text
-
-
-def test_pages_that_train_go_one_by_one_and_before_those_that_read(tmp_path, cores):
-    cores(4)
-    code = "import time; began = time.time(); time.sleep(0.5); print(began, time.time())"
-    for name in "abcd":
-        write_page(tmp_path / "book" / f"{name}.ipynb", code)
-    assert run_all(tmp_path, pages(a=False, b=True, c=True, d=False))[0] == []
-    times = {name: list(map(float, printed(tmp_path, name).split())) for name in "abcd"}
-    assert times["b"][1] < times["c"][0] and times["c"][1] < min(times["a"][0], times["d"][0])
-
-
-@pytest.mark.parametrize(
-    ("number", "workers", "expected"), [(1, None, 1), (2, None, 2), (3, 2, 2), (16, None, 4), (16, 1, 1)]
-)
-def test_as_many_at_once_as_cores_or_workers_but_four_at_most(tmp_path, cores, monkeypatch, number, workers, expected):
-    cores(number)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    now, most, threads = [], [], set()
+def test_pages_go_in_their_order_and_one_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
+    begun, lines = [], []
 
     def execute_page(page, **_):
-        now.append(page)
-        most.append(len(now))
-        threads.add(os.environ.get("OMP_NUM_THREADS"))
-        time.sleep(0.1)
-        now.remove(page)
-
-    monkeypatch.setattr(execute, "execute_page", execute_page)
-    run_all(tmp_path, pages(**dict.fromkeys("abcdefgh", False)), workers)
-    assert max(most) == expected
-    assert threads == ({None} if expected == 1 else {str(number // expected)})
-    assert "OMP_NUM_THREADS" not in os.environ
-
-
-def test_a_limit_of_threads_that_was_set_is_kept(tmp_path, cores, monkeypatch):
-    cores(4)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    seen = []
-    monkeypatch.setattr(execute, "execute_page", lambda page, **_: seen.append(os.environ["OMP_NUM_THREADS"]))
-    run_all(tmp_path, pages(a=False))
-    assert seen == ["3"]
-
-
-def test_failures_are_listed_in_the_order_of_the_pages_and_leave_the_others_alone(tmp_path, cores, monkeypatch):
-    cores(2)
-    finished = []
-
-    def execute_page(page, **_):
+        begun.append(page.target)
         if page.target != "book/b.ipynb":
             raise Stop(f"{page.source} failed")
-        finished.append(page.target)
 
     monkeypatch.setattr(execute, "execute_page", execute_page)
-    failures, lines = run_all(tmp_path, pages(a=False, b=False, c=True))
+    given = {"root": tmp_path, "build": tmp_path / "build", "library": "library", "log": lines.append}
+    failures = execute.execute_pages(pages("abc"), **given)
+    assert begun == ["book/a.ipynb", "book/b.ipynb", "book/c.ipynb"]
     assert failures == ["book/a.ipynb failed", "book/c.ipynb failed"]
-    assert sorted(lines) == ["book/a.ipynb: FAILED", "book/c.ipynb: FAILED"]
-    assert finished == ["book/b.ipynb"]
-
-
-def test_kernels_at_the_same_time_have_folders_and_environments_of_their_own(tmp_path, cores):
-    cores(2)
-    there = tmp_path / "there"
-    seen = f"while not pathlib.Path({str(there)!r}).exists(): time.sleep(0.05)"
-    other = f"pathlib.Path({str(there)!r}).touch()"
-    show = "print(os.environ['NAME'], os.path.basename(os.getcwd()))"
-    for name, line in (("a", seen), ("b", other)):
-        write_page(tmp_path / "book" / f"{name}.ipynb", f"import os, pathlib, time\n{line}\n{show}")
-    chosen = [
-        Page(page.source, page.target, environment={"NAME": page.target[5]}, alone=page.target[5] == "b")
-        for page in pages(a=False, b=False)
-    ]
-    before = os.getcwd()
-    assert run_all(tmp_path, chosen)[0] == []  # a would wait for ever without b
-    assert os.getcwd() == before and "NAME" not in os.environ
-    assert [printed(tmp_path, name) for name in "ab"] == [f"a {tmp_path.name}\n", "b empty\n"]
+    assert lines == ["book/a.ipynb: FAILED", "book/c.ipynb: FAILED"]
 
 
 INTERRUPTED = """
@@ -322,10 +240,9 @@ from mtlser_book.__main__ import exit_on_sigterm
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
 exit_on_sigterm()
-execute.num_cores = lambda: 2
 root = Path(sys.argv[1])
 pages = [execute.Page(f"book/{name}.ipynb", f"book/{name}.ipynb") for name in "abc"]
-given = {"root": root, "build": root / "build", "library": "library", "workers": None, "log": print}
+given = {"root": root, "build": root / "build", "library": "library", "log": print}
 try:
     execute.execute_pages(pages, **given)
 except KeyboardInterrupt:
@@ -334,20 +251,20 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_end_the_kernels_and_drop_the_pages_that_wait(tmp_path, number, status):
+def test_ctrl_c_and_sigterm_end_the_kernel_and_drop_the_pages_that_wait(tmp_path, number, status):
     for name in "abc":
         code = "import os, pathlib, time\npathlib.Path(f'begun-{os.getpid()}').touch()\ntime.sleep(600)"
-        write_page(tmp_path / "book" / f"{name}.ipynb", code)
+        write_notebook(tmp_path / "book" / f"{name}.ipynb", [("markdown", "# A page", []), ("code", code, [])])
     words = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(words, **streams, env=clean_environment()) as process:
-        while len(begun := list(tmp_path.glob("begun-*"))) < 2:
+        while len(begun := list(tmp_path.glob("begun-*"))) < 1:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
         said, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == status and "FAILED" not in said and "died" not in said
-    assert len(list(tmp_path.glob("begun-*"))) == 2
+    assert len(list(tmp_path.glob("begun-*"))) == 1
     assert not any(psutil.pid_exists(int(path.name.split("-")[1])) for path in begun)
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["ipython", "runtime"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from mtlser_book import labs, students
-from mtlser_book.labs import Lab, LabError
+from lab_form import problems
+from mtlser_book import Stop, labs, students
+from mtlser_book.labs import Lab
 
 ROOT = Path(__file__).parents[1]
 LAB = Lab(2, "lab-2-ctc-by-hand")
@@ -35,7 +37,7 @@ def source() -> nbformat.NotebookNode:
 
 
 def test_a_whole_source_has_no_problems():
-    assert labs.problems(source(), 2) == []
+    assert problems(source(), 2) == []
     assert labs.total_minutes(source()) == 34
 
 
@@ -82,7 +84,13 @@ def edit(position, text, tag=None):
 def test_what_a_source_lacks_is_said(change, says):
     notebook = source()
     change(notebook)
-    with pytest.raises(LabError, match=says):
+    assert re.search(says, "\n".join(problems(notebook, 2)))
+
+
+def test_a_cell_that_no_copy_can_be_made_from_is_named():
+    notebook = source()
+    notebook.cells[5].source = "def f(x):\n    return x + 1"
+    with pytest.raises(Stop, match=r"lab-2-ctc-by-hand\.ipynb, cell 6: a solution stands between"):
         students.student_notebook(notebook, LAB)
 
 
@@ -143,5 +151,5 @@ def test_copies_are_written_once_and_those_without_a_source_go(tmp_path):
 def test_a_name_without_a_number_is_refused(tmp_path):
     (tmp_path / "book" / "workshop").mkdir(parents=True)
     (tmp_path / "book" / "workshop" / "ctc.ipynb").write_text("{}")
-    with pytest.raises(LabError, match="lab-<number>-<name>"):
+    with pytest.raises(Stop, match="lab-<number>-<name>"):
         labs.find_labs(tmp_path)

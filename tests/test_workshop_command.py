@@ -19,12 +19,6 @@ NAME = "lab-2-ctc-by-hand.ipynb"
 def project(tmp_path):
     (tmp_path / "workshop").mkdir()
     (tmp_path / "workshop" / NAME).write_text("first")
-    (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
-    (tmp_path / bootstrap.WORKSHOP_PINS).write_text("jupyterlab==4.0\n")
-    (tmp_path / "pyproject.toml").write_text("[project]\n")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "python").touch()
-    (tmp_path / ".venv" / "pyvenv.cfg").write_text("version = 3.11.7\n")
     return tmp_path
 
 
@@ -54,28 +48,10 @@ def test_a_lost_record_counts_as_the_students(project):
     assert (folder / NAME).read_text() == "first"
 
 
-def test_jupyterlab_is_installed_once_and_again_when_pins_change(project, monkeypatch):
-    steps = []
-    monkeypatch.setattr(bootstrap, "step", lambda command, retry: steps.append(command))
-    assert bootstrap.set_up_workshop(project, project / ".venv")
-    assert not bootstrap.set_up_workshop(project, project / ".venv")
-    (project / bootstrap.WORKSHOP_PINS).write_text("jupyterlab==4.1\n")
-    assert bootstrap.set_up_workshop(project, project / ".venv")
-    assert [command[-2:] for command in steps] == [["-r", str(project / bootstrap.WORKSHOP_PINS)]] * 2
-
-
-def test_a_failed_installation_is_tried_again(project, monkeypatch):
-    monkeypatch.setattr(bootstrap.subprocess, "call", lambda *_, **__: 1)
-    with pytest.raises(bootstrap.SetupError, match="make workshop"):
-        bootstrap.set_up_workshop(project, project / ".venv")
-    monkeypatch.setattr(bootstrap.subprocess, "call", lambda *_, **__: 0)
-    assert bootstrap.set_up_workshop(project, project / ".venv")
-
-
 def test_another_python_without_jupyterlab_says_what_to_type(project, monkeypatch):
     monkeypatch.setattr(workshop, "find_spec", lambda name: None)
     with pytest.raises(Stop, match="make workshop"):
-        workshop.ensure_jupyterlab(project)
+        workshop.open_labs(project, project / "artifacts", [])
 
 
 def test_jupyterlab_opens_in_the_students_folder_and_asks_no_network(project, monkeypatch):
@@ -99,22 +75,17 @@ def test_a_wheelhouse_replaces_every_index(tmp_path, monkeypatch):
     assert command[command.index("--no-index") :][:3] == ["--no-index", "--find-links", str(tmp_path)]
 
 
-@pytest.mark.parametrize(("torch", "calls"), [("", 1), ("cpu", 2)])
-def test_the_wheelhouse_holds_both_sets(project, monkeypatch, torch, calls):
-    ran = []
-
+@pytest.mark.parametrize("torch", ["", "cpu"])
+def test_the_wheelhouse_holds_both_sets(project, monkeypatch, torch):
     def collect(command):
-        ran.append(command)
-        (project / "house" / f"package-{len(ran)}.whl").write_bytes(b"12345")
+        assert ("--extra-index-url" in command) == (torch == "cpu")
+        names = ["requirements.txt", "requirements-workshop.txt"]
+        assert [Path(word).name for word in command if word.endswith(".txt")] == names
+        (project / "house" / "package.whl").write_bytes(b"12345")
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(workshop.subprocess, "run", collect)
-    assert workshop.make_wheelhouse(project, project / "house", torch) == [5] * calls
-    assert len(ran) == calls and (torch != "cpu" or bootstrap.CPU_INDEX in ran[0])
-    assert [Path(word).name for word in ran[-1] if word.endswith(".txt")] == [
-        "requirements.txt",
-        "requirements-workshop.txt",
-    ]
+    assert workshop.make_wheelhouse(project, project / "house", torch) == [5]
 
 
 def test_a_wheelhouse_that_failed_says_so(project, monkeypatch):

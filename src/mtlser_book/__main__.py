@@ -22,6 +22,11 @@ from filelock import FileLock, Timeout
 from mtlser.machine import INTERRUPTED
 from mtlser_book import Stop
 
+# Variables that say what to train, and nothing about the pages that are rendered after that.
+WHAT_TO_RUN = (
+    "RELEASE ALLOW_DIFFERENT BACKBONE PROTOCOL POOLING LEARNING_RATE SEEDS ALPHAS FOLDS EPOCHS PRECISION FRESH "
+    "EXPERIMENT"
+).split()
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -85,6 +90,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
     from mtlser_book.stage import build_site
 
     set_environment(options, train)
+    complete_first(options, train)
     build = Path(options.build)
     with only_one(build), shown_progress(build / "progress.log"):
         try:
@@ -96,7 +102,7 @@ def render(options: argparse.Namespace, train: bool) -> None:
             library = library_digest(ROOT / "src")
         except (OSError, ValueError) as error:  # a setting, a preset or a lab that is none
             raise Stop(str(error)) from error
-        failures = execute_pages(pages, root=ROOT, build=build, library=library, workers=settings.workers, log=say)
+        failures = execute_pages(pages, root=ROOT, build=build, library=library, log=say)
         if failures:
             raise Stop("\n\n".join(["these pages failed, and the previous site stays as it was:", *failures]))
         try:
@@ -105,6 +111,28 @@ def render(options: argparse.Namespace, train: bool) -> None:
             raise Stop(f"{error}\n\nThe previous site stays as it was.") from None
     say("The book is rendered." if changed else "Nothing changed: the book is up to date.")
     say(f"Open {build / 'html' / 'index.html'}, or type: make serve")
+
+
+def complete_first(options: argparse.Namespace, train: bool) -> None:
+    """Trains what no training page does: corpora of people, other experiments. The pages then show records, and pocket.
+
+    Raises Stop where runs failed.
+    """
+    from mtlser.config import ConfigError, get_preset
+
+    try:
+        of_people = get_preset(options.preset).reads != "iemocap"
+    except ConfigError as error:
+        raise Stop(str(error)) from error
+    experiment = os.environ.get("MTLSER_EXPERIMENT") or "table4"
+    if not of_people and experiment == "table4":
+        return
+    command = [sys.executable, "-m", "mtlser", "run", experiment, "--preset", options.preset]
+    if train and subprocess.run(command, cwd=ROOT).returncode:
+        raise Stop(f"{experiment} of {options.preset} is not complete; the message is above, and what was done is kept")
+    for name in WHAT_TO_RUN:
+        os.environ.pop(f"MTLSER_{name}", None)
+    options.preset = os.environ["MTLSER_PRESET"] = "pocket" if of_people else options.preset
 
 
 def announce(plan) -> None:
@@ -168,18 +196,6 @@ def write_students(options: argparse.Namespace) -> None:
     say("\n".join(write_students(ROOT)) or "The students' copies are up to date.")
 
 
-def rehearse(options: argparse.Namespace) -> None:
-    """Runs each lab's solution, or installs from the wheelhouse without an index, and records it. Raises Stop."""
-    from mtlser_book import rehearsal
-    from mtlser_book.workshop import WHEELHOUSE
-
-    if options.what == "labs":
-        rehearsal.rehearse_labs(ROOT, log=say)
-    else:
-        rehearsal.rehearse_wheelhouse(ROOT, Path(options.artifacts) / WHEELHOUSE, log=say)
-    say(f"Recorded in {rehearsal.RECORD}")
-
-
 def slides(options: argparse.Namespace) -> None:
     """Writes the workshop's slides beside the site, for a look without rendering the book. Raises Stop."""
     from mtlser_book.deck import write_deck
@@ -207,7 +223,6 @@ COMMANDS = {
     "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
     "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
     "students": (write_students, "write the students' copies of the labs from their sources"),
-    "rehearse": (rehearse, "run the labs' solutions, or an installation from the wheelhouse, and record it"),
     "slides": (slides, "write the workshop's slides to build/slides.html"),
     "grades": (grades, "print the checks' summary files in a folder as CSV"),
     "readme": (readme, "rewrite the results block of README.md from book/results"),
@@ -225,8 +240,6 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{option}", default=os.environ.get(f"MTLSER_{option.upper()}") or default)
         if name == "serve":
             command.add_argument("--port", type=int, default=8000)
-        if name == "rehearse":
-            command.add_argument("what", nargs="?", choices=["labs", "wheelhouse"], default="labs")
         if name == "grades":
             command.add_argument("folder")
     return top

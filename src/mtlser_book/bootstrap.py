@@ -1,6 +1,6 @@
 """Makes `.venv` with the tested packages; runs on any Python 3.8+ with the standard library alone.
 
-`python src/mtlser_book/bootstrap.py workshop` also opens the labs: the one command where there is no make, Windows too.
+`python src/mtlser_book/bootstrap.py workshop` also installs JupyterLab and opens the labs, on Windows too.
 The record that an installation is complete is written last, so that a killed one is finished by the next call.
 """
 
@@ -10,16 +10,14 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 STAMP = "mtlser-setup.json"  # in the environment: {"key": …, "torch": …, "workshop": …} of what is installed
-PINS = ("requirements.txt", "pyproject.toml")
+PINS = "requirements.txt"
 WORKSHOP_PINS = "requirements-workshop.txt"
 WHEELHOUSE = "MTLSER_WHEELHOUSE"  # environment: a folder of packages to install from, without any index
 WINDOWS = os.name == "nt"
@@ -43,9 +41,8 @@ def check_system(system: str, machine: str, libc: str, workshop: bool = False) -
     works = {"Linux": ("x86_64", "aarch64"), "Darwin": ("arm64",), "Windows": ("AMD64",)}
     if machine not in works.get(system, ()) or (system == "Linux" and libc != "glibc"):
         raise SetupError(
-            f"PyTorch is not published for {system} on {machine} with this C library. It is for Linux with glibc on "
-            "x86-64 or ARM64, for WSL2, and for Apple silicon with a native Python:\n\n"
-            "    brew install python@3.12 && make setup PYTHON=python3.12\n\n"
+            f"PyTorch is not published for {system} on {machine} with this C library. On Apple silicon it needs a "
+            "native Python:\n\n    brew install python@3.12 && make setup PYTHON=python3.12\n\n"
             "On a Linux with another C library, such as Alpine's musl, it works in a container:\n\n"
             '    docker run -it -v "$PWD":/book -w /book python:3.12 make reproduce'
         )
@@ -72,23 +69,16 @@ def runs(python: str, code: str) -> bool:
 
 def choose_python(current: str) -> str:
     """A supported Python that can make environments: this one, or else one on PATH. Raises SetupError."""
-    names = [current, "python3.13", "python3.12", "python3.11"]
-    found = [python for python in map(shutil.which, names) if python and runs(python, SUPPORTED)]
-    for python in found:
-        if runs(python, "import venv, ensurepip"):
+    for python in map(shutil.which, [current, "python3.13", "python3.12", "python3.11"]):
+        if python and runs(python, f"{SUPPORTED}; import venv, ensurepip"):
             return python
-    if found:
-        name = "python{}.{}".format(*sys.version_info) if found[0] == current else Path(found[0]).name
-        raise SetupError(
-            f"{found[0]} lacks the modules `venv` and `ensurepip`, a separate package of Debian and Ubuntu. Type\n\n"
-            f"    sudo apt install {name}-venv && make setup"
-        )
+    name = f"python3.{sys.version_info[1] if runs(current, SUPPORTED) else 12}"
     raise SetupError(
-        f"Python 3.11, 3.12 or 3.13 is needed; {current} is {platform.python_version()} and no other was found on "
-        "PATH. Install one:\n\n"
-        "    sudo apt install python3.12 python3.12-venv     (Debian, Ubuntu, WSL2; or 3.11, 3.13)\n"
-        "    brew install python@3.12                        (macOS)\n"
-        "    uv python install 3.12                          (any, without root; see docs.astral.sh/uv)\n\n"
+        "Python 3.11, 3.12 or 3.13 with `venv` and `ensurepip` is needed (separate packages of Debian and Ubuntu); "
+        f"neither {current} ({platform.python_version()}) nor another on PATH has them. Install one:\n\n"
+        f"    sudo apt install {name} {name}-venv     (Debian, Ubuntu, WSL2)\n"
+        "    brew install python@3.12                    (macOS)\n"
+        "    uv python install 3.12                      (any, without root; see docs.astral.sh/uv)\n\n"
         "then retry, naming it if it is not on PATH:\n\n    make setup PYTHON=/path/to/python3.12"
     )
 
@@ -98,16 +88,17 @@ def inside(venv: Path) -> Path:
     return venv / "Scripts" / "python.exe" if WINDOWS else venv / "bin" / "python"
 
 
-def installed_key(root: Path, venv: Path, torch: str, pins: tuple = PINS) -> str:
-    """What an installation depends on, as one hash; '' where there is no working environment.
+def installed_key(root: Path, torch: str, workshop: bool) -> str:
+    """What an installation in `.venv` depends on, as one hash; '' where there is no working environment.
 
     The version is read from `pyvenv.cfg` rather than by starting Python: the second call takes milliseconds.
     """
-    configuration = venv / "pyvenv.cfg"
-    if not (inside(venv).exists() and configuration.exists()):
+    configuration = root / ".venv" / "pyvenv.cfg"
+    if not (inside(root / ".venv").exists() and configuration.exists()):
         return ""
     version = [line for line in configuration.read_text().splitlines() if line.startswith("version")]
-    text = [*version, torch, str(root), *((root / name).read_text(encoding="utf-8") for name in pins)]
+    names = [PINS, "pyproject.toml"] + [WORKSHOP_PINS] * workshop
+    text = [*version, torch, str(root), *((root / name).read_text(encoding="utf-8") for name in names)]
     return hashlib.sha256("\0".join(text).encode()).hexdigest()
 
 
@@ -119,17 +110,12 @@ def recorded(path: Path) -> dict:
         return {}
 
 
-def torch_requirement(root: Path) -> str:
-    """The pin of torch in requirements.txt, such as `torch==2.13.0`."""
-    return re.search(r"^torch==[^\s#]+", (root / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)[0]
-
-
-def step(command: list, retry: str = "make setup") -> None:
+def step(command: list) -> None:
     """Runs a command that has to succeed. Raises SetupError."""
     if subprocess.call(command):
         raise SetupError(
             f"This step failed:\n\n    {' '.join(command)}\n\n"
-            f"Its message is above. What was installed is kept; retry with\n\n    {retry}"
+            "Its message is above. What was installed is kept; retry with the same command."
         )
 
 
@@ -145,63 +131,47 @@ def pip_install(python: str) -> list:
     return command + ([] if sys.stdout.isatty() else ["--quiet"])
 
 
-def install(root: Path, venv: Path, python: str, torch: str) -> None:
+def packages(root: Path, torch: str, workshop: bool) -> list:
+    """What pip is told to install or to collect: the tested packages, torch's CPU build where that is wanted."""
+    pins = ["-r", str(root / PINS)] + ["-r", str(root / WORKSHOP_PINS)] * workshop
+    return [*pins, "--extra-index-url", CPU_INDEX] if torch == "cpu" and not os.environ.get(WHEELHOUSE) else pins
+
+
+def install(root: Path, python: str, torch: str, workshop: bool) -> None:
     """Creates or completes the environment. Raises SetupError when a step fails."""
-    (venv / STAMP).unlink(missing_ok=True)
-    own = str(inside(venv))
+    own = str(inside(root / ".venv"))
     if not runs(own, SUPPORTED + "; import pip.__main__"):  # a killed installation is completed, not started over
-        print(f"Making {venv.name} with {python}", flush=True)
-        step([python, "-m", "venv", "--clear", str(venv)])
-    small = torch == "cpu" or sys.platform == "darwin"
-    size = "about 200 MB for torch" if small else "about 3 GB with torch's CUDA libraries"
-    print(f"Installing the packages of requirements.txt ({size}; some minutes, once)", flush=True)
+        print(f"Making .venv with {python}", flush=True)
+        step([python, "-m", "venv", "--clear", str(root / ".venv")])
+    size = "200 MB" if torch == "cpu" or sys.platform == "darwin" else "3 GB with torch's CUDA libraries"
+    print(f"Installing the packages of {PINS} (about {size}; some minutes, once)", flush=True)
     pip = pip_install(own)
-    if torch == "cpu" and not os.environ.get(WHEELHOUSE):
-        step([*pip, "--no-deps", "--index-url", CPU_INDEX, torch_requirement(root)])
-    step([*pip, "-r", str(root / "requirements.txt")])
+    step([*pip, *packages(root, torch, workshop)])
     step([*pip, "--no-deps", "--no-build-isolation", "-e", str(root)])
 
 
 def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
-    """Brings `.venv` up to date; returns whether anything had to be done. Raises SetupError."""
+    """Brings `.venv` up to date, with JupyterLab for the `workshop` and ever after. Raises SetupError.
+
+    Returns whether anything had to be done.
+    """
     if torch not in ("", "cpu"):
         raise SetupError(f"TORCH={torch} is unknown: leave it out, or type\n\n    make setup TORCH=cpu")
-    venv = root / ".venv"
-    with one_at_a_time(root):
-        done = recorded(venv / STAMP)
-        torch = torch or done.get("torch", "")  # a later `make` without TORCH= keeps the build that is installed
-        key = installed_key(root, venv, torch)
-        if key and done.get("key") == key:
-            return False
-        check_system(platform.system(), platform.machine(), platform.libc_ver()[0], workshop)
+    stamp = root / ".venv" / STAMP
+    done = recorded(stamp)
+    torch = torch or done.get("torch", "")  # a later `make` without TORCH= keeps the build that is installed
+    workshop = workshop or done.get("workshop", False)
+    key = installed_key(root, torch, workshop)
+    if key and done.get("key") == key:
+        return False
+    check_system(platform.system(), platform.machine(), platform.libc_ver()[0], workshop)
+    if not done:
         check_disk(root, torch, platform.system())
-        install(root, venv, choose_python(python), torch)
-        (venv / STAMP).write_text(json.dumps({"key": installed_key(root, venv, torch), "torch": torch}))
+    stamp.unlink(missing_ok=True)
+    install(root, choose_python(python), torch, workshop)
+    key = installed_key(root, torch, workshop)
+    stamp.write_text(json.dumps({"key": key, "torch": torch, "workshop": workshop}))
     return True
-
-
-def set_up_workshop(root: Path, venv: Path) -> bool:
-    """Adds JupyterLab to a complete environment; returns whether anything had to be done. Raises SetupError."""
-    with one_at_a_time(root):
-        done = recorded(venv / STAMP)
-        key = installed_key(root, venv, done.get("torch", ""), (*PINS, WORKSHOP_PINS))
-        if done.get("workshop") == key:
-            return False
-        print("Installing JupyterLab (about 30 MB; a minute, once)", flush=True)
-        step([*pip_install(str(inside(venv))), "-r", str(root / WORKSHOP_PINS)], retry="make workshop")
-        (venv / STAMP).write_text(json.dumps({**done, "workshop": key}))
-    return True
-
-
-@contextmanager
-def one_at_a_time(root: Path):
-    """Holds a lock of the project, so that two calls of make do not install at once; not on Windows."""
-    with open(str(root / "pyproject.toml")) as held:  # closing it lets go
-        if not WINDOWS:
-            import fcntl
-
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 def main(words: list) -> int:

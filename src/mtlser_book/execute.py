@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import Any
 from unittest.mock import patch
 
 import nbformat
 import papermill
-import psutil
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import ensure_event_loop
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.files import digest, named_digests, whole_file
-from mtlser.machine import num_cores
 from mtlser.report.sounds import PAGE_FILES
 from mtlser_book import Stop, provenance
-
-MOST_AT_ONCE = 4  # pages; a kernel can take half a GiB, and more would wait for the longest page alone
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,6 @@ class Page:
     make: Callable[[NotebookNode], NotebookNode] = lambda notebook: notebook  # of the source, what this page shows
     executed: bool = True  # a lab's student view is shown as it is
     alone: bool = False  # runs in an empty folder, as on a student's computer, and not in the project
-    trains: bool = False  # makes the records that other pages read
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -90,8 +80,8 @@ def files_folder(target: Path) -> Path:
 
 
 @contextmanager
-def kernel_environment(build: Path, extra: Mapping[str, str]) -> Iterator[None]:
-    """Kernels of this Python only, with `extra`, untouched by what the user's home holds for Jupyter and IPython."""
+def kernel_environment(build: Path) -> Iterator[None]:
+    """Kernels of this Python only, untouched by what the user's home holds for Jupyter and IPython."""
     ipython, runtime = (build / "ipython").resolve(), (build / "runtime").resolve()
     own = {
         "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),  # searched before the user's kernels
@@ -105,60 +95,30 @@ def kernel_environment(build: Path, extra: Mapping[str, str]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     # The kernel would warn on the terminal, for each page, that its local socket is signed but not encrypted.
     (profile / "ipython_kernel_config.py").write_text('get_config().IPKernelApp.log_level = "CRITICAL"\n')
-    with patch.dict(os.environ, own | dict(extra)):
+    with patch.dict(os.environ, own):
         yield
 
 
 def execute_pages(
-    pages: Sequence[Page], *, root: Path, build: Path, library: str, workers: int | None, log: Callable[[str], None]
+    pages: Sequence[Page], *, root: Path, build: Path, library: str, log: Callable[[str], None]
 ) -> list[str]:
-    """Executes pages (`execute_page`); what the ones that failed said, in the order of the pages.
-
-    Those that train go first, one after the other; the others, which read what these recorded, side by side: as many as
-    there are cores, or `workers` where that is set, but no more than `MOST_AT_ONCE`. Ctrl-C, or whatever else is raised
-    in this thread, ends every process that this one started, and leaves the pages that were not finished as they were.
-    """
-    at_once = max(1, min(workers or num_cores(), num_cores(), MOST_AT_ONCE))
-    shared = at_once > 1 and "OMP_NUM_THREADS" not in os.environ
-    threads = {"OMP_NUM_THREADS": str(num_cores() // at_once)} if shared else {}
-
-    def execute(page: Page) -> str:
-        try:
-            execute_page(page, root=root, build=build, library=library, log=log)
-        except Stop as error:
-            if not stopped.is_set():
+    """Executes pages (`execute_page`) one after the other; what the ones that failed said."""
+    failures = []
+    with kernel_environment(build):
+        for page in pages:
+            try:
+                execute_page(page, root=root, build=build, library=library, log=log)
+            except Stop as error:
                 log(f"{page.target}: FAILED")
-            return str(error)
-        finally:
-            ensure_event_loop().close()  # papermill's in this thread, which nobody else closes
-        return ""
-
-    stopped, ended = Event(), {}
-    with kernel_environment(build, threads), ThreadPoolExecutor(at_once) as pool:
-        try:
-            for page in sorted(pages, key=lambda page: (not page.trains, not page.alone)):  # labs train in their page
-                ended[page.target] = pool.submit(execute, page)
-                if page.trains:
-                    ended[page.target].result()
-            failures = [ended[page.target].result() for page in pages]
-        except BaseException:
-            stopped.set()
-            logging.getLogger("papermill").disabled = True  # it would say that kernels died
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in ended.values()):  # a kernel may be starting
-                for process in psutil.Process().children(recursive=True):
-                    with suppress(psutil.NoSuchProcess):
-                        process.kill()
-                time.sleep(0.1)
-            raise
-    return [failure for failure in failures if failure]
+                failures.append(str(error))
+    return failures
 
 
 def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Callable[[str], None]) -> bool:
     """Executes (or only makes) a page into `<build>/notebooks/<target>` unless it is current; returns whether it did.
 
     The notebook runs in `root`, or in an empty folder where the page is `alone`. A failure leaves the previous page
-    in place. For who is inside `kernel_environment`; safe in several threads. Raises Stop.
+    in place. For who is inside `kernel_environment`. Raises Stop.
     """
     notebook = page.make(read_notebook(root / page.source))
     declared = papermill.inspect_notebook(notebook)
@@ -180,8 +140,8 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
         made, empty = Path(beside, files.name).resolve(), Path(beside, "empty").resolve()
         made.mkdir()
         empty.mkdir()
-        environment = {**page.environment, PAGE_FILES: str(made)}
-        executed = run_papermill(notebook, page, environment, empty if page.alone else root)
+        with patch.dict(os.environ, {**page.environment, PAGE_FILES: str(made)}):
+            executed = run_papermill(notebook, page, empty if page.alone else root)
         seconds = time.perf_counter() - started
         record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
         record["files"] = sorted(path.name for path in made.iterdir())
@@ -195,20 +155,11 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
     return True
 
 
-def run_papermill(notebook: NotebookNode, page: Page, environment: Mapping[str, str], folder: Path) -> NotebookNode:
-    """The notebook with outputs, from a kernel in `folder` with `environment` beside this process's. Raises Stop."""
-
-    class PageKernelManager(AsyncKernelManager):
-        """papermill would change the folder of the whole process, in which other pages are executed."""
-
-        async def start_kernel(self, **options: Any) -> None:
-            await super().start_kernel(**options, env=os.environ | environment, cwd=str(folder))
-
-    options = {"kernel_name": "python3", "kernel_manager_class": PageKernelManager, "start_timeout": 120}
+def run_papermill(notebook: NotebookNode, page: Page, folder: Path) -> NotebookNode:
+    """The notebook with outputs, from a kernel in `folder`, which ends with it. Raises Stop."""
+    options = {"kernel_name": "python3", "start_timeout": 120, "progress_bar": False, "cwd": folder}
     try:
-        return papermill.execute_notebook(
-            copy.deepcopy(notebook), None, parameters=page.parameters, progress_bar=False, **options
-        )
+        return papermill.execute_notebook(copy.deepcopy(notebook), None, parameters=page.parameters, **options)
     except PapermillExecutionError as error:
         cell = [cell.source for cell in notebook.cells].index(error.source) + 1
         last = (error.source.strip().splitlines() or [""])[-1]

@@ -20,17 +20,15 @@ A source is `book/workshop/lab-<number>-<name>.ipynb`. Cells carry at most one o
           > Why it is right.
 
 The title is a heading "# Lab <number>: …"; every section a heading "## … (<n> minutes)", or "(<n> more minutes)" for
-the stretch, which does not count in the total. `problems` lists what a source lacks.
+the stretch, which does not count in the total. `tests/test_workshop.py` lists what a source lacks.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
 from nbformat import NotebookNode
 
 from mtlser_book import Stop
@@ -47,15 +45,6 @@ REGION = re.compile(  # indentation, solution, stub
 )
 HEADING = re.compile(r"^## (.+?)(?: \((\d+)( more)? minutes?\))?$", flags=re.MULTILINE)
 OPTION = re.compile(r"^- \[([ x])\] (.+)$", flags=re.MULTILINE)
-COUNTS = (
-    ("exercise", 3, 5, "exercises; a lab has 3 to 5"),
-    ("quiz", 3, 3, "quiz questions; a lab has 3, one cell each"),
-    ("stretch", 1, 1, "stretch tasks; a lab has 1"),
-)
-
-
-class LabError(Stop, ValueError):
-    """A source is not a lab; the message names the file, and each cell with what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +71,12 @@ class Lab:
 
 
 def find_labs(root: Path) -> list[Lab]:
-    """The labs there are, by number. Raises LabError for a name without a number."""
+    """The labs there are, by number. Raises Stop for a name without a number."""
     found = []
     for path in (root / SOURCES).glob("*.ipynb"):
         match = re.fullmatch(r"lab-(\d+)-[a-z0-9-]+", path.stem)
         if not match:
-            raise LabError(f"{SOURCES}/{path.name}: a lab is called lab-<number>-<name>.ipynb, in small letters")
+            raise Stop(f"{SOURCES}/{path.name}: a lab is called lab-<number>-<name>.ipynb, in small letters")
         found.append(Lab(int(match[1]), path.stem))
     return sorted(found, key=lambda lab: lab.number)
 
@@ -98,34 +87,24 @@ def lab_at(root: Path, source: str) -> Lab | None:
 
 
 def role(cell: NotebookNode) -> str:
-    """The cell's tag among TAGS, "" for none. Raises LabError for two, or for a tag that is not known."""
+    """The cell's tag among TAGS, "" for none. Raises Stop for two, or for a tag that is not known."""
     tags = cell.metadata.get("tags", [])
     roles = [tag for tag in tags if not tag.startswith(("hide-", "remove-"))]
     if len(roles) > 1 or not set(roles) <= set(TAGS):
-        raise LabError(f"tags {tags}: one of {', '.join(TAGS)}, or none")
+        raise Stop(f"tags {tags}: one of {', '.join(TAGS)}, or none")
     return roles[0] if roles else ""
-
-
-def sections(notebook: NotebookNode) -> list[tuple[str, int, bool, list[NotebookNode]]]:
-    """(title, minutes, beyond the total, cells) for each heading of level two; minutes is 0 where none are given."""
-    found: list[tuple[str, int, bool, list[NotebookNode]]] = []
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and (match := HEADING.search(cell.source)):
-            found.append((match[1], int(match[2] or 0), bool(match[3]), []))
-        if found:
-            found[-1][3].append(cell)
-    return found
 
 
 def total_minutes(notebook: NotebookNode) -> int:
     """Minutes of all sections but the stretch."""
-    return sum(minutes for _, minutes, beyond, _ in sections(notebook) if not beyond)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return sum(int(minutes) for _, minutes, beyond in HEADING.findall(text) if minutes and not beyond)
 
 
 def read_quiz(text: str) -> tuple[str, list[tuple[str, bool, str]]]:
     """The question and its options, each (text, whether it is right, why).
 
-    Raises LabError where the form is another, or an option has no explanation.
+    Raises Stop where the form is another, or an option has no explanation.
     """
     asked, *parts = OPTION.split(text.strip())
     name, options = f'quiz "{asked.strip()[:40]}"', []
@@ -133,67 +112,19 @@ def read_quiz(text: str) -> tuple[str, list[tuple[str, bool, str]]]:
         lines = [line for line in below.splitlines() if line.strip()]
         for line in lines:
             if not line.strip().startswith(">"):
-                raise LabError(f'quiz: "{line}" is neither an option "- [ ] …" nor an explanation "  > …"')
+                raise Stop(f'quiz: "{line}" is neither an option "- [ ] …" nor an explanation "  > …"')
         options.append((option, mark == "x", " ".join(line.strip()[1:].strip() for line in lines)))
     if not asked.strip() or len(options) < 2 or sum(right for _, right, _ in options) != 1:
-        raise LabError(f"{name}: a question, two options or more, exactly one of them right")
+        raise Stop(f"{name}: a question, two options or more, exactly one of them right")
     if silent := [option for option, _, why in options if not why]:
-        raise LabError(f"{name}: no explanation of {silent}")
+        raise Stop(f"{name}: no explanation of {silent}")
     if any("$" in option for option, _, _ in options):
-        raise LabError(f"{name}: no math in an option, which is shown as HTML")
+        raise Stop(f"{name}: no math in an option, which is shown as HTML")
     return asked.strip(), options
 
 
-def problems(notebook: NotebookNode, number: int) -> list[str]:
-    """What keeps the notebook from being lab `number`, each in a sentence; empty for a good one."""
-    cells, found = notebook.cells, []
-    for position, cell in enumerate(cells, 1):
-        try:
-            name = role(cell)
-            if name and (name in ("solution", "check")) != (cell.cell_type == "code"):
-                found.append(f"cell {position}: a {name} cell of type {cell.cell_type}")
-            {"quiz": read_quiz, "solution": without_solution}.get(name, str)(cell.source)
-        except LabError as error:
-            found.append(f"cell {position}: {error}")
-    if not cells or not cells[0].source.startswith(f"# Lab {number}: "):
-        found.append(f'cell 1: the title begins with "# Lab {number}: "')
-    if len(cells) < 2 or cells[1].metadata.get("tags") != ["goals"]:
-        found.append("cell 2: tagged `goals`, what the student can do afterwards")
-    tagged: Counter[str] = Counter()
-    for title, minutes, beyond, inside in sections(notebook):
-        names = Counter(tag for cell in inside for tag in cell.metadata.get("tags", []))
-        tagged += names
-        if not minutes:
-            found.append(f'section "{title}": its heading ends with "(<n> minutes)"')
-        if names["stretch"] and not beyond:
-            found.append(f'section "{title}": a stretch says "(<n> more minutes)"')
-        for kind in ("exercise", "stretch"):
-            if names[kind] and not (names["solution"] and names["check"]):
-                found.append(f'section "{title}": the {kind} needs a cell tagged `solution` and one tagged `check`')
-        if names["exercise"] and names["hint"] < 2:
-            found.append(f'section "{title}": two hints or more')
-    for name, least, most, says in COUNTS:
-        if not least <= tagged[name] <= most:
-            found.append(f"{tagged[name]} {says}")
-    if not 25 <= total_minutes(notebook) <= 40:
-        found.append(f"{total_minutes(notebook)} minutes in all; a lab takes 25 to 40")
-    return found
-
-
-def checked(notebook: NotebookNode, lab: Lab) -> NotebookNode:
-    """The notebook itself. Raises LabError with everything that keeps it from being the lab."""
-    if found := problems(notebook, lab.number):
-        raise LabError("\n  ".join([f"{lab.source}:", *found]))
-    return notebook
-
-
-def read_lab(root: Path, lab: Lab) -> NotebookNode:
-    """The source of a lab. Raises LabError with everything that it lacks."""
-    return checked(nbformat.read(root / lab.source, as_version=4), lab)
-
-
 def without_solution(code: str) -> str:
-    """The code with each solution replaced by its stub. Raises LabError where no solution is marked."""
+    """The code with each solution replaced by its stub. Raises Stop where no solution is marked."""
 
     def stub(match: re.Match) -> str:
         indent, own = match[1], match[3]
@@ -202,7 +133,7 @@ def without_solution(code: str) -> str:
 
     stubbed, count = REGION.subn(stub, code)
     if not count or any(mark in stubbed for mark in (BEGIN, STUB, END)):
-        raise LabError(f'a solution stands between lines "{BEGIN}" and "{END}", with "{STUB}" inside if at all')
+        raise Stop(f'a solution stands between lines "{BEGIN}" and "{END}", with "{STUB}" inside if at all')
     return stubbed
 
 

@@ -5,19 +5,20 @@ They hold marks, HTML comments such as `<!-- lab 2: minutes -->`; `expand` repla
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-import yaml
+import nbformat
 
 from mtlser.corpus.pocket_plan import AROUSAL, VALENCE
 from mtlser.paper import table4
 from mtlser.report.display import percent
-from mtlser_book import Stop, api, bootstrap, labs, readme, rehearsal
+from mtlser_book import Stop, bootstrap, labs, readme
 
-PAGES = ("book/api", "book/cite", "book/notices", "book/workshop/teachers-guide")
+PAGES = ("book/notices", "book/workshop/teachers-guide")
 MARK = re.compile(r"<!-- (.+?) -->")
 
 
@@ -39,10 +40,10 @@ def expand(text: str, root: Path) -> str:
 
 
 def about_labs(root: Path) -> dict[int, dict[str, str]]:
-    """The labs there are: title, goals (Markdown) and minutes (without the stretch) by number. Raises LabError."""
+    """The labs there are: title, goals (Markdown) and minutes (without the stretch) by number."""
     found = {}
     for lab in labs.find_labs(root):
-        notebook = labs.read_lab(root, lab)
+        notebook = nbformat.read(root / lab.source, as_version=4)
         title = notebook.cells[0].source.splitlines()[0].removeprefix(f"# Lab {lab.number}: ")
         minutes = str(labs.total_minutes(notebook))
         found[lab.number] = {"title": title, "goals": notebook.cells[1].source, "minutes": minutes}
@@ -78,27 +79,6 @@ def cues(root: Path) -> str:
     return readme.table(head, *((emotion, AROUSAL[emotion], VALENCE[emotion]) for emotion in AROUSAL))
 
 
-def citation(root: Path) -> str:
-    """The repository's CITATION.cff as BibTeX: this book, and the paper that it reproduces."""
-    book = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    paper = book["references"][0]
-    authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
-    entries = {
-        "misc{mtlser": {
-            "author": f"{{{book['authors'][0]['name']}}}", "title": f"{{{book['title']}}}",
-            "note": f"Version {book['version']}",
-        },
-        "inproceedings{cai2021": {
-            "author": authors, "title": paper["title"], "booktitle": paper["collection-title"],
-            "year": paper["year"], "pages": f"{paper['start']}--{paper['end']}", "doi": paper["doi"],
-        },
-    }  # fmt: skip
-    text = ""
-    for head, fields in entries.items():
-        text += f"\n@{head},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"
-    return f"```bibtex{text}```"
-
-
 def licences(root: Path) -> str:
     """A Markdown table of the directly used packages: name, pinned version, and the licence that each states."""
     direct = (root / "requirements.txt").read_text(encoding="utf-8").split("# What they need")[0]
@@ -119,9 +99,17 @@ def stated_licence(package: str) -> str:
     return given.replace("|", "/") or "not stated"
 
 
+def wheelhouse(root: Path) -> str:
+    """What a stick takes, as `.ci/rehearse-wheelhouse` measured."""
+    entry = json.loads((root / "book/results/maintainers/workshop/wheelhouse.json").read_text(encoding="utf-8"))
+    return (
+        "Rehearsed on {date} ({hardware[processor]}, {hardware[cores]} cores, {hardware[system]}, Python {python}, "
+        "torch {torch}): {packages} packages, {stick_gb} GB on the stick, {installed_gb} GB once installed, "
+        "{install_minutes} minutes to install without any index; lab 2's student copy then ran from top to bottom."
+    ).format(**entry)
+
+
 MARKS: dict[str, Callable[..., str]] = {
-    "api": lambda root, module: api.module_reference(module),
-    "citation": citation,
     "licences": licences,
     "lab": lab_fact,
     "labs": labs_table,
@@ -130,6 +118,5 @@ MARKS: dict[str, Callable[..., str]] = {
     "rates": readme.committed_note,
     "cues": cues,
     "disk": lambda root, torch: f"{bootstrap.FREE_GIGABYTES[torch]} GB",  # free, for torch's build "cpu" or "default"
-    "rehearsal": lambda root: rehearsal.labs_table(root).html,
-    "wheelhouse": rehearsal.wheelhouse_sentence,
+    "wheelhouse": wheelhouse,
 }

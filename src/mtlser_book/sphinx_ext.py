@@ -36,7 +36,7 @@ def outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> set[str]:
 
 
 def expand_marks(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Handler of `source-read`: writes API reference, citation, licences and the guide's tables into their pages."""
+    """Handler of `source-read`: writes licences and the guide's tables into their pages."""
     if docname in marks.PAGES:
         source[0] = marks.expand(source[0], ROOT)
 

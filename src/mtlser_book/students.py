@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -10,7 +11,7 @@ from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
 from mtlser.files import whole_file
-from mtlser_book import labs
+from mtlser_book import Stop, labs
 from mtlser_book.labs import Lab
 
 # Where the project is published, "owner/name" on GitHub. Set it once, then run: python -m mtlser_book students
@@ -46,32 +47,32 @@ def quiz_box(text: str, question_number: int) -> str:
 def remade(notebook: NotebookNode, lab: Lab, solved: bool) -> NotebookNode:
     """A copy without outputs: with solutions and answers, or else with stubs and hints; the quiz in boxes in both.
 
-    Raises LabError where the source is no lab.
+    Raises Stop that names the cell which is none of a lab.
     """
-    made = copy.deepcopy(labs.checked(notebook, lab))
+    made, count = copy.deepcopy(notebook), Counter()
     python = {"display_name": "Python 3", "language": "python", "name": "python3"}
     made.metadata = nbformat.from_dict({"kernelspec": python, "language_info": {"name": "python"}})
-    made.cells = [cell for cell in made.cells if labs.role(cell) != ("hint" if solved else "answer")]
-    num_hints = num_questions = 0
-    for cell in made.cells:
+    for position, cell in enumerate(made.cells, 1):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-        name = labs.role(cell)
-        if name == "solution":
-            cell.source = labs.with_solution(cell.source) if solved else labs.without_solution(cell.source)
-        elif name == "hint":
-            num_hints += 1
-            cell.source = box(f"Hint {num_hints}", cell.source)
-        elif name == "quiz":
-            num_questions += 1
-            cell.source = quiz_box(cell.source, num_questions)
-        elif name == "exercise" or cell.source.startswith("## "):
-            num_hints = 0
+        try:
+            count[name := labs.role(cell)] += 1
+            if name == "solution":
+                cell.source = labs.with_solution(cell.source) if solved else labs.without_solution(cell.source)
+            elif name == "hint":
+                cell.source = box(f"Hint {count['hint']}", cell.source)
+            elif name == "quiz":
+                cell.source = quiz_box(cell.source, count["quiz"])
+            elif name == "exercise" or cell.source.startswith("## "):
+                count["hint"] = 0
+        except Stop as error:
+            raise Stop(f"{lab.source}, cell {position}: {error}") from None
+    made.cells = [cell for cell in made.cells if labs.role(cell) != ("hint" if solved else "answer")]
     return made
 
 
 def student_view(notebook: NotebookNode, lab: Lab, more: str) -> NotebookNode:
-    """What students see; below the title, how long the lab takes and `more`. Raises LabError."""
+    """What students see; below the title, how long the lab takes and `more`. Raises Stop."""
     made = remade(notebook, lab, solved=False)
     exercises = sum(labs.role(cell) == "exercise" for cell in made.cells)
     time = f"About {labs.total_minutes(made)} minutes, {exercises} exercises and a quiz; the stretch task is extra."
@@ -80,7 +81,7 @@ def student_view(notebook: NotebookNode, lab: Lab, more: str) -> NotebookNode:
 
 
 def student_notebook(notebook: NotebookNode, lab: Lab) -> NotebookNode:
-    """The copy that students open. Raises LabError where the source is no lab."""
+    """The copy that students open. Raises Stop where the source is no lab."""
     how = f"Write code where a cell says `{labs.YOURS}`, then run the check below it: it says what is wrong. "
     made = student_view(notebook, lab, f"{how}Hints open one by one.")
     made.cells.insert(1, nbformat.v4.new_code_cell(SET_UP.strip().format(REPOSITORY)))
@@ -88,7 +89,7 @@ def student_notebook(notebook: NotebookNode, lab: Lab) -> NotebookNode:
 
 
 def student_page(notebook: NotebookNode, lab: Lab) -> NotebookNode:
-    """The same as a page of the book, with ways to open it, and the solution. Raises LabError."""
+    """The same as a page of the book, with ways to open it, and the solution. Raises Stop."""
     ways = ["`make workshop` on your machine"]
     if "OWNER" not in REPOSITORY:  # not published yet: links that lead nowhere would be a lie
         ways += [
@@ -108,7 +109,7 @@ def solution_notebook(notebook: NotebookNode, lab: Lab) -> NotebookNode:
 
 
 def student_text(root: Path, lab: Lab) -> str:
-    """The bytes, as text, of the committed student copy. Raises LabError."""
+    """The bytes, as text, of the committed student copy. Raises Stop."""
     made = student_notebook(nbformat.read(root / lab.source, as_version=4), lab)
     made.nbformat_minor = 5
     for position, cell in enumerate(made.cells):
@@ -118,7 +119,7 @@ def student_text(root: Path, lab: Lab) -> str:
 
 
 def write_students(root: Path) -> list[str]:
-    """Writes the student copies that differ and removes those without a source; returns their paths. LabError."""
+    """Writes the student copies that differ and removes those without a source; returns their paths. Stop."""
     changed, texts = [], {root / lab.student: student_text(root, lab) for lab in labs.find_labs(root)}
     for path, text in texts.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

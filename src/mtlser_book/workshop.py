@@ -44,24 +44,13 @@ def place_labs(root: Path, folder: Path) -> list[str]:
     return lines
 
 
-def ensure_jupyterlab(root: Path) -> None:
-    """Installs JupyterLab into the project's environment on first use. Raises Stop."""
-    venv = root / ".venv"
-    if Path(sys.prefix).resolve() == venv.resolve():
-        try:
-            bootstrap.set_up_workshop(root, venv)
-        except bootstrap.SetupError as error:
-            raise Stop(str(error)) from None
-    elif not find_spec("jupyterlab"):
-        raise Stop(
-            f"{sys.executable} has no JupyterLab and is not the project's own .venv. Type\n\n    make workshop\n\n"
-            f"or add it to this Python:\n\n    {sys.executable} -m pip install -r {bootstrap.WORKSHOP_PINS}"
-        )
-
-
 def open_labs(root: Path, artifacts: Path, arguments: list[str]) -> int:
     """Places the labs and runs JupyterLab until it ends; returns its exit status. Raises Stop."""
-    ensure_jupyterlab(root)
+    if not find_spec("jupyterlab"):
+        raise Stop(
+            f"{sys.executable} has no JupyterLab. Type\n\n    make workshop\n\n"
+            f"or add it to this Python:\n\n    {sys.executable} -m pip install -r {bootstrap.WORKSHOP_PINS}"
+        )
     folder = artifacts / FOLDER
     for line in place_labs(root, folder):
         print(line, flush=True)
@@ -82,13 +71,9 @@ def make_wheelhouse(root: Path, folder: Path, torch: str) -> list[int]:
     Packages are those of this machine's system and Python version. Raises Stop.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    torch = torch or bootstrap.recorded(root / ".venv" / bootstrap.STAMP).get("torch", "")
     pip = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--quiet", "-w", str(folder)]
-    pins = [word for name in ("requirements.txt", bootstrap.WORKSHOP_PINS) for word in ("-r", str(root / name))]
-    commands = [[*pip, "--find-links", str(folder), *pins]]
-    if (torch or bootstrap.recorded(root / ".venv" / bootstrap.STAMP).get("torch")) == "cpu":
-        requirement = bootstrap.torch_requirement(root)
-        commands.insert(0, [*pip, "--no-deps", "--index-url", bootstrap.CPU_INDEX, requirement])
-    for command in commands:
-        if subprocess.run(command).returncode:
-            raise Stop("pip could not collect the packages; its message is above. Retry: make wheelhouse")
+    pip += ["--find-links", str(folder)]
+    if subprocess.run([*pip, *bootstrap.packages(root, torch, workshop=True)]).returncode:
+        raise Stop("pip could not collect the packages; its message is above. Retry: make wheelhouse")
     return [path.stat().st_size for path in folder.glob("*.whl")]

@@ -2,16 +2,18 @@
 
 Legend, used by every function on tensors in this package:
 
-| letter | is |
-|---|---|
-| B | utterances of a batch |
-| S | samples of the longest waveform, at 16 kHz |
-| T | frames of the longest utterance (20 ms each in wav2vec2-base, 40 ms in the pocket backbone) |
-| C | channels of the convolutional encoder's output |
-| H | hidden size, the paper's d |
-| V | characters |
-| L | characters of the longest transcript |
-| E | emotions, the paper's C |
+====== ===========================================================================================
+letter is
+====== ===========================================================================================
+B      utterances of a batch
+S      samples of the longest waveform, at 16 kHz
+T      frames of the longest utterance (20 ms each in wav2vec2-base, 40 ms in the pocket backbone)
+C      channels of the convolutional encoder's output
+H      hidden size, the paper's d
+V      characters
+L      characters of the longest transcript
+E      emotions, the paper's C
+====== ===========================================================================================
 """
 
 from __future__ import annotations

@@ -15,12 +15,13 @@ import pandas as pd
 
 from mtlser import paper
 from mtlser.config import PEOPLE_RULES, get_preset
-from mtlser.corpus import OPEN_CORPORA, reader
+from mtlser.corpus import OPEN_CORPORA, OWN, reader
 from mtlser.report import statistics
 from mtlser.report.display import NOT_RUN, completed_folds, interval_points, num_folds, points
 from mtlser.runs import experiments, metrics
+from mtlser.runs.corpora import corpus_of
 from mtlser.runs.people import grid_runs
-from mtlser.runs.records import Records, merge, read_results
+from mtlser.runs.records import Records, merge, read_records, read_results
 from mtlser.runs.reference import FOLDER
 from mtlser.runs.settings import Settings
 
@@ -47,6 +48,16 @@ def records_of(experiment: str, name: str, settings: Settings | None = None) -> 
     return merge(plan.records() for plan in experiments.EXPERIMENTS[experiment](name, settings).values())
 
 
+def others(settings: Settings | None = None) -> dict[str, Records]:
+    """This machine's records on corpora that nothing is known of, one's own and copies that differ, by a name."""
+    settings = settings or Settings.from_environment()
+    found = read_records(sorted(path.parent for path in (settings.artifacts / "runs").glob("*/run.json")))
+    known = {corpus_of(get_preset(name), Settings()).identity for name in OPEN_CORPORA}
+    runs = found.runs[found.runs["preset"].isin([*OPEN_CORPORA, OWN]) & ~found.runs["corpus_id"].isin(known)]
+    kinds = runs.groupby(["corpus", "corpus_id", "protocol", "epochs", "learning_rate", "backbone"])["run_id"]
+    return {f"{kind[0]}, {kind[1]}, {kind[2]} folds, {kind[5]}": found.only(run_id=list(ids)) for kind, ids in kinds}
+
+
 def coverage(settings: Settings | None = None) -> pd.DataFrame:
     """Corpora × backbones: how many runs of any experiment are committed; "not run" where there is none."""
     runs = read_results((settings or Settings.from_environment()).results).runs
@@ -66,6 +77,15 @@ def development(name: str, settings: Settings | None = None) -> pd.DataFrame:
     """The grid on the development speakers: alpha, epochs, rate, accuracy, wer."""
     runs = grid_runs(read_results((settings or Settings.from_environment()).results).runs, name)
     return runs.sort_values(["alpha", "epochs", "rate"])[["alpha", "epochs", "rate", "accuracy", "wer"]]
+
+
+def others_table(records: Mapping[str, Records]) -> pd.DataFrame:
+    """As `table4`, of `others`."""
+    return pd.DataFrame(
+        {"corpus": name, "alpha": alpha, **_scores(found.only(alpha=alpha, status="done"))}
+        for name, found in records.items()
+        for alpha in sorted(found.only(status="done").runs["alpha"].unique())
+    )
 
 
 def table4(records: Mapping[str, Records]) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
 def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
     """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
 
-    Columns start with paper_, iemocap_ or pocket_. A corpus without a run has only accuracy and wer, both NaN.
+    Columns start with `paper_`, `iemocap_` or `pocket_`. A corpus without a run has only accuracy and wer, both NaN.
     """
     table = paper.table4()
     frame = table.rename(columns={"accuracy": "paper_accuracy", "wer": "paper_wer"})
