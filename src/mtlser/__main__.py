@@ -51,13 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     command(_corpora)
     command(_corpus)
     command(_plan)
-    run, share, predict, bench = map(command, (_run, _share, _predict, _bench))
+    run, share, reference, predict, bench = map(command, (_run, _share, _reference, _predict, _bench))
     run("experiment", nargs="?", default=os.environ.get("MTLSER_EXPERIMENT") or "table4")
     run("--shard", type=_shard, default=(1, 1), metavar="K/N", help="only each N-th run from K")
     run("--order", type=Path, help=argparse.SUPPRESS)  # what an engine starts
     run("--worker", action="store_true", help=argparse.SUPPRESS)
     share("contributor", help="name of the folder under the results folder")
     share("--remarks", default="", help="anything a reader of the results should know")
+    reference("contributor", nargs="?", default=MAINTAINERS, help="name of the folder under the results folder")
     predict("files", nargs="+", metavar="FILE")
     predict("--model", type=Path, help="folder of a trained model; default: the newest that runs kept")
     predict("--frames", action="store_true", help="add what the model reads at each frame")
@@ -167,17 +168,31 @@ def _run(options: argparse.Namespace) -> int | None:
 def _share(options: argparse.Namespace) -> int | None:
     """Write this machine's records to the results folder, without transcripts."""
     from mtlser.runs import experiments
-    from mtlser.runs.open_corpora import write_licence
+    from mtlser.runs.open_corpora import results_folder, write_licence
     from mtlser.runs.records import merge, share
 
     settings = replace(Settings.from_environment(), train=False)
     plans = experiments.every_plan(options.preset, settings)
     about = {"contributor": options.contributor, "remarks": options.remarks}
-    name = options.contributor + (f"-{options.preset}" if options.preset in OPEN_CORPORA else "")
-    folder = share(merge(plan.own_records() for plan in plans), settings.results / name, about)
+    folder = results_folder(options.preset, settings.results / options.contributor)
+    share(merge(plan.own_records() for plan in plans), folder, about)
     if options.preset in OPEN_CORPORA:
         write_licence(options.preset, folder)
     print(f"wrote {folder}; commit it to have the book show it")
+
+
+def _reference(options: argparse.Namespace) -> int | None:
+    """Measure what needs no training of the encoder: majority, look-up of the text, a linear classifier."""
+    from mtlser.runs.open_corpora import fetch_corpus, results_folder, write_licence
+    from mtlser.runs.plan import table4
+    from mtlser.runs.reference import FOLDER, write_reference
+
+    settings = Settings.from_environment()
+    fetch_corpus(options.preset, settings)
+    folder = results_folder(options.preset, settings.results / options.contributor)
+    print(f"wrote {write_reference(table4(options.preset, settings), folder / FOLDER)}")
+    if options.preset in OPEN_CORPORA:
+        write_licence(options.preset, folder)
 
 
 def _bench(options: argparse.Namespace) -> int | None:

@@ -23,6 +23,7 @@ FROZEN = config.DATA_FOLDER / "pocket_instrument.json"
 # What experiments with one instrument vary.
 VARIED = (
     "preset", "alpha", "fold", "seed", "protocol", "pooling", "transcript_style", "encoder_padding", "initialisation",
+    "training_texts", "ctc_gradient",
 )  # fmt: skip
 
 

@@ -33,6 +33,11 @@ def fetch_corpus(preset: str, settings: Settings) -> None:
         fetch(downloads(name), folder, name=name, licence=licence, source=card.source, accepted=accepted)
 
 
+def results_folder(preset: str, contributor: Path) -> Path:
+    """Where a contributor's records of a preset go: an open corpus's apart, since its licence may hold for them."""
+    return contributor.with_name(f"{contributor.name}-{preset}") if preset in OPEN_CORPORA else contributor
+
+
 def write_licence(name: str, folder: Path) -> None:
     """Says in a folder of records under which licence they are: the corpus's own where it asks for that."""
     card = reader(name).CARD
