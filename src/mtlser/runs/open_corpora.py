@@ -41,13 +41,13 @@ def results_folder(preset: str, contributor: Path) -> Path:
 def write_licence(name: str, folder: Path) -> None:
     """Says in a folder of records under which licence they are: the corpus's own where it asks for that."""
     card = reader(name).CARD
-    terms = (
-        f"{card.licence} ({card.licence_address})" if card.share_alike else "CC BY 4.0, as all records of this project"
-    )
+    terms = "CC BY 4.0, as all records of this project"
+    if card.share_alike:
+        terms = f"{card.licence} ({card.licence_address}), outside of the licences of the rest of this project"
     words = (
         f"# Licence of this folder\n\nThese records are of runs on {card.title}: {card.citation}. {card.source}, "
         f"{card.licence}.\n\nThey hold names, labels and answers of models, no audio and no transcript. They are under "
-        f"{terms}, outside of the licences of the rest of the project.\n"
+        f"{terms}.\n"
     )
     with whole_file(folder / "LICENSE.md") as partial:
         partial.write_text(words, encoding="utf-8")
