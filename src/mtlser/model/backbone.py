@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference
 
 # "model_type" of a config.json → transformers' configuration, and what names of weights may begin with.
-CONFIGURATIONS = {"wav2vec2": "Wav2Vec2Config", "whisper": "WhisperConfig"}
-PREFIXES = {"wav2vec2": ("wav2vec2.",), "whisper": ("model.", "encoder.")}
+CONFIGURATIONS = {
+    "wav2vec2": "Wav2Vec2Config", "hubert": "HubertConfig", "wavlm": "WavLMConfig", "whisper": "WhisperConfig"
+}  # fmt: skip
+PREFIXES = {"wav2vec2": ("wav2vec2.",), "hubert": ("hubert.",), "wavlm": ("wavlm.",), "whisper": ("model.", "encoder.")}
 
 # Parts of self-supervised training and of a fine-tuned CTC head, which a backbone does without, and Whisper's decoder.
 OTHER_PARTS = ("quantizer.", "project_q.", "project_hid.", "lm_head.", "model.decoder.", "decoder.", "proj_out.")
@@ -193,13 +195,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_config(path: Path) -> PreTrainedConfig:
-    """The architecture in a config.json; Whisper's vocabulary is the CTC head's, since its decoder is left out.
+    """The architecture in a config.json. HuBERT's is wav2vec 2.0's; Whisper's vocabulary becomes the CTC head's.
 
     Raises BackboneError for a file that is damaged or of another model.
     """
     import transformers
 
     fields = _read_fields(path)
+    if fields["model_type"] == "hubert":
+        fields = transformers.HubertConfig.from_dict(fields).to_dict() | {"model_type": "wav2vec2"}
+        if fields["conv_pos_batch_norm"] or not fields["feat_proj_layer_norm"]:
+            raise BackboneError(f"{path}: HuBERT with conv_pos_batch_norm or without feat_proj_layer_norm is not read")
     if fields["model_type"] == "whisper":
         tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
         fields |= {"vocab_size": len(ALPHABET), "dtype": "float32", "decoder_start_token_id": 0, **tokens}
@@ -214,7 +220,7 @@ def _read_fields(path: Path) -> dict:
         raise BackboneError(f"{path} can't be read: {error}") from error
     if not isinstance(fields, dict) or fields.get("model_type") not in CONFIGURATIONS:
         known = ", ".join(f'"{name}"' for name in CONFIGURATIONS)
-        raise BackboneError(f'{path} does not describe a wav2vec 2.0 or Whisper model: "model_type" must be {known}')
+        raise BackboneError(f'{path} describes no model that can be read: "model_type" must be {known}')
     return fields
 
 

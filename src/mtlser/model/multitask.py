@@ -27,8 +27,10 @@ from transformers import PreTrainedConfig
 from mtlser.config import EMOTIONS
 from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_tensors, read_weights, write_model
 from mtlser.model.encoder import Encoder
+from mtlser.model.wavlm import WavLM
 from mtlser.model.whisper import Whisper
 
+ENCODERS = {"wav2vec2": Encoder, "wavlm": WavLM, "whisper": Whisper}
 POOLINGS = ("sum", "mean")
 # Names that rates have in configurations of transformers; each has some of them.
 DROPOUTS = (
@@ -52,7 +54,7 @@ class MultitaskModel(nn.Module):
         if config.pooling not in POOLINGS:
             raise ValueError(f"config.pooling is {config.pooling!r}; choose one of {', '.join(POOLINGS)}")
         self.config = config
-        self.wav2vec2 = Whisper(config) if config.model_type == "whisper" else Encoder(config)  # f_theta
+        self.wav2vec2 = ENCODERS[config.model_type](config)  # f_theta
         self.dropout = nn.Dropout(config.final_dropout)
         self.emotion_head = nn.Linear(config.hidden_size, config.num_emotions)  # h_phi
         self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size)  # g_phi
