@@ -20,7 +20,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 from mtlser.files import write_json
 from mtlser.machine import hardware, versions
 from mtlser.model import BackboneError, MultitaskModel
-from mtlser.model.multitask import ENCODERS
+from mtlser.model.multitask import make_encoder
 from tiny_models import FAMILIES, from_backbone, padded, tiny_config, waveforms, with_random_norms
 
 STOCK = {"wavlm": (WavLMConfig, WavLMModel), "hubert": (HubertConfig, HubertModel)}
@@ -147,7 +147,7 @@ def test_base_sizes():
         rates = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "layerdrop"), 0.0)
         model = make(configuration(**rates)).double().eval()
         ours_config = Wav2Vec2Config(**rates) if kind == "hubert" else model.config
-        encoder = ENCODERS[ours_config.model_type](ours_config).double().eval()
+        encoder = make_encoder(ours_config).double().eval()
         encoder.load_state_dict(model.state_dict())
         found = differences(model, encoder, waveforms((16_000, 7000, 24_000)))
         rows.append({"encoder": kind, "parameters": model.num_parameters(), "differences": found})

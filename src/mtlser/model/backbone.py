@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from mtlser.config import POCKET_BACKBONE
+from mtlser.config import DATA_FOLDER, POCKET_BACKBONE
 from mtlser.corpus.text import ALPHABET
 from mtlser.files import file_digest, whole_file
 
@@ -38,34 +39,35 @@ class BackboneError(ValueError):
 
 
 @dataclass(frozen=True)
-class Published:
-    """The weights of a revision on the hub, as published there.
+class Card:
+    """What is known of a backbone that has a name (`data/backbones.toml`)."""
 
-    Of Whisper, whose files hold a decoder that is never read and differ in precision: the encoder as float32, `file` is
-    None, and `sha256` is `backbone_digest`'s. Any revision of that name has the same.
-    """
+    heard: str  # in pretraining
+    hours: str  # of it
+    frame_milliseconds: int
+    licence: str
+    hears: str  # "normalised" or "raw" waveforms
+    note: str = ""
+    # The weights on the hub. Whisper's have no file, since files differ in precision and in what else they hold, and no
+    # revision: any file with this encoder in float32 will do.
+    revision: str | None = None
+    file: str | None = None
+    num_bytes: int | None = None
+    sha256: str | None = None
 
-    file: str | None
-    num_bytes: int
-    sha256: str
 
-
-PUBLISHED = {
-    ("facebook/wav2vec2-base", "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8"): Published(
-        "pytorch_model.bin", 380_267_417, "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21"
-    ),
-    ("openai/whisper-tiny.en", ""): Published(
-        None, 32_833_536, "89a3febb43ca702f8f58048aff503bbce1b4794308a788948f35db34c4c7a455"
-    ),
-    ("openai/whisper-base", ""): Published(
-        None, 82_362_368, "20fd5ee923f0c9b0c284daa400e834db0dd31a65b5a19ef4b76f8f8578304cdc"
-    ),
+CARDS = {
+    name: Card(**fields)
+    for name, fields in tomllib.loads((DATA_FOLDER / "backbones.toml").read_text(encoding="utf-8")).items()
 }
 
 
-def _published(name: str | Path, revision: str | None) -> Published | None:
-    found = PUBLISHED.get((str(name), revision or "")) or PUBLISHED.get((str(name), ""))
-    return None if Path(name).is_dir() else found
+def _published(name: str | Path, revision: str | None) -> Card | None:
+    """The card of a name whose weights on the hub are known, at that revision; None gives the one that is known."""
+    card = CARDS.get(str(name))
+    if card is None or card.num_bytes is None or Path(name).is_dir():
+        return None
+    return card if card.revision in (None, revision or card.revision) else None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Backbone:
 
     config: Path
     weights: Path
-    published: Published | None = None
+    published: Card | None = None
 
     @property
     def weights_digest(self) -> str:
@@ -93,14 +95,15 @@ def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> 
     if not folder.is_dir():
         if name.count("/") != 1 or name.startswith((".", "/", "~")):
             raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
-        folder, published = _download(name, revision), _published(name, revision)
+        published = _published(name, revision)
+        folder = _download(name, revision or (published and published.revision), published)
     weights = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         raise BackboneError(f"{folder} needs config.json and one of {', '.join(WEIGHT_FILES)}")
     return Backbone(folder / "config.json", weights, published)
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, published: Card | None) -> Path:
     """The hub's folder of that revision, from its cache where it is there."""
     from huggingface_hub import snapshot_download
 
@@ -112,8 +115,8 @@ def _download(name: str, revision: str | None) -> Path:
         return folder
     except Exception as error:  # of the client's several libraries: no network, no such revision, disk full
         of_revision, weights = revision or "main", " or ".join(WEIGHT_FILES)
-        if (known := _published(name, revision)) and known.file:
-            weights = f"{known.file} ({known.num_bytes:,} bytes, sha256 {known.sha256})"
+        if published and published.file:
+            weights = f"{published.file} ({published.num_bytes:,} bytes, sha256 {published.sha256})"
         raise BackboneError(
             f"{name} at revision {of_revision} is not on this machine and could not be downloaded. Fetch config.json "
             f"and {weights} from https://huggingface.co/{name}/tree/{of_revision}, put both into any folder, and pass "
@@ -143,8 +146,8 @@ def _digest(backbone: Backbone, num_bytes: int, changed_ns: int) -> str:
 
 
 def published_name(digest: str) -> str | None:
-    """The name of the published backbone whose weights have that digest, wherever they lie; None where none has."""
-    return next((name for (name, _), published in PUBLISHED.items() if published.sha256 == digest), None)
+    """The name of the card whose weights have that digest, wherever they lie; None where none has."""
+    return next((name for name, card in CARDS.items() if card.sha256 == digest), None)
 
 
 def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
