@@ -43,7 +43,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     PRESET=pocket       pocket (synthetic corpus, minutes), iemocap (the paper's experiment) or smoke (a test)
 #     IEMOCAP=            folder of the IEMOCAP release, for PRESET=iemocap
 #     ALLOW_DIFFERENT=1   use a release that differs from the known corpus; every result then says so
-#     BACKBONE=           local folder of the pretrained backbone, where the hub cannot be reached
+#     BACKBONE=           another backbone: a name that `python -m mtlser backbones` lists, or a local folder of one
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
 #     EPOCHS=             another number of epochs (labelled partial)
 #     PRECISION=fp32      for GPUs and CPUs that compute no bfloat16 themselves; the iemocap preset has bf16

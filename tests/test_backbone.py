@@ -14,7 +14,7 @@ from transformers import Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from mtlser.config import PRESETS
 from mtlser.model import BackboneError, backbone_digest
-from mtlser.model.backbone import PUBLISHED, WEIGHT_NORM_NAMES, Published
+from mtlser.model.backbone import CARDS, WEIGHT_NORM_NAMES, Card
 from tiny_models import from_backbone, init_random_backbone, tiny_config
 
 
@@ -107,8 +107,8 @@ def test_a_configuration_of_another_model_is_refused_and_old_fields_are_not(back
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"freeze_feat_extract_train": True, "mask_channel_prob": 0.0}))
     assert from_backbone(backbone).config.hidden_size == 16
-    path.write_text(json.dumps(fields | {"model_type": "hubert"}))
-    with pytest.raises(BackboneError, match="wav2vec 2.0"):
+    path.write_text(json.dumps(fields | {"model_type": "bert"}))
+    with pytest.raises(BackboneError, match='"model_type" must be "wav2vec2", "hubert", "wavlm", "whisper"'):
         from_backbone(backbone)
 
 
@@ -125,13 +125,17 @@ def test_without_network_it_says_what_to_fetch_and_where_to_put_it(monkeypatch, 
         assert part in str(caught.value)
 
 
+def pinned(sha256: str) -> Card:
+    return Card("", "1", 20, "", "normalised", revision="abc", file="model.safetensors", num_bytes=1, sha256=sha256)
+
+
 def test_a_published_file_is_checked(monkeypatch, backbone):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(backbone))
     assert from_backbone("someone/model", revision="abc").config.hidden_size == 16
     content = hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest()
-    monkeypatch.setitem(PUBLISHED, ("someone/model", "abc"), Published("model.safetensors", 1, content))
+    monkeypatch.setitem(CARDS, "someone/model", pinned(content))
     assert from_backbone("someone/model", revision="abc").config.hidden_size == 16
-    monkeypatch.setitem(PUBLISHED, ("someone/model", "abc"), Published("model.safetensors", 1, "0" * 64))
+    monkeypatch.setitem(CARDS, "someone/model", pinned("0" * 64))
     with pytest.raises(BackboneError, match="sha256"):
         from_backbone("someone/model", revision="abc")
 
@@ -151,8 +155,30 @@ def test_the_digest_is_that_of_the_weights_and_known_for_the_published_revision(
     content = (backbone / "model.safetensors").read_bytes()
     assert backbone_digest(backbone) == hashlib.sha256(content).hexdigest()
     preset = PRESETS["iemocap"]
-    published = PUBLISHED[preset.backbone, preset.backbone_revision]
-    assert backbone_digest(preset.backbone, preset.backbone_revision) == published.sha256
+    card = CARDS[preset.backbone]
+    assert preset.backbone_revision == card.revision
+    assert backbone_digest(preset.backbone, card.revision) == backbone_digest(preset.backbone) == card.sha256
+
+
+def test_a_published_name_is_fetched_at_its_revision_and_one_file_of_weights(monkeypatch, backbone):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **how: asked.append(how) or str(backbone))
+    with pytest.raises(BackboneError, match="damaged"):  # another content than was published
+        from_backbone("facebook/wav2vec2-base")
+    from_backbone("facebook/wav2vec2-large")
+    files = ["config.json", "model.safetensors"]
+    revision = CARDS["facebook/wav2vec2-base"].revision
+    assert asked == [{"revision": revision, "allow_patterns": files}, {"revision": None, "allow_patterns": files}]
+    (backbone / "model.safetensors").rename(backbone / "pytorch_model.bin")
+    with pytest.raises(BackboneError, match="can't be read as weights"):
+        from_backbone("facebook/wav2vec2-large")
+    assert [how["allow_patterns"][1] for how in asked[2:]] == ["model.safetensors", "pytorch_model.bin"]
+
+
+def test_a_file_that_changed_has_another_digest(backbone):
+    before = backbone_digest(backbone)
+    init_random_backbone(backbone, tiny_config(), seed=2)
+    assert backbone_digest(backbone) != before
 
 
 def test_the_digest_does_not_import_torch(backbone):

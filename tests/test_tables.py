@@ -325,7 +325,7 @@ def test_iemocap_on_other_folds_is_not_comparable():
 
 
 def test_what_iemocap_costs_is_computed_from_published_figures():
-    names = cell("iemocap", "from mtlser.model.backbone import PUBLISHED")
+    names = cell("iemocap", "from mtlser.model.backbone import CARDS")
     cost = cell("iemocap", "The fifty runs", **names)["cost"].set_index("what")["amount"]
     assert cost["runs"] == "50" and cost["audio to train on"] == "113 million seconds"
     assert cost["time"] == "about 302 hours of one V100"  # the audit: about 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from mtlser.config import RunConfig
 from mtlser.corpus.audio import AudioError, read_audio
 from mtlser.corpus.dataset import build_dataset
 from mtlser.model import BackboneError, MultitaskModel, Recognizer, backbone_digest
-from mtlser.model.backbone import PUBLISHED, Published, published_name
+from mtlser.model.backbone import CARDS, published_name
 from mtlser.model.features import convolution_features
 from mtlser.model.frames import FrameLayout
 from mtlser.model.whisper import Whisper
@@ -28,6 +29,7 @@ from mtlser.runs.work import work, write_order
 from tiny import tiny_plan, tiny_utterances
 from tiny_models import from_backbone, padded, with_random_norms
 
+NAME = "openai/whisper-tiny.en"
 LENGTHS = (16_000, 9600, 9601, 320, 1, 15_999, 4242)  # samples; two of them have one frame
 
 
@@ -214,7 +216,7 @@ def test_a_published_encoder_is_known_wherever_it_lies_and_checked_by_its_name(t
     folder = tiny_whisper(tmp_path / "mine")
     assert published_name(backbone_digest(folder)) is None
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(folder))
-    monkeypatch.setitem(PUBLISHED, ("openai/whisper-tiny.en", ""), Published(None, 1, backbone_digest(folder)))
+    monkeypatch.setitem(CARDS, NAME, replace(CARDS[NAME], sha256=backbone_digest(folder)))
     assert published_name(backbone_digest(folder)) == "openai/whisper-tiny.en"
     for revision in (None, "abc"):
         assert from_backbone("openai/whisper-tiny.en", revision=revision).config.d_model == 16
@@ -228,7 +230,7 @@ def test_records_name_a_folder_by_what_is_in_it(tmp_path, monkeypatch):
     for name, checked in (("mine", False), ("openai/whisper-tiny.en", True)):
         [task] = json.loads(write_order(plan, plan.runs[:1]).read_text())["runs"]
         assert (task["record"]["backbone"], task["record"]["backbone_checked"]) == (name, checked)
-        monkeypatch.setitem(PUBLISHED, ("openai/whisper-tiny.en", ""), Published(None, 1, plan.backbone_digest))
+        monkeypatch.setitem(CARDS, NAME, replace(CARDS[NAME], sha256=plan.backbone_digest))
 
 
 def test_settings_of_a_run_reach_the_model_and_none_keeps_the_backbone_s(tmp_path):

@@ -1,4 +1,4 @@
-"""`python -m mtlser corpora|corpus|plan|run|share|predict|bench`: the library's commands."""
+"""`python -m mtlser backbones|corpora|corpus|plan|run|share|predict|bench`: the library's commands."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--preset", default=preset, choices=list(PRESETS))
         return added.add_argument
 
+    command(_backbones)
     command(_corpora)
     command(_corpus)
     command(_plan)
@@ -80,6 +81,13 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is not K/N with 1 ≤ K ≤ N, such as 2/8")
     return int(number), int(count)
+
+
+def _backbones(options: argparse.Namespace) -> int | None:
+    """List the backbones that have a card: what each heard in pretraining, licence, and what is here."""
+    from mtlser.model.cards import backbones_table
+
+    print(backbones_table(Settings.from_environment().backbone).to_string(index=False))
 
 
 def _corpora(options: argparse.Namespace) -> int | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from mtlser.config import POCKET_BACKBONE
+from mtlser.config import DATA_FOLDER, POCKET_BACKBONE
 from mtlser.corpus.text import ALPHABET
 from mtlser.files import file_digest, whole_file
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference
 
 # "model_type" of a config.json → transformers' configuration, and what names of weights may begin with.
-CONFIGURATIONS = {"wav2vec2": "Wav2Vec2Config", "whisper": "WhisperConfig"}
-PREFIXES = {"wav2vec2": ("wav2vec2.",), "whisper": ("model.", "encoder.")}
+CONFIGURATIONS = {
+    "wav2vec2": "Wav2Vec2Config", "hubert": "HubertConfig", "wavlm": "WavLMConfig", "whisper": "WhisperConfig"
+}  # fmt: skip
+PREFIXES = {"wav2vec2": ("wav2vec2.",), "hubert": ("hubert.",), "wavlm": ("wavlm.",), "whisper": ("model.", "encoder.")}
 
 # Parts of self-supervised training and of a fine-tuned CTC head, which a backbone does without, and Whisper's decoder.
 OTHER_PARTS = ("quantizer.", "project_q.", "project_hid.", "lm_head.", "model.decoder.", "decoder.", "proj_out.")
@@ -36,34 +39,35 @@ class BackboneError(ValueError):
 
 
 @dataclass(frozen=True)
-class Published:
-    """The weights of a revision on the hub, as published there.
+class Card:
+    """What is known of a backbone that has a name (`data/backbones.toml`)."""
 
-    Of Whisper, whose files hold a decoder that is never read and differ in precision: the encoder as float32, `file` is
-    None, and `sha256` is `backbone_digest`'s. Any revision of that name has the same.
-    """
+    heard: str  # in pretraining
+    hours: str  # of it
+    frame_milliseconds: int
+    licence: str
+    hears: str  # "normalised" or "raw" waveforms
+    note: str = ""
+    # The weights on the hub. Whisper's have no file, since files differ in precision and in what else they hold, and no
+    # revision: any file with this encoder in float32 will do.
+    revision: str | None = None
+    file: str | None = None
+    num_bytes: int | None = None
+    sha256: str | None = None
 
-    file: str | None
-    num_bytes: int
-    sha256: str
 
-
-PUBLISHED = {
-    ("facebook/wav2vec2-base", "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8"): Published(
-        "pytorch_model.bin", 380_267_417, "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21"
-    ),
-    ("openai/whisper-tiny.en", ""): Published(
-        None, 32_833_536, "89a3febb43ca702f8f58048aff503bbce1b4794308a788948f35db34c4c7a455"
-    ),
-    ("openai/whisper-base", ""): Published(
-        None, 82_362_368, "20fd5ee923f0c9b0c284daa400e834db0dd31a65b5a19ef4b76f8f8578304cdc"
-    ),
+CARDS = {
+    name: Card(**fields)
+    for name, fields in tomllib.loads((DATA_FOLDER / "backbones.toml").read_text(encoding="utf-8")).items()
 }
 
 
-def _published(name: str | Path, revision: str | None) -> Published | None:
-    found = PUBLISHED.get((str(name), revision or "")) or PUBLISHED.get((str(name), ""))
-    return None if Path(name).is_dir() else found
+def _published(name: str | Path, revision: str | None) -> Card | None:
+    """The card of a name whose weights on the hub are known, at that revision; None gives the one that is known."""
+    card = CARDS.get(str(name))
+    if card is None or card.num_bytes is None or Path(name).is_dir():
+        return None
+    return card if card.revision in (None, revision or card.revision) else None
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Backbone:
 
     config: Path
     weights: Path
-    published: Published | None = None
+    published: Card | None = None
 
     @property
     def weights_digest(self) -> str:
@@ -91,14 +95,15 @@ def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> 
     if not folder.is_dir():
         if name.count("/") != 1 or name.startswith((".", "/", "~")):
             raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
-        folder, published = _download(name, revision), _published(name, revision)
+        published = _published(name, revision)
+        folder = _download(name, revision or (published and published.revision), published)
     weights = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         raise BackboneError(f"{folder} needs config.json and one of {', '.join(WEIGHT_FILES)}")
     return Backbone(folder / "config.json", weights, published)
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, published: Card | None) -> Path:
     """The hub's folder of that revision, from its cache where it is there."""
     from huggingface_hub import snapshot_download
 
@@ -110,8 +115,8 @@ def _download(name: str, revision: str | None) -> Path:
         return folder
     except Exception as error:  # of the client's several libraries: no network, no such revision, disk full
         of_revision, weights = revision or "main", " or ".join(WEIGHT_FILES)
-        if (known := _published(name, revision)) and known.file:
-            weights = f"{known.file} ({known.num_bytes:,} bytes, sha256 {known.sha256})"
+        if published and published.file:
+            weights = f"{published.file} ({published.num_bytes:,} bytes, sha256 {published.sha256})"
         raise BackboneError(
             f"{name} at revision {of_revision} is not on this machine and could not be downloaded. Fetch config.json "
             f"and {weights} from https://huggingface.co/{name}/tree/{of_revision}, put both into any folder, and pass "
@@ -141,8 +146,8 @@ def _digest(backbone: Backbone, num_bytes: int, changed_ns: int) -> str:
 
 
 def published_name(digest: str) -> str | None:
-    """The name of the published backbone whose weights have that digest, wherever they lie; None where none has."""
-    return next((name for (name, _), published in PUBLISHED.items() if published.sha256 == digest), None)
+    """The name of the card whose weights have that digest, wherever they lie; None where none has."""
+    return next((name for name, card in CARDS.items() if card.sha256 == digest), None)
 
 
 def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
@@ -193,13 +198,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_config(path: Path) -> PreTrainedConfig:
-    """The architecture in a config.json; Whisper's vocabulary is the CTC head's, since its decoder is left out.
+    """The architecture in a config.json. HuBERT's is wav2vec 2.0's; Whisper's vocabulary becomes the CTC head's.
 
     Raises BackboneError for a file that is damaged or of another model.
     """
     import transformers
 
     fields = _read_fields(path)
+    if fields["model_type"] == "hubert":
+        fields = transformers.HubertConfig.from_dict(fields).to_dict() | {"model_type": "wav2vec2"}
+        if fields["conv_pos_batch_norm"] or not fields["feat_proj_layer_norm"]:
+            raise BackboneError(f"{path}: HuBERT with conv_pos_batch_norm or without feat_proj_layer_norm is not read")
     if fields["model_type"] == "whisper":
         tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
         fields |= {"vocab_size": len(ALPHABET), "dtype": "float32", "decoder_start_token_id": 0, **tokens}
@@ -214,7 +223,7 @@ def _read_fields(path: Path) -> dict:
         raise BackboneError(f"{path} can't be read: {error}") from error
     if not isinstance(fields, dict) or fields.get("model_type") not in CONFIGURATIONS:
         known = ", ".join(f'"{name}"' for name in CONFIGURATIONS)
-        raise BackboneError(f'{path} does not describe a wav2vec 2.0 or Whisper model: "model_type" must be {known}')
+        raise BackboneError(f'{path} describes no model that can be read: "model_type" must be {known}')
     return fields
 
 

@@ -18,6 +18,7 @@ E      emotions, the paper's C
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -27,8 +28,8 @@ from transformers import PreTrainedConfig
 from mtlser.config import EMOTIONS
 from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_tensors, read_weights, write_model
 from mtlser.model.encoder import Encoder
-from mtlser.model.whisper import Whisper
 
+OTHER_ENCODERS = {"wavlm": "WavLM", "whisper": "Whisper"}  # modules, imported when needed, and their encoders
 POOLINGS = ("sum", "mean")
 # Names that rates have in configurations of transformers; each has some of them.
 DROPOUTS = (
@@ -52,7 +53,7 @@ class MultitaskModel(nn.Module):
         if config.pooling not in POOLINGS:
             raise ValueError(f"config.pooling is {config.pooling!r}; choose one of {', '.join(POOLINGS)}")
         self.config = config
-        self.wav2vec2 = Whisper(config) if config.model_type == "whisper" else Encoder(config)  # f_theta
+        self.wav2vec2 = make_encoder(config)  # f_theta
         self.dropout = nn.Dropout(config.final_dropout)
         self.emotion_head = nn.Linear(config.hidden_size, config.num_emotions)  # h_phi
         self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size)  # g_phi
@@ -171,6 +172,13 @@ class MultitaskModel(nn.Module):
         """The modules alone: no time on random weights that are replaced at once, no draw from torch's generator."""
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return cls(config)
+
+
+def make_encoder(config: PreTrainedConfig) -> nn.Module:
+    """The padding-exact encoder of an architecture, with random weights: `Encoder`, or one with its interface."""
+    if config.model_type not in OTHER_ENCODERS:
+        return Encoder(config)
+    return getattr(import_module(f"mtlser.model.{config.model_type}"), OTHER_ENCODERS[config.model_type])(config)
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

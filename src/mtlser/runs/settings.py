@@ -17,7 +17,7 @@ class Settings:
     release: Path | None = None  # folder of IEMOCAP's release, or of another corpus
     allow_different: bool = False  # use a release that differs from the known corpus; its records say so
     accept_licence: bool = False  # fetch an open corpus that is not here
-    backbone: str | None = None  # local folder instead of the preset's backbone
+    backbone: str | None = None  # name or local folder of one instead of the preset's
     protocol: str | None = None
     alphas: tuple[float, ...] | None = None  # None: all of the preset
     folds: tuple[str, ...] | None = None
