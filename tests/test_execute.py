@@ -84,7 +84,7 @@ def test_an_executed_page_holds_outputs_and_what_ran_it(project, monkeypatch):
     tagged = [cell.metadata.tags for cell in result.cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == [["parameters", "remove-cell"]]  # the defaults, which the injected cell replaced
     assert "`alpha = 1.0`" in result.cells[-1].source
-    names = {"key", "seconds", "versions", "hardware", "revision", "source", "parameters", "files"}
+    names = {"key", "seconds", "versions", "hardware", "revision", "source", "parameters"}
     assert set(result.metadata.mtlser) == names
     assert str(project) not in nbformat.writes(result)
     assert os.environ["IPYTHONDIR"] == str(project / "home")
@@ -124,44 +124,6 @@ def test_records_that_the_page_wrote_itself_do_not_make_it_stale(project, no_ker
     digests = iter(["missing", "trained", "trained"])
     assert run(project, inputs_digest=lambda: next(digests))
     assert not run(project, inputs_digest=lambda: next(digests))
-
-
-SOUND = """import numpy as np
-from mtlser.corpus.pocket_examples import Example
-from mtlser.report.sounds import players
-said = Example("a voice", "happy", "high", "positive", "A text.", np.sin(np.arange(800) * alpha))
-players([said], "One sound", "synthetic")"""
-
-
-def beside(project):
-    return sorted(path.name for path in (project / "build" / "notebooks" / "book").glob("alpha-1_files/*"))
-
-
-def test_the_files_that_a_page_makes_lie_beside_it(project):
-    write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", SOUND, [])])
-    assert run(project) and not run(project)
-    [first] = beside(project)
-    shown = executed(project).cells[-2].outputs[0].data["text/html"]
-    assert f'src="alpha-1_files/{first}"' in shown and str(project) not in shown
-    assert executed(project).metadata.mtlser.files == [first]
-    assert run(project, parameters={"preset": "pocket", "alpha": 0.1})
-    [second] = beside(project)
-    assert second != first  # what the earlier page played is gone
-    (project / "build" / "notebooks" / "book" / "alpha-1_files" / second).unlink()
-    assert run(project, parameters={"preset": "pocket", "alpha": 0.1}) and beside(project) == [second]
-    write_notebook(project / "book" / "template.ipynb", CELLS)
-    assert run(project) and beside(project) == []
-
-
-def test_a_failing_page_leaves_the_previous_page_s_files(project):
-    write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", SOUND, [])])
-    run(project)
-    before = beside(project)
-    write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", SOUND.replace("alpha", "2") + "; 1 / 0", [])])
-    with pytest.raises(Stop):
-        run(project)
-    assert beside(project) == before
-    assert not [path for path in (project / "build").rglob("*.mp3") if path.parent.name != "alpha-1_files"]
 
 
 def test_a_damaged_or_half_written_page_is_executed_again(project, no_kernel):

@@ -1,4 +1,4 @@
-"""The examples that are heard and seen: of the grammar, new to the corpora, deterministic, as small files by a page."""
+"""The examples that are heard and seen: of the grammar, new to the corpora, deterministic, small within a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtlser.corpus.pocket_examples import SENTENCES, SPEAKERS, speak_examples
 from mtlser.corpus.pocket_text import VALENCE_WORDS
 from mtlser.corpus.text import normalise
 from mtlser.report import corpus, figures, speech_figures
-from mtlser.report.sounds import PAGE_FILES, players, write_sound
+from mtlser.report.sounds import players
 from words import vocabulary
 
 
@@ -51,37 +51,14 @@ def test_arousal_is_heard_and_valence_is_not(examples):
     np.testing.assert_array_equal(again[0].samples, by[SPEAKERS[0], "sad"].samples)
 
 
-def test_sounds_are_small_files_beside_the_page(examples, tmp_path, monkeypatch):
-    monkeypatch.setenv(PAGE_FILES, str(tmp_path / "corpus_files"))
+def test_sounds_are_small_and_inside_of_the_page(examples):
     shown = players(examples, "Sentences", "Made for this test (synthetic)").html
-    addresses = re.findall(r'<audio controls preload="none" src="([^"]+)" aria-label="[^"]+"', shown)
-    assert len(set(addresses)) == len(examples)
-    for address in addresses:
-        path = tmp_path / address
-        assert path.parent.name == "corpus_files" and path.stat().st_size < 30_000
-        assert soundfile.info(path).samplerate == 16_000
-    assert "base64" not in shown and "synthetic" in shown and str(tmp_path) not in shown
-    assert html.escape(examples[0].text) in shown
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.mp3")}
-    players(examples, "Sentences", "Made for this test (synthetic)")
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.mp3")} == before  # the same bytes: nothing is stale
-
-
-def test_other_samples_get_another_name_and_an_open_notebook_a_folder(tmp_path, monkeypatch):
-    (tmp_path / "_toc.yml").write_text("")
-    (tmp_path / "book").mkdir()
-    monkeypatch.chdir(tmp_path / "book")
-    first, second = (write_sound("a", np.full(800, value, dtype=np.float32), {}) for value in (0.1, 0.2))
-    assert first != second and first.startswith("../build/sounds/a-")
-    assert (tmp_path / "book" / first).resolve().is_file()
-
-
-def test_embedded_sounds_need_no_file(examples, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shown = players(examples[:1], "Sentences", "Made for this test (synthetic)", embedded=True).html
-    (content,) = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', shown)
-    assert soundfile.info(io.BytesIO(base64.b64decode(content))).samplerate == 16_000
-    assert not list(tmp_path.iterdir())
+    contents = re.findall(r'<audio controls src="data:audio/mpeg;base64,([^"]+)" aria-label="[^"]+"', shown)
+    assert len(set(contents)) == len(examples)
+    for content in map(base64.b64decode, contents):
+        assert len(content) < 30_000 and soundfile.info(io.BytesIO(content)).samplerate == 16_000
+    assert "synthetic" in shown and html.escape(examples[0].text) in shown
+    assert players(examples, "Sentences", "Made for this test (synthetic)").html == shown  # the same: nothing is stale
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

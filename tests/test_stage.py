@@ -133,17 +133,6 @@ def test_warnings_are_errors_the_second_time_too(project):
     assert (project / "build" / "html" / "_static" / "tex-svg.js").exists()
 
 
-def test_sounds_beside_an_executed_page_reach_the_site_and_leave_it(project):
-    sound = project / "build" / "notebooks" / "book" / "page_files" / "happy.mp3"
-    write(sound, "sound")
-    assert stage.build_site(project, project / "build")
-    shown = project / "build" / "html" / "book" / "page_files" / "happy.mp3"
-    assert shown.read_text() == "sound"
-    sound.unlink()
-    assert stage.build_site(project, project / "build")
-    assert not shown.exists()
-
-
 def test_the_guide_and_the_slides_reach_the_site(project):
     source = stage.Path(__file__).parents[1] / "book" / "workshop"
     for name in ("teachers-guide.md", "slides.md"):

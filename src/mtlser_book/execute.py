@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,6 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.files import digest, named_digests, whole_file
-from mtlser.report.sounds import PAGE_FILES
 from mtlser_book import Stop, provenance
 
 
@@ -66,17 +64,11 @@ def content_key(notebook: NotebookNode, page: Page, library: str) -> str:
 
 
 def is_current(target: Path, key: str) -> bool:
-    """Whether `target` is an executed notebook of exactly this key, and the files beside it are there."""
+    """Whether `target` is an executed notebook of exactly this key."""
     try:
-        record = read_notebook(target).metadata.get("mtlser", {})
+        return read_notebook(target).metadata.get("mtlser", {}).get("key") == key
     except Stop:
         return False
-    return record.get("key") == key and all((files_folder(target) / name).exists() for name in record.get("files", []))
-
-
-def files_folder(target: Path) -> Path:
-    """Where the files of an executed page go: `corpus_files` beside `corpus.ipynb`."""
-    return target.with_name(f"{target.stem}_files")
 
 
 @contextmanager
@@ -135,22 +127,14 @@ def execute_page(page: Page, *, root: Path, build: Path, library: str, log: Call
         log(f"{page.target}: made from {page.source}")
         return True
     log(f"{page.target}: executing {page.source}")
-    started, files = time.perf_counter(), files_folder(target)
-    with TemporaryDirectory(dir=build) as beside:
-        made, empty = Path(beside, files.name).resolve(), Path(beside, "empty").resolve()
-        made.mkdir()
-        empty.mkdir()
-        with patch.dict(os.environ, {**page.environment, PAGE_FILES: str(made)}):
-            executed = run_papermill(notebook, page, empty if page.alone else root)
-        seconds = time.perf_counter() - started
-        record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
-        record["files"] = sorted(path.name for path in made.iterdir())
-        provenance.finish(executed, record)
-        with whole_file(target) as partial:  # ended in here, the previous page lacks its files, and is executed again
-            nbformat.write(executed, partial)
-            shutil.rmtree(files, ignore_errors=True)
-            if record["files"]:
-                made.rename(files)
+    started = time.perf_counter()
+    with TemporaryDirectory() as empty, patch.dict(os.environ, page.environment):
+        executed = run_papermill(notebook, page, Path(empty) if page.alone else root)
+    seconds = time.perf_counter() - started
+    record = provenance.page_record(content_key(notebook, page, library), seconds, page.source, page.parameters)
+    provenance.finish(executed, record)
+    with whole_file(target) as partial:
+        nbformat.write(executed, partial)
     log(f"{page.target}: executed in {seconds:.0f} s")
     return True
 

@@ -90,19 +90,21 @@ def find_media(site: Path, own: Path) -> list[str]:
 
     The book's own pictures are drawn into the page, as vectors; one that holds pixels needs the caption too.
     """
-    found, synthetic = [], set()  # names of sounds whose caption says so
+    found = []
     for path in sorted(site.rglob("*.html")):
         text = path.read_text(encoding="utf-8", errors="replace")
+        name = path.relative_to(site).as_posix()
         for figure in re.findall(r"<figure\b.*?</figure>", text, flags=re.DOTALL):
             caption = " ".join(re.findall(r"<figcaption\b.*?</figcaption>", figure, flags=re.DOTALL)).lower()
             if SYNTHETIC in caption:
-                synthetic |= {Path(name).name for name in re.findall(r'<audio\b[^>]*\bsrc="([^"]+)"', figure)}
+                text = text.replace(figure, "")
             elif re.search(r"data:image/(?!svg)", figure) or any("<image" in svg for svg in embedded_svg(figure)):
-                found.append(f"{path.relative_to(site).as_posix()}: a picture with pixels, no caption says synthetic")
+                found.append(f"{name}: a picture with pixels, no caption says synthetic")
+        if "data:audio" in text:
+            found.append(f"{name}: a sound, no caption says synthetic")
     committed = {file_digest(path) for path in (own / "book").rglob("*") if path.is_file()}
     for path in sorted(path for path in site.rglob("*") if path.suffix.lower() in SOUNDS | PICTURES):
-        captioned = path.suffix.lower() in SOUNDS and path.name in synthetic
-        if not captioned and not set(path.relative_to(site).parts) & PACKAGES and file_digest(path) not in committed:
+        if not set(path.relative_to(site).parts) & PACKAGES and file_digest(path) not in committed:
             found.append(f"{path.relative_to(site).as_posix()}: no caption says that it is synthetic")
     return found
 

@@ -1,9 +1,8 @@
-"""A site that asks no other for anything: MathJax and sounds from the site, no remote launchers, named controls."""
+"""A site that asks no other for anything: MathJax from the site, no remote launchers, named controls."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,16 +49,12 @@ def finish_page(app: Sphinx, pagename: str, template: str, context: dict[str, An
 
 
 def finish_site(app: Sphinx, error: Exception | None) -> None:
-    """Handler of `build-finished`: what Sphinx leaves out, sounds beside the pages that play them, and the slides."""
+    """Handler of `build-finished`: the slides, which are no page of Sphinx."""
     if error is not None:
         return
-    source, site = Path(app.srcdir), Path(app.outdir)
-    for path in source.rglob("*.mp3"):
-        target = site / path.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    if (source / deck.SOURCE).exists() and not (app.is_generated and (site / deck.PAGE).exists()):
-        deck.write_deck(ROOT, site / deck.PAGE)
+    page = Path(app.outdir) / deck.PAGE
+    if (Path(app.srcdir) / deck.SOURCE).exists() and not (app.is_generated and page.exists()):
+        deck.write_deck(ROOT, page)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
