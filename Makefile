@@ -39,13 +39,17 @@ serve: setup ; @$(BOOK) serve ## show build/html at http://127.0.0.1:8000
 clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and .venv stay
 # options:
 #
-#   options, for example `make reproduce PRESET=iemocap IEMOCAP=~/IEMOCAP_full_release`:
-#     PRESET=pocket       pocket (synthetic corpus, minutes), iemocap (the paper's experiment) or smoke (a test)
-#     IEMOCAP=            folder of the IEMOCAP release, for PRESET=iemocap
-#     ALLOW_DIFFERENT=1   use a release that differs from the known corpus; every result then says so
+#   options, for example `make reproduce IEMOCAP=~/IEMOCAP_full_release`:
+#     CORPUS=nemo         people: nemo, emodb, ravdess, crema-d (`python -m mtlser corpora` lists them), or own: FOLDER=
+#     FOLDER=             where the corpus lies; for CORPUS=own a folder with audio and metadata.csv
+#     ACCEPT_LICENCE=1    fetch CORPUS= from its official source, whose licence is shown without this
+#     IEMOCAP=            the paper's experiment: folder of the IEMOCAP release
+#     PRESET=pocket       a bundle by name: pocket (synthetic corpus, minutes), iemocap, a corpus, or smoke (a test)
+#     EXPERIMENT=table4   table4, changes, random, text, equal-rate, controls; grid and gate on development speakers
+#     ALLOW_DIFFERENT=1   use a copy that differs from the known corpus; every result then says so
 #     BACKBONE=           another backbone: a name that `python -m mtlser backbones` lists, or a local folder of one
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
-#     EPOCHS=             another number of epochs (labelled partial)
+#     EPOCHS=  LEARNING_RATE=  SEEDS=  PROTOCOL=  POOLING=    instead of the preset's; another experiment, shown as that
 #     PRECISION=fp32      for GPUs and CPUs that compute no bfloat16 themselves; the iemocap preset has bf16
 #     FRESH=1             train here also what records in book/results already hold
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster

@@ -160,7 +160,7 @@ def test_published_defaults_never_change():
         "warmup_ratio": 0.1, "batch_size": 8, "length_bucket": 1, "micro_batch_seconds": 40.0,
         "micro_batch_padding_seconds": 40.0, "precision": "fp32", "freeze_convolutions": False,
         "initialisation": "pretrained", "mask_time_probability": 0.05, "mask_time_length": 10,
-        "mask_time_min_masks": 2, "dropout": None, "layerdrop": None,
+        "mask_time_min_masks": 2, "training_texts": "own", "ctc_gradient": "shared", "dropout": None, "layerdrop": None,
     }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_the_loss_reads_the_same_everywhere():
 
 
 def test_the_readme_shows_the_committed_records():
-    block = readme.results_block(ROOT, readme.committed_note(ROOT))
+    block = readme.results_block(ROOT)
     assert block in TEXTS["README.md"], "run: python -m mtlser_book readme"
 
 

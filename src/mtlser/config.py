@@ -177,7 +177,7 @@ class Preset:
     reads: str = "iemocap"  # its name in `mtlser.corpus.load`
     backbone: str = POCKET_BACKBONE.name  # "pocket-backbone" (shipped), a local folder, or a hub name
     backbone_revision: str | None = None  # commit on the hub
-    kept_weights: tuple[tuple[float, str], ...] = ()  # (alpha, fold) whose trained weights are kept for the book
+    kept_weights: tuple[tuple[float, str], ...] = ()  # (alpha, fold) whose trained weights are kept; "": the first fold
 
 
 # Dropout is off for the pocket model: its random numbers were 15% of a step, and 40 ms frames halve the rest.
@@ -236,7 +236,8 @@ def people(name: str) -> Preset:
     """The preset of an open corpus, or of one's own: its speakers, each alone or in groups, are tested in turn."""
     protocol = "speaker" if name in ("nemo", "emodb") else "groups"
     run = replace(_PEOPLE_RUN, preset=name, protocol=protocol, **PEOPLE.get(name, {}))
-    return Preset(name, run, seeds=(0, 1, 2), reads=name, backbone="openai/whisper-tiny.en")
+    kept = ((0.1, ""),)
+    return Preset(name, run, seeds=(0, 1, 2), reads=name, backbone="openai/whisper-tiny.en", kept_weights=kept)
 
 
 _KEPT = ((0.1, "Ses01F"),)  # whose weights the book shows

@@ -182,7 +182,8 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
                 config = replace(plan.template, alpha=alpha, fold=fold.name, seed=seed)
                 run_id, alias = make_run_id(config, digests), old_run_id(config, digests, files_of[fold.name])
                 has_old = alias is not None and (folder / alias).is_dir() and not (folder / run_id).is_dir()
-                keep = (alpha, fold.name) in plan.preset.kept_weights
+                named = (fold.name, "") if fold.name == known[0] else (fold.name,)
+                keep = any((alpha, name) in plan.preset.kept_weights for name in named) and seed == plan.preset.seeds[0]
                 yield PlannedRun(
                     config, fold, digests, run_id, alias, folder / (alias if has_old else run_id), keep,
                     shared.get(run_id, shared.get(alias)),
