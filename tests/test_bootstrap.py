@@ -137,8 +137,8 @@ def test_an_unknown_build_of_torch_is_refused(project):
         ("Windows", "AMD64", "", "wsl --install"),
         ("Darwin", "x86_64", "", "brew install python@3.12"),
         ("Linux", "x86_64", "", "docker run"),
-        ("Linux", "riscv64", "glibc", "not published for Linux on riscv64"),
-        ("FreeBSD", "amd64", "", "not published for FreeBSD"),
+        ("Linux", "riscv64", "glibc", "does not run on Linux with riscv64"),
+        ("FreeBSD", "amd64", "", "does not run on FreeBSD"),
     ],
 )
 def test_unsupported_systems_stop_with_a_command(system, machine, libc, command):

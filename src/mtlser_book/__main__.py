@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -38,24 +39,21 @@ def say(line: str) -> None:
 @contextmanager
 def shown_progress(path: Path) -> Iterator[None]:
     """Prints what workers append to `path` while the block runs: a kernel's own output goes to the page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("")
     ended = threading.Event()
 
     def follow() -> None:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            last = False
-            while not last:
-                last = ended.wait(0.2)
+            while not ended.wait(0.2):
                 print(stream.read(), end="", flush=True)
+            print(stream.read(), end="", flush=True)
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(follow)
+        try:
+            yield
+        finally:
+            ended.set()
 
 
 @contextmanager
@@ -146,8 +144,18 @@ def announce(plan) -> None:
             raise Stop(f"engine {plan.settings.engine} did not complete the runs; its message is above")
 
 
+def reproduce(options: argparse.Namespace) -> None:
+    """Complete the missing runs by executing the pages, then build the site."""
+    render(options, train=True)
+
+
+def book(options: argparse.Namespace) -> None:
+    """Build the site from the records there are; train nothing."""
+    render(options, train=False)
+
+
 def serve(options: argparse.Namespace) -> None:
-    """Serves the site on this machine only. Raises Stop where there is no site."""
+    """Show the site at 127.0.0.1, to this machine only."""
     site = Path(options.build) / "html"
     if not (site / "index.html").exists():
         raise Stop(f"{site}/index.html is missing; `make reproduce` or `make book` renders it")
@@ -162,15 +170,8 @@ def serve(options: argparse.Namespace) -> None:
         server.serve_forever()
 
 
-def readme(options: argparse.Namespace) -> None:
-    """Writes the results block of README.md from the committed records."""
-    from mtlser_book.readme import update_readme
-
-    say("README.md: results block " + ("rewritten" if update_readme(ROOT) else "is up to date"))
-
-
 def workshop(options: argparse.Namespace) -> None:
-    """Opens the labs in JupyterLab. Raises Stop where it cannot."""
+    """Open the labs in JupyterLab; further options go to it."""
     from mtlser_book.workshop import open_labs
 
     if status := open_labs(ROOT, Path(options.artifacts), options.arguments):
@@ -178,10 +179,10 @@ def workshop(options: argparse.Namespace) -> None:
 
 
 def wheelhouse(options: argparse.Namespace) -> None:
-    """Collects the packages for an installation without a network, and prints their size. Raises Stop."""
-    from mtlser_book.workshop import WHEELHOUSE, make_wheelhouse
+    """Collect every package in artifacts/wheelhouse, for an installation without a network."""
+    from mtlser_book.workshop import make_wheelhouse
 
-    folder = Path(options.artifacts) / WHEELHOUSE
+    folder = Path(options.artifacts) / "wheelhouse"
     say(f"Collecting the packages in {folder} (some minutes)")
     sizes = make_wheelhouse(ROOT, folder, os.environ.get("MTLSER_TORCH", ""))
     say(f"{folder}: {len(sizes)} packages, {sum(sizes) / 1e6:.0f} MB, for this kind of system and Python")
@@ -189,15 +190,15 @@ def wheelhouse(options: argparse.Namespace) -> None:
     say("    make workshop WHEELHOUSE=<stick>/wheelhouse")
 
 
-def write_students(options: argparse.Namespace) -> None:
-    """Writes the students' copies of the labs from their sources. Raises Stop that lists what a source lacks."""
+def students(options: argparse.Namespace) -> None:
+    """Write the students' copies of the labs from their sources."""
     from mtlser_book.students import write_students
 
     say("\n".join(write_students(ROOT)) or "The students' copies are up to date.")
 
 
 def slides(options: argparse.Namespace) -> None:
-    """Writes the workshop's slides beside the site, for a look without rendering the book. Raises Stop."""
+    """Write the workshop's slides to build/slides.html, for a look without rendering the book."""
     from mtlser_book.deck import write_deck
 
     write_deck(ROOT, Path(options.build) / "slides.html")
@@ -205,7 +206,7 @@ def slides(options: argparse.Namespace) -> None:
 
 
 def grades(options: argparse.Namespace) -> None:
-    """Prints the summary files of a folder as CSV. Raises Stop where there are none."""
+    """Print the checks' summary files in a folder as CSV."""
     import pandas as pd
 
     from mtlser_book.checks import grades
@@ -216,32 +217,24 @@ def grades(options: argparse.Namespace) -> None:
     pd.DataFrame(rows).to_csv(sys.stdout, index=False, lineterminator="\n")
 
 
-COMMANDS = {
-    "reproduce": (partial(render, train=True), "complete missing runs by executing the pages, then build the site"),
-    "book": (partial(render, train=False), "build the site from the records there are; train nothing"),
-    "serve": (serve, "show the site at 127.0.0.1"),
-    "workshop": (workshop, "open the labs in JupyterLab; further options go to it"),
-    "wheelhouse": (wheelhouse, "collect every package in artifacts/wheelhouse"),
-    "students": (write_students, "write the students' copies of the labs from their sources"),
-    "slides": (slides, "write the workshop's slides to build/slides.html"),
-    "grades": (grades, "print the checks' summary files in a folder as CSV"),
-    "readme": (readme, "rewrite the results block of README.md from book/results"),
-}
+def readme(options: argparse.Namespace) -> None:
+    """Rewrite the results block of README.md from book/results."""
+    from mtlser_book.readme import update_readme
+
+    say("README.md: results block " + ("rewritten" if update_readme(ROOT) else "is up to date"))
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: a function above is the command of its name."""
     top = argparse.ArgumentParser(prog="python -m mtlser_book", description="Executes and renders the book.")
     commands = top.add_subparsers(dest="command", required=True)
-    for name, (action, words) in COMMANDS.items():
-        command = commands.add_parser(name, help=words, description=words)
+    for action in (reproduce, book, serve, workshop, wheelhouse, students, slides, grades, readme):
+        command = commands.add_parser(action.__name__, help=action.__doc__, description=action.__doc__)
         command.set_defaults(action=action)
         for option, default in (("preset", "pocket"), ("build", "build"), ("artifacts", "artifacts")):
             command.add_argument(f"--{option}", default=os.environ.get(f"MTLSER_{option.upper()}") or default)
-        if name == "serve":
-            command.add_argument("--port", type=int, default=8000)
-        if name == "grades":
-            command.add_argument("folder")
+    commands.choices["serve"].add_argument("--port", type=int, default=8000)
+    commands.choices["grades"].add_argument("folder")
     return top
 
 

@@ -32,19 +32,19 @@ class SetupError(Exception):
 
 def check_system(system: str, machine: str, libc: str, workshop: bool = False) -> None:
     """Raises SetupError where PyTorch has no packages for such a machine; Windows is for the `workshop` only."""
-    if system == "Windows" and not (workshop and machine == "AMD64"):
-        raise SetupError(
-            "Windows is supported through WSL2 only: type `wsl --install` in PowerShell as administrator, clone this "
-            "repository inside the Linux that it installs, and run make there.\n"
-            "The labs run on Windows itself, on x86-64:\n\n    py src\\mtlser_book\\bootstrap.py workshop"
-        )
-    works = {"Linux": ("x86_64", "aarch64"), "Darwin": ("arm64",), "Windows": ("AMD64",)}
+    works = {"Linux": ("x86_64", "aarch64"), "Darwin": ("arm64",), "Windows": ("AMD64",) if workshop else ()}
     if machine not in works.get(system, ()) or (system == "Linux" and libc != "glibc"):
         raise SetupError(
-            f"PyTorch is not published for {system} on {machine} with this C library. On Apple silicon it needs a "
-            "native Python:\n\n    brew install python@3.12 && make setup PYTHON=python3.12\n\n"
-            "On a Linux with another C library, such as Alpine's musl, it works in a container:\n\n"
-            '    docker run -it -v "$PWD":/book -w /book python:3.12 make reproduce'
+            f"The book does not run on {system} with {machine} and this C library: PyTorch is not published for it, or "
+            "there is no make. What works is\n\n"
+            "    Linux with glibc, x86-64 or ARM64. On another one, such as Alpine:\n"
+            '        docker run -it -v "$PWD":/book -w /book python:3.12 make reproduce\n'
+            "    Apple silicon with a native Python:\n"
+            "        brew install python@3.12 && make setup PYTHON=python3.12\n"
+            "    Windows through WSL2, with a clone inside the Linux that this installs, as administrator:\n"
+            "        wsl --install\n"
+            "    The labs on Windows itself, x86-64:\n"
+            "        py src\\mtlser_book\\bootstrap.py workshop"
         )
 
 

@@ -81,11 +81,6 @@ def find_labs(root: Path) -> list[Lab]:
     return sorted(found, key=lambda lab: lab.number)
 
 
-def lab_at(root: Path, source: str) -> Lab | None:
-    """The lab whose source this is, None for any other notebook."""
-    return next((lab for lab in find_labs(root) if lab.source == source), None)
-
-
 def role(cell: NotebookNode) -> str:
     """The cell's tag among TAGS, "" for none. Raises Stop for two, or for a tag that is not known."""
     tags = cell.metadata.get("tags", [])

@@ -52,11 +52,10 @@ def about_labs(root: Path) -> dict[int, dict[str, str]]:
 
 def lab_fact(root: Path, number: int, detail: str) -> str:
     """The title, minutes or goals of a lab. Raises LookupError for another lab or detail."""
-    try:
-        return about_labs(root)[number][detail]
-    except KeyError:
-        message = f"lab {number}: {detail}: no such lab, or neither title, minutes nor goals"
-        raise LookupError(message) from None
+    about = about_labs(root).get(number, {})
+    if detail not in about:
+        raise LookupError("no such lab, or neither title, minutes nor goals")
+    return about[detail]
 
 
 def labs_table(root: Path) -> str:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import papermill
 from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
 
@@ -17,7 +16,7 @@ from mtlser.files import digest, file_digest
 from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
 from mtlser_book import Stop, labs, students
-from mtlser_book.execute import Page, read_notebook
+from mtlser_book.execute import Page
 
 TEMPLATE = "book/training/template.ipynb"
 RUN_FILES = ("run.json", "history.parquet", "predictions.parquet")
@@ -38,24 +37,22 @@ def book_pages(root: Path, preset: str, settings: Settings) -> list[Page]:
     plan = table4(preset, settings)
     pages = [alpha_page(alpha, plan) for alpha in ALPHAS]
     everything = records_digest(plan, "*")
-    for name in toc_names(root):
-        source = f"{name}.ipynb"
-        lab = labs.lab_at(root, source)
-        if lab:
-            pages += lab_pages(root, lab)
+    found = {lab.source: lab for lab in labs.find_labs(root)}
+    for source in (f"{name}.ipynb" for name in toc_names(root)):
+        if source in found:
+            pages += lab_pages(found[source])
         elif (root / source).exists() and source != TEMPLATE:
-            known = papermill.inspect_notebook(read_notebook(root / source))
-            given = {"preset": preset} if "preset" in known else {}
-            pages.append(Page(source, source, given, inputs_digest=everything))
+            pages.append(Page(source, source, {"preset": preset}, inputs_digest=everything))
     return pages
 
 
-def lab_pages(root: Path, lab: labs.Lab) -> list[Page]:
+def lab_pages(lab: labs.Lab) -> list[Page]:
     """A lab's two pages: the student view, which is not executed, and the solution."""
-    checks = [Path(__file__).parent / "checks" / name for name in ("__init__.py", f"lab{lab.number}.py")]
+    names = ("checks/__init__.py", f"checks/lab{lab.number}.py", "lab_data.py")
+    used = [Path(__file__).parent / name for name in names]
     view = Page(lab.source, lab.source, make=partial(students.student_page, lab=lab), executed=False)
     solved = partial(students.solution_notebook, lab=lab)
-    given = {"make": solved, "inputs_digest": lambda: digest(*map(file_digest, checks)), "alone": True}
+    given = {"make": solved, "inputs_digest": lambda: digest(*map(file_digest, used)), "alone": True}
     return [view, Page(lab.source, lab.solution, **given)]
 
 

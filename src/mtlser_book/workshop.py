@@ -14,7 +14,6 @@ from mtlser_book import Stop, bootstrap, labs
 
 PLACED = ".placed.json"  # in the folder: SHA-256 of each lab as it was put there
 FOLDER = "workshop"  # of the artifacts: ignored by git, kept by `make clean`
-WHEELHOUSE = "wheelhouse"  # of the artifacts
 
 # JupyterLab would ask the network for news and newer versions.
 QUIET = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
