@@ -18,6 +18,7 @@ export MTLSER_ALPHAS := $(ALPHAS)
 export MTLSER_FOLDS := $(FOLDS)
 export MTLSER_EPOCHS := $(EPOCHS)
 export MTLSER_PRECISION := $(PRECISION)
+export MTLSER_DEVICE := $(DEVICE)
 export MTLSER_FRESH := $(FRESH)
 export MTLSER_ENGINE := $(ENGINE)
 export MTLSER_WORKERS := $(WORKERS)
@@ -51,6 +52,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)
 #     EPOCHS=  LEARNING_RATE=  SEEDS=  PROTOCOL=  POOLING=    instead of the preset's; another experiment, shown as that
 #     PRECISION=fp32      for GPUs and CPUs that compute no bfloat16 themselves; the iemocap preset has bf16
+#     DEVICE=cpu          train on the CPU although there is a GPU; the pocket preset does (any: on the GPU)
 #     FRESH=1             train here also what records in book/results already hold
 #     ENGINE=             where missing runs execute: empty is this machine; slurm submits them to a cluster
 #     WORKERS=            how many runs at once: empty is one for each GPU, or else for each core; more share the GPUs

@@ -12,7 +12,7 @@ from mtlser.config import RunConfig
 from mtlser.corpus.dataset import build_dataset
 from mtlser.model import MultitaskModel
 from mtlser.runs.batches import make_batch
-from mtlser.runs.feed import Feed, waveforms_on
+from mtlser.runs.feed import Feed, held_on
 from tiny import tiny_backbone, tiny_utterances
 
 CONFIG = RunConfig("smoke", fold="Ses02M", batch_size=8, mask_time_length=2)
@@ -101,7 +101,16 @@ def test_masks_are_of_an_utterance_s_own_frames(speech, backbone):
 
 
 def test_waveforms_in_a_device_s_memory_are_those_of_the_dataset(speech):
-    held = waveforms_on(CPU, speech)
-    assert len(held) == len(speech.table)
-    for index, waveform in enumerate(held):
-        np.testing.assert_array_equal(waveform.numpy(), speech.waveform(index))
+    for raw in (False, True):
+        held = held_on(CPU, speech, None, raw)
+        assert len(held) == len(speech.table)
+        for index, waveform in enumerate(held):
+            np.testing.assert_array_equal(waveform.numpy(), speech.waveform(index, raw))
+        assert held_on(CPU, speech.with_texts([""] * len(held)), None, raw) is held  # once for all runs of a worker
+
+
+def test_features_in_a_device_s_memory_are_those_that_are_kept(speech, backbone):
+    features = feed(speech, backbone, freeze_convolutions=True).inputs
+    held = held_on(CPU, speech, features, False)
+    assert all(torch.equal(one, features[index]) for index, one in enumerate(held))
+    assert held_on(CPU, speech, None, False)[0].ndim == 1

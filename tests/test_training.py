@@ -85,16 +85,16 @@ def masks_of(trainer, indices, epoch):
 
 def test_two_runs_are_equal_and_alpha_changes_neither_order_nor_initialisation(inputs, tmp_path, monkeypatch):
     seen = {}
-    original = Trainer.step
+    original = Trainer._step
 
-    def spy(self, indices, epoch):
+    def spy(self, indices, parts, epoch):
         key = (self.config.alpha, epoch, tuple(indices))
         seen.setdefault(self.config.alpha, []).append((key[1:], masks_of(self, indices, epoch)))
         if len(seen[self.config.alpha]) == 1:
             seen[f"{self.config.alpha} heads"] = self.model.ctc_head.weight.detach().numpy().tobytes()
-        return original(self, indices, epoch)
+        return original(self, indices, parts, epoch)
 
-    monkeypatch.setattr(Trainer, "step", spy)
+    monkeypatch.setattr(Trainer, "_step", spy)
     train(CONFIG, inputs, tmp_path / "a")
     train(replace(CONFIG, alpha=1.0), inputs, tmp_path / "b")
     assert seen[0.1] == seen[1.0]
@@ -109,15 +109,15 @@ def test_two_runs_are_equal_and_alpha_changes_neither_order_nor_initialisation(i
 def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_path, monkeypatch, freeze, stop_at):
     config = replace(CONFIG, freeze_convolutions=freeze)
     train(config, inputs, tmp_path / "whole")
-    original, steps = Trainer.step, []
+    original, steps = Trainer._step, []
 
-    def kill(self, indices, epoch):
+    def kill(self, indices, parts, epoch):
         steps.append(epoch)
         if (epoch, steps.count(epoch) - 1) == stop_at:
             raise KeyboardInterrupt
-        return original(self, indices, epoch)
+        return original(self, indices, parts, epoch)
 
-    monkeypatch.setattr(Trainer, "step", kill)
+    monkeypatch.setattr(Trainer, "_step", kill)
     with pytest.raises(KeyboardInterrupt):
         train(config, inputs, tmp_path / "killed", checkpoint_seconds=0.0)
     assert run_status(tmp_path / "killed") == "running"
@@ -254,6 +254,53 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_batch(inputs, tmp_
     assert run["status"] == "diverged" and "epoch 2" in run["error"] and not run["collapsed"]
     assert any(name in run["error"] for name in inputs.dataset.table["utterance"])
     assert len(pd.read_parquet(tmp_path / "history.parquet")) == 1
+
+
+def test_losses_may_be_read_late_and_batches_prepared_ahead(inputs, tmp_path, monkeypatch):
+    """As on a GPU: nothing changes, and a loss that is not finite is found, with its own batch."""
+    train(CONFIG, inputs, tmp_path / "at once")
+
+    class Elsewhere(Trainer):  # a device that is not called "cpu", of the same arithmetic
+        def _train_epoch(self, epoch):
+            own, self.device = self.device, type("Device", (), {"type": "elsewhere"})()
+            monkeypatch.setattr(torch, "zeros", lambda *shape, device=None, **given: zeros(*shape, **given))
+            try:
+                return super()._train_epoch(epoch)
+            finally:
+                self.device = own
+                monkeypatch.setattr(torch, "zeros", zeros)
+
+    zeros = torch.zeros
+    monkeypatch.setattr(training, "STEPS_UNREAD", 2)
+    monkeypatch.setattr(training, "Trainer", Elsewhere)
+    train(replace(CONFIG, micro_batch_padding_seconds=999.0), inputs, tmp_path / "late")
+    assert_equal_records(tmp_path / "at once", tmp_path / "late")
+    trainer = Trainer(CONFIG, inputs, tmp_path)
+    steps = [(np.array([row, row + 1]), torch.tensor([1.0, 1.0, 0.0, 2.0])) for row in (0, 2, 4)]
+    np.testing.assert_allclose(trainer._read(steps, 0), [6.0, 6.0, 0.0])
+    steps[1][1][3] = float("nan")
+    names = ", ".join(inputs.dataset.table["utterance"].iloc[[2, 3]])
+    with pytest.raises(training.Diverged, match=f"gradient norm nan, in the batch of {names}$"):
+        trainer._read(steps, 0)
+
+
+def test_checkpoints_take_two_percent_of_the_time_at_most(inputs, tmp_path, monkeypatch):
+    """A slow disk: each takes a minute, so the next is not due within fifty."""
+    clock, saved = [0.0], []
+
+    def save(self):
+        saved.append(clock[0])
+        clock[0] += 60.0
+
+    def epoch(self, number):
+        clock[0] += 100.0
+        return {"loss": 0.0, "loss_ce": 0.0, "loss_ctc": 0.0, "learning_rate": 0.0}
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(Trainer, "_save", save)
+    monkeypatch.setattr(Trainer, "_train_epoch", epoch)
+    train(replace(CONFIG, epochs=70), inputs, tmp_path)
+    assert saved[0] == 100.0 and saved[1] - saved[0] - 60.0 == 3000.0
 
 
 def test_at_alpha_zero_a_ctc_loss_that_is_not_finite_is_recorded_and_no_divergence(inputs, tmp_path, monkeypatch):

@@ -79,6 +79,13 @@ def keep_freed_memory() -> None:
     mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD, bytes
 
 
+def use_float32() -> None:
+    """float32 means float32 on every GPU: TF32, which newer ones would take for convolutions, is off."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 def use_one_thread() -> None:
     """One thread, of torch and of other libraries: two such processes beat one of two threads, and the order of sums
     is always the same."""

@@ -6,6 +6,7 @@ Legend of shapes: S samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from mtlser.config import EMOTIONS
 from mtlser.corpus.audio import normalise_waveform
 from mtlser.corpus.store import SpeechStore, store_audio
-from mtlser.corpus.text import transcript_text
+from mtlser.corpus.text import encode, transcript_text
 
 
 class SpeechDataset:
@@ -35,6 +36,11 @@ class SpeechDataset:
         self.table["label"] = [EMOTIONS.index(emotion) for emotion in self.table["emotion"]]
         self.table["num_samples"] = store.table["num_samples"].to_numpy()
         self._index = {name: i for i, name in enumerate(self.table["utterance"])}
+
+    @cached_property
+    def targets(self) -> list[np.ndarray]:
+        """Character ids (L,) of each text. Raises ValueError that names characters outside the alphabet."""
+        return [np.array(encode(text), dtype=np.int64) for text in self.table["text"]]
 
     def with_texts(self, texts: Sequence[str]) -> SpeechDataset:
         """The same utterances with other texts, one for each row."""

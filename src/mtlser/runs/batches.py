@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from mtlser.corpus.dataset import SpeechDataset
-from mtlser.corpus.text import encode
 from mtlser.model.features import Features
 
 NUM_NEAREST = 10  # sentences among which a transcript's replacement is drawn
@@ -36,7 +35,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device. Lengths stay: who reads them on the CPU need not wait for a GPU."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in ("inputs", "labels", "targets")})
+        moved = {name: getattr(self, name) for name in ("inputs", "labels", "targets")}
+        if torch.device(device).type == "cuda":  # from pinned memory nobody waits for a copy
+            moved = {name: value if value.is_cuda else value.pin_memory() for name, value in moved.items()}
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in moved.items()})
 
 
 def make_batch(
@@ -56,7 +58,7 @@ def make_batch(
     joined, lengths = pad_sequence(given, batch_first=True), torch.tensor([len(x) for x in given])
     if padded_to is not None:
         joined, lengths = F.pad(joined, (0, padded_to - joined.shape[1])), torch.full_like(lengths, padded_to)
-    targets = [torch.tensor(encode(dataset.table["text"].iat[i]), dtype=torch.long) for i in indices]
+    targets = [torch.from_numpy(dataset.targets[i]) for i in indices]
     return Batch(
         indices=np.asarray(indices),
         inputs=joined,

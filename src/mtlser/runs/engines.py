@@ -70,7 +70,7 @@ def order_command(order: Path, *words: str) -> list[str]:
 
 def run_local(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: Progress) -> dict[str, str]:
     """Trains on this machine's GPUs or cores; {run id: error} of what failed. A worker that dies is replaced."""
-    gpus = num_gpus()
+    gpus = num_gpus() if plan.device == "any" else 0
     at_once = min(max(1, plan.settings.workers or gpus or num_cores()), len(missing))
     logs = plan.settings.artifacts / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,9 @@ class _Crew:
 
     def _start(self, number: int, log: Path) -> subprocess.Popen:
         environment = library_environment() | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        if self.gpus:
+        if not self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ""  # the preset's device is the CPU, or there is no GPU
+        else:
             gpu, shown = number % self.gpus, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
             environment["CUDA_VISIBLE_DEVICES"] = shown[gpu] if gpu < len(shown) and shown[0] else str(gpu)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -166,7 +168,12 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
     """
     import submitit
 
-    parameters = {"gpus_per_node": 1, "cpus_per_task": 2, "timeout_min": 24 * 60, "name": "mtlser"}
+    parameters = {
+        "gpus_per_node": int(plan.device == "any"),
+        "cpus_per_task": 2,
+        "timeout_min": 24 * 60,
+        "name": "mtlser",
+    }
     parameters |= json.loads(os.environ.get("MTLSER_SLURM") or "{}")
     executor = submitit.AutoExecutor(plan.settings.artifacts / "logs" / "slurm", parameters.pop("cluster", None))
     executor.update_parameters(**parameters)

@@ -39,8 +39,8 @@ class Feed:
             convolution_features(model, dataset) if self.caches else None
         )
         model.to(device)
-        if device.type == "cuda" and not self.caches:
-            self.inputs = waveforms_on(device, dataset, model.wav2vec2.hears_raw)
+        if device.type == "cuda":
+            self.inputs = held_on(device, dataset, self.inputs, model.wav2vec2.hears_raw)
 
     def parts(self, indices: np.ndarray, max_seconds: float, max_padding_seconds: float = np.inf) -> Iterator[Batch]:
         """The batch of those rows, in parts of at most `max_seconds` of audio (`micro_batches`), on the device."""
@@ -84,10 +84,18 @@ class Feed:
         return mask.to(self.device)
 
 
-def waveforms_on(device: torch.device, dataset: SpeechDataset, raw: bool = False) -> tuple[Tensor, ...]:
-    """The waveform (S,) of every utterance in the device's memory, as `SpeechDataset.waveform`; IEMOCAP: 1.6 GB."""
-    lengths = dataset.table["num_samples"].tolist()
-    held = torch.empty(sum(lengths), device=device).split(lengths)
-    for index, waveform in enumerate(held):
-        waveform.copy_(torch.from_numpy(dataset.waveform(index, raw)))
-    return held
+_held: dict[tuple, tuple[Tensor, ...]] = {}  # of the last corpus: a worker's runs mostly share it
+
+
+def held_on(device: torch.device, dataset: SpeechDataset, features: Features | None, raw: bool) -> tuple[Tensor, ...]:
+    """Every utterance's features (T, C), or else its waveform (S,), in the device's memory; IEMOCAP's take 1.6 GB.
+
+    They are brought there once in a process, for all runs on the same audio and features.
+    """
+    key = (str(device), features.folder if features else (dataset.store.folder, raw))
+    if key not in _held:
+        _held.clear()
+        rows = range(len(dataset.table))
+        given = (features[row] if features else torch.from_numpy(dataset.waveform(row, raw)) for row in rows)
+        _held[key] = tuple(row.to(device) for row in given)
+    return _held[key]

@@ -28,7 +28,7 @@ def pilot_preset(pilot: PilotConfig, utterances_per_speaker: int, cue_probabilit
     corpus = replace(pocket.corpus, voices="pilot", seed=pilot.seed, utterances_per_speaker=utterances_per_speaker)
     if cue_probability is not None:
         corpus = replace(corpus, arousal_cue_probability=cue_probability, valence_cue_probability=cue_probability)
-    return Preset("pilot", replace(pocket.run, preset="pilot"), alphas=tuple(READ), corpus=corpus)
+    return Preset("pilot", replace(pocket.run, preset="pilot"), alphas=tuple(READ), corpus=corpus, device="cpu")
 
 
 def pilot_plan(

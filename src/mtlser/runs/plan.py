@@ -94,6 +94,11 @@ class Plan:
         is_folder = Path(self.backbone).is_dir()
         return published_name(self.backbone_digest) or (Path(self.backbone).name if is_folder else self.backbone)
 
+    @property
+    def device(self) -> str:
+        """ "cpu", or "any": a GPU where there is one."""
+        return self.settings.device or self.preset.device
+
     @cached_property
     def backbone_digest(self) -> str:
         """SHA-256 of its weights (`model.backbone`)."""
@@ -193,10 +198,12 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
 def table4(preset: str = "pocket", settings: Settings | None = None) -> Plan:
     """The paper's ablation (Table 4): every alpha on every fold. Settings come from MTLSER_* unless given.
 
-    Raises ConfigError for an unknown preset, protocol, precision or alpha.
+    Raises ConfigError for an unknown preset, protocol, precision, device or alpha.
     """
     settings = settings or Settings.from_environment()
     chosen = get_preset(preset)
+    if settings.device not in (None, "any", "cpu"):
+        raise ConfigError(f"DEVICE={settings.device!r} is not known; choose cpu or any (a GPU where there is one)")
     if settings.seeds is not None:
         chosen = replace(chosen, seeds=settings.seeds)
     rate = settings.learning_rate

@@ -22,6 +22,7 @@ class Settings:
     alphas: tuple[float, ...] | None = None  # None: all of the preset
     folds: tuple[str, ...] | None = None
     epochs: int | None = None
+    device: str | None = None  # "cpu" or "any", instead of the preset's
     precision: str | None = None  # instead of the preset's
     pooling: str | None = None
     learning_rate: float | None = None  # of every alpha

@@ -7,7 +7,8 @@ step of AdamW along a linear warm-up and decay. The last epoch is the result; th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +23,14 @@ from mtlser.corpus.dataset import SpeechDataset
 from mtlser.files import write_json, write_table
 from mtlser.model.multitask import MultitaskModel
 from mtlser.runs import records
-from mtlser.runs.batches import epoch_batches, exchanged_texts, random_generator
+from mtlser.runs.batches import Batch, epoch_batches, exchanged_texts, random_generator
 from mtlser.runs.checkpoints import load_checkpoint, save_checkpoint
 from mtlser.runs.evaluation import is_collapsed, predict, probe_gradients, summarise
 from mtlser.runs.feed import Feed
 
-CHECKPOINT_SECONDS = 60.0  # at most this much work is lost to a kill, plus an epoch
+CHECKPOINT_SECONDS = 60.0  # at most about this much work is lost to a kill, plus an epoch
+CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into writing checkpoints
+STEPS_UNREAD = 20  # whose losses stay on a GPU before they are read, so that it never waits for the CPU
 
 Progress = Callable[[dict], None]
 
@@ -174,7 +177,7 @@ class Trainer:
     def fit(self, checkpoint_seconds: float) -> pd.DataFrame:
         """Trains the epochs that are left and returns the predictions of the last."""
         self._resume()
-        saved = time.monotonic()
+        saved, cost = time.monotonic(), 0.0
         predictions = None
         for epoch in range(len(self.history), self.config.epochs):
             started = time.monotonic()
@@ -186,9 +189,11 @@ class Trainer:
             row["seconds"] = time.monotonic() - started
             self.history.append(row)
             self.progress({"epoch": epoch + 1, "epochs": self.config.epochs, **row})
-            if time.monotonic() - saved >= checkpoint_seconds:
+            if time.monotonic() - saved >= max(checkpoint_seconds, cost / CHECKPOINT_SHARE):
+                started = time.monotonic()
                 self._save()
                 saved = time.monotonic()
+                cost = saved - started
         return predict(self.feed, self.inputs.test) if predictions is None else predictions
 
     def _train_epoch(self, epoch: int) -> dict:
@@ -199,41 +204,74 @@ class Trainer:
         batches = epoch_batches(
             self.inputs.train, config.batch_size, config.seed, config.fold, epoch, lengths, config.length_bucket
         )
-        for number, indices in enumerate(batches):
+        unread: list[tuple[np.ndarray, torch.Tensor]] = []
+        for number, (indices, parts) in enumerate(self._ahead(batches, epoch)):
             factor = learning_rate_factor(epoch * len(batches) + number, self.num_steps, config.warmup_ratio)
             for group in self.optimizer.param_groups:
                 group["lr"] = config.peak_learning_rate * factor
-            sums += self.step(indices, epoch) * len(indices)
+            unread.append((indices, self._step(indices, parts, epoch)))
+            if len(unread) == STEPS_UNREAD or self.device.type == "cpu" or number == len(batches) - 1:
+                sums += self._read(unread, epoch)
+                unread.clear()
         loss, ce, ctc = (sums / len(self.inputs.train)).tolist()
         return {"loss": loss, "loss_ce": ce, "loss_ctc": ctc, "learning_rate": self.optimizer.param_groups[0]["lr"]}
 
     def step(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """One optimiser step on one effective batch; returns (L, L_CE, L_CTC) averaged over its utterances.
+        """One optimiser step on one effective batch; (L, L_CE, L_CTC) averaged over its utterances.
 
         The model must be in training mode. Raises Diverged where the loss or its gradient is not finite; with alpha = 0
         CTC takes no part in either.
         """
+        values = self._step(indices, self._parts(indices, epoch), epoch)
+        return self._read([(indices, values)], epoch) / len(indices)
+
+    def _parts(self, indices: np.ndarray, epoch: int) -> list[tuple[Batch, torch.Tensor | None]]:
+        """The batch of those rows in parts that fit into memory, each with its mask, on the device."""
+        padding = self.config.micro_batch_padding_seconds if self.device.type == "cpu" else np.inf
+        parts = self.feed.parts(indices, self.config.micro_batch_seconds, padding)
+        return [(part, self.feed.masks(part, epoch)) for part in parts]
+
+    def _ahead(self, batches: list[np.ndarray], epoch: int) -> Iterator[tuple[np.ndarray, list]]:
+        """Each batch with its parts; for a GPU the next one's are prepared while it computes this one's."""
+        if self.device.type == "cpu":
+            yield from ((indices, self._parts(indices, epoch)) for indices in batches)
+            return
+        with ThreadPoolExecutor(1) as preparer:
+            following = preparer.submit(self._parts, batches[0], epoch)
+            for indices, after in zip(batches, [*batches[1:], None], strict=True):
+                parts = following.result()
+                if after is not None:
+                    following = preparer.submit(self._parts, after, epoch)
+                yield indices, parts
+
+    def _step(self, indices: np.ndarray, parts: list, epoch: int) -> torch.Tensor:
+        """One step; (L, L_CE, L_CTC, norm of the gradient) on the device, not read yet."""
         self.optimizer.zero_grad(set_to_none=True)
         config, feed = self.config, self.feed
-        padding = config.micro_batch_padding_seconds if self.device.type == "cpu" else np.inf
         sums = torch.zeros(3, device=self.device)
         with feed.autocast():  # around all parts: the weights are rounded to bfloat16 once a step
-            for part in feed.parts(indices, config.micro_batch_seconds, padding):
-                loss = feed.loss(part, feed.masks(part, epoch), config.alpha, len(indices))
+            for part, mask in parts:
+                loss = feed.loss(part, mask, config.alpha, len(indices))
                 with feed.autocast(False):
                     loss.total.backward()
                 sums += torch.stack([loss.total.detach(), loss.ce.detach(), loss.ctc.detach()]).float()
                 if epoch == 0:
                     self.num_infeasible += int(loss.num_infeasible)
         norm = self._clip()
-        if not torch.isfinite(sums[0]) or not torch.isfinite(norm):
-            names = ", ".join(self.inputs.dataset.table["utterance"].iloc[indices])
-            raise Diverged(
-                f"epoch {epoch + 1}: loss {sums[0].item()} (CE {sums[1].item()}, CTC {sums[2].item()}), gradient norm "
-                f"{norm.item()}, in the batch of {names}"
-            )
         self.optimizer.step()
-        return sums.cpu().numpy().astype(float)
+        return torch.cat([sums, norm[None].float()])
+
+    def _read(self, steps: list[tuple[np.ndarray, torch.Tensor]], epoch: int) -> np.ndarray:
+        """Sums over utterances of (L, L_CE, L_CTC) in those steps. Raises Diverged for the first that is not finite."""
+        sums = np.zeros(3)
+        values = torch.stack([values for _, values in steps]).cpu().numpy().astype(float)
+        for (indices, _), (loss, ce, ctc, norm) in zip(steps, values, strict=True):
+            if not np.isfinite([loss, norm]).all():
+                names = ", ".join(self.inputs.dataset.table["utterance"].iloc[indices])
+                where = f"gradient norm {norm}, in the batch of {names}"
+                raise Diverged(f"epoch {epoch + 1}: loss {loss} (CE {ce}, CTC {ctc}), {where}")
+            sums += np.array([loss, ce, ctc]) * len(indices)
+        return sums
 
     def _clip(self) -> torch.Tensor:
         """Scales the gradient down to `max_gradient_norm`; its norm before. CTC's head may have a limit of its own."""

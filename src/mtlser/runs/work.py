@@ -25,7 +25,7 @@ from mtlser.config import RunConfig
 from mtlser.corpus import OPEN_CORPORA
 from mtlser.corpus.text import transcript_text
 from mtlser.files import write_json
-from mtlser.machine import keep_freed_memory, use_one_thread
+from mtlser.machine import keep_freed_memory, use_float32, use_one_thread
 from mtlser.model.backbone import published_name
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
@@ -92,6 +92,7 @@ def work(
     from mtlser.corpus.store import open_store
 
     use_one_thread()
+    use_float32()
     keep_freed_memory()
     content = json.loads(order.read_text(encoding="utf-8"))
     dataset = SpeechDataset(open_store(Path(content["store"])), pd.DataFrame(content["utterances"]))
