@@ -118,6 +118,7 @@ def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_
         return original(self, indices, parts, epoch)
 
     monkeypatch.setattr(Trainer, "_step", kill)
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", float("inf"))  # after every epoch
     with pytest.raises(KeyboardInterrupt):
         train(config, inputs, tmp_path / "killed", checkpoint_seconds=0.0)
     assert run_status(tmp_path / "killed") == "running"
