@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -189,6 +191,36 @@ def peak_of_two_steps(inputs: RunInputs, precision: str, threads: int) -> int:
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status").read_text()  # `getrusage` counts the parent's memory too
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def sharing(options: Options) -> Measured:
+    """Audio-seconds a second of 1, 2 and 4 processes that train at the same time on one device."""
+    seconds, found = iemocap_lengths(CONFIG.batch_size * 4) / (4 if options.small else 1), {}
+    precision, duration = options.precisions[-1], 0.1 if options.small else 20.0
+    with TemporaryDirectory() as name:
+        inputs = noise_inputs(seconds, Path(name), options.small)
+        for count in (1, 2) if options.small else (1, 2, 4):
+            context = get_context("spawn")
+            with context.Manager() as manager, ProcessPoolExecutor(count, mp_context=context) as processes:
+                together = [manager.Barrier(count), inputs, precision, options.threads, duration]
+                rates = list(processes.map(rate_beside_others, *zip(*[together] * count, strict=True)))
+            found[f"rate_{count}"] = sum(rates)
+    return found, {"precision": precision, "seconds_measured": duration}
+
+
+def rate_beside_others(barrier, inputs: RunInputs, precision: str, threads: int, duration: float) -> float:
+    """Audio-seconds a second of this process's steps, begun when every process of the barrier has warmed up."""
+    torch.set_num_threads(threads)
+    trainer = Trainer(CONFIGS[precision], inputs, Path())
+    batches = cycle(cut(inputs.train, CONFIG.batch_size))
+    trainer.step(next(batches), epoch=1)
+    barrier.wait()
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < duration:
+        rows = next(batches)
+        trainer.step(rows, epoch=1)  # which reads the loss, and so waits for the device
+        done += int(inputs.dataset.table["num_samples"].iloc[rows].sum())
+    return done / SAMPLE_RATE_HZ / (time.perf_counter() - started)
 
 
 def loader(options: Options) -> Measured:
