@@ -41,6 +41,8 @@ def test_without_a_record_everything_says_so(tmp_path):
     assert people.contrast_table(table)["gain, points"].eq("not run").all()
     protocols = people.protocols("ravdess", settings)
     assert protocols["folds"].eq("not run").all() and people.leak(protocols) == {}
+    controls = people.controls("nemo", settings)
+    assert controls["folds"].eq("not run").all() and controls["run"].is_unique and len(controls) == 4
     assert people.table4({"emodb": people.records_of("table4", "emodb", settings)})["folds"].eq("not run").all()
 
 

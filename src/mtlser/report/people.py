@@ -189,6 +189,17 @@ def protocols(name: str, settings: Settings | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=["protocol", "alpha", "accuracy", "interval", "wer", "folds"])
 
 
+def controls(name: str, settings: Settings | None = None) -> pd.DataFrame:
+    """Alpha 0 at the others' rate, and alpha 0.1 where CTC has wrong transcripts, or can't reach the encoder."""
+    settings = replace(settings or Settings.from_environment(), train=False)
+    rows = []
+    for experiment in ("equal-rate", "controls"):
+        for title, plan in experiments.EXPERIMENTS[experiment](name, settings).items():
+            done = plan.records().only(status="done")
+            rows.append({"run": title, **(_scores(done) if len(done.runs) else {"folds": NOT_RUN})})
+    return pd.DataFrame(rows).reindex(columns=["run", "accuracy", "interval", "wer", "folds"])
+
+
 def leak(table: pd.DataFrame) -> dict[float, float]:
     """Alpha → accuracy of random folds minus that of the corpus's own, of `protocols`; only where both are whole."""
     whole = table[~table["folds"].str.contains("partial|not run")].set_index(["alpha", "protocol"])["accuracy"]
