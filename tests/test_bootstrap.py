@@ -111,6 +111,14 @@ def test_jupyterlab_is_installed_once_kept_and_again_when_its_pins_change(projec
     assert bootstrap.set_up(root, "", sys.executable, workshop=True) and len(installed) == 3
 
 
+def test_a_record_of_an_earlier_form_installs_again(project):
+    root, installed = project
+    bootstrap.set_up(root, "", sys.executable, workshop=True)
+    (root / ".venv" / bootstrap.STAMP).write_text('{"key": "of old", "torch": "cpu", "workshop": "a hash"}')
+    assert bootstrap.set_up(root, "", sys.executable) and installed == ["", "cpu"]
+    assert not bootstrap.set_up(root, "", sys.executable, workshop=True)
+
+
 def test_pip_is_told_the_pins_and_where_the_small_torch_is(tmp_path, monkeypatch):
     monkeypatch.delenv(bootstrap.WHEELHOUSE, raising=False)
     assert bootstrap.packages(tmp_path, "", workshop=False) == ["-r", str(tmp_path / "requirements.txt")]

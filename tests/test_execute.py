@@ -90,6 +90,17 @@ def test_an_executed_page_holds_outputs_and_what_ran_it(project, monkeypatch):
     assert os.environ["IPYTHONDIR"] == str(project / "home")
 
 
+@pytest.mark.parametrize(("cores", "given", "threads"), [(2, None, "1"), (16, None, "4"), (16, "3", "3")])
+def test_a_kernel_has_few_threads_unless_told_otherwise(tmp_path, monkeypatch, cores, given, threads):
+    monkeypatch.setattr(execute, "num_cores", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    with execute.kernel_environment(tmp_path):
+        assert os.environ["OMP_NUM_THREADS"] == threads
+    assert os.environ.get("OMP_NUM_THREADS") == given
+
+
 def test_a_page_that_is_alone_runs_in_an_empty_folder(project):
     write_notebook(project / "book" / "template.ipynb", [*CELLS, ("code", "import os; print(os.listdir())", [])])
     assert run(project, alone=True)

@@ -160,7 +160,7 @@ def set_up(root: Path, torch: str, python: str, workshop: bool = False) -> bool:
     stamp = root / ".venv" / STAMP
     done = recorded(stamp)
     torch = torch or done.get("torch", "")  # a later `make` without TORCH= keeps the build that is installed
-    workshop = workshop or done.get("workshop", False)
+    workshop = workshop or bool(done.get("workshop"))
     key = installed_key(root, torch, workshop)
     if key and done.get("key") == key:
         return False

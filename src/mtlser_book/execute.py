@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlser.files import digest, named_digests, whole_file
+from mtlser.machine import num_cores
 from mtlser_book import Stop, provenance
 
 
@@ -79,6 +80,8 @@ def kernel_environment(build: Path) -> Iterator[None]:
         "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),  # searched before the user's kernels
         "IPYTHONDIR": str(ipython),  # no start-up files of the user
         "JUPYTER_RUNTIME_DIR": str(runtime),
+        # More threads than that hinder each other in models as small as a lab's, and whatever else runs.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, num_cores() // 4)),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the kernel would print a warning about frozen modules
         "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm, on a page that imports transformers without ipywidgets
     }
