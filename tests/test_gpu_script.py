@@ -20,10 +20,10 @@ def test_every_step_runs_on_the_cpu(tmp_path):
     steps = dict(line.split(maxsplit=1) for line in (tmp_path / "steps.txt").read_text().splitlines())
     logs = "\n".join(f"{path.name}:\n{path.read_text()[-800:]}" for path in sorted(tmp_path.glob("*.log")))
     assert ended.returncode == 0, ended.stdout + ended.stderr + logs
-    assert set(steps) == {"tests", "training-step", "memory", "sharing", "loader", "smoke", "table4"}
+    assert set(steps) == {"tests", "training-step", "memory", "several-runs", "loader", "smoke", "table4"}
     assert all(words.startswith("done in") for words in steps.values()), steps
     assert "13 passed" in (tmp_path / "tests.log").read_text()
-    assert "rate_2" in (tmp_path / "sharing.log").read_text()
+    assert "rate_2" in (tmp_path / "several-runs.log").read_text()
     assert "0.100  done      1" in (tmp_path / "smoke.log").read_text()
     assert len(list(tmp_path.glob("table4-*.ipynb"))) == 2
     assert not (ROOT / "book" / "results" / "nobody").exists()  # a try leaves no record

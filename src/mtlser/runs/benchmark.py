@@ -48,12 +48,16 @@ class Options:
 BENCHMARKS = {  # title, and "module:name" of a function from `Options` to `Measured`
     "training-step": ("Training step of wav2vec2-base", "mtlser.runs.benchmark_step:training_step"),
     "memory": ("Memory of a step with the longest utterance", "mtlser.runs.benchmark_step:memory"),
-    "sharing": ("Several runs on one device", "mtlser.runs.benchmark_step:sharing"),
+    "several-runs": ("Several runs on one device", "mtlser.runs.benchmark_step:several_runs"),
     "loader": ("Reading utterances from the store", "mtlser.runs.benchmark_step:loader"),
     "reproduce": ("The pocket book from nothing", "mtlser.runs.benchmark:reproduce"),
     "tests": ("The test suite", "mtlser.runs.benchmark:tests"),
 }
-ONLY_NAMED = ("sharing", "reproduce", "tests")  # minutes long, or meant for a GPU, measured only when they are named
+ONLY_NAMED = (
+    "several-runs",
+    "reproduce",
+    "tests",
+)  # minutes long, or meant for a GPU, measured only when they are named
 
 
 def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: bool = False) -> list[str]:
