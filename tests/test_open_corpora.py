@@ -19,6 +19,7 @@ from mtlser.corpus.cards import check_audio
 from mtlser.corpus.iemocap import COLUMNS, ReleaseDiffers, ReleaseError
 from mtlser.corpus.store import store_audio
 from mtlser.corpus.text import encode, normalise
+from mtlser.report import sounds
 
 EMODB = ("03a01Fa", "03a01Nc", "03a01Wa", "08b10Ta", "08b10Lb", "16a05Ea")  # the last two are left out
 RAVDESS = ("03-01-01-01-01-01-01", "03-01-03-02-02-01-12", "03-01-05-01-01-02-24", "03-01-02-01-01-01-01")
@@ -276,3 +277,10 @@ def test_the_real_corpus(name, tmp_path):
     check_audio(card, folder, utterances, store.table, allow_different=False)
     assert all(encode(normalise(transcript)) for transcript in utterances["transcript"])
     assert (utterances.groupby("speaker")["sex"].nunique() == 1).all() and set(utterances["sex"]) == {"male", "female"}
+
+
+def test_two_people_are_heard_where_emodb_is(emodb_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MTLSER_ARTIFACTS", str(tmp_path))
+    assert "EmoDB is not in" in sounds.people().text and "ACCEPT_LICENCE=1" in sounds.people().text
+    heard = sounds.people(emodb_folder, ("03", "08"))
+    assert heard.html.count("<audio") == 3 and "CC BY 4.0: Burkhardt" in heard.text  # of the sentence with most

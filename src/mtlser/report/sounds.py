@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
 from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.corpus import emodb
+from mtlser.corpus.audio import read_audio
 from mtlser.corpus.pocket_examples import Example
-from mtlser.report.display import Html, provenance
+from mtlser.report.display import Html, line, provenance
+from mtlser.runs.settings import Settings
 
 
 def mp3(samples: np.ndarray) -> bytes:
@@ -41,3 +45,20 @@ def _player(example: Example) -> str:
     spoken = f"Voice of {example.speaker}: {label}"  # for a screen reader
     address = f"data:audio/mpeg;base64,{b64encode(mp3(example.samples)).decode()}"
     return f'<p>{escape(label)}<audio controls src="{address}" aria-label="{escape(spoken)}"></audio></p>'
+
+
+def people(folder: str | Path | None = None, speakers: Sequence[str] = ("11", "16")) -> Html:
+    """Players of one sentence of EmoDB in four emotions by two people; where the corpus is not there, how to get it.
+
+    `folder`: where EmoDB lies, unless it was fetched.
+    """
+    title = "One sentence in four emotions, by two people"
+    folder = Path(folder or Settings.from_environment().artifacts / "corpora" / "emodb")
+    if not folder.is_dir():
+        return line(f"{title}: EmoDB is not in {folder}; make reproduce CORPUS=emodb ACCEPT_LICENCE=1 fetches it")
+    utterances = emodb.read(folder)
+    utterances = utterances[utterances["speaker"].isin(speakers)]
+    whole = utterances.groupby("text_id")[["emotion", "speaker"]].apply(lambda said: len(said.drop_duplicates()))
+    chosen = utterances[utterances["text_id"] == whole.idxmax()].drop_duplicates(["speaker", "emotion"])
+    examples = [Example(u.speaker, u.emotion, "", "", u.transcript, read_audio(u.wav)) for u in chosen.itertuples()]
+    return players(examples, title, f"EmoDB, {emodb.CARD.licence}: {emodb.CARD.citation}")
