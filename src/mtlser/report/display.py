@@ -138,6 +138,8 @@ def _split(column: str) -> tuple[str, str]:
 
 def _cell(column: str, value: Any) -> str:
     group, name = _split(column)
+    if isinstance(value, Html):
+        return value.html
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOT_RUN if group else "–"
     return html.escape(_FORMATS.get(name, str)(value))
