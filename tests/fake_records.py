@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtlser.config import ALPHAS, EMOTIONS, get_preset
+from mtlser.runs import metrics
 from mtlser.runs.records import CORPUS_NAMES, RUN_COLUMNS, Records
 
 SPEAKERS = tuple(f"Ses0{session}{gender}" for session in range(1, 6) for gender in "FM")
@@ -39,8 +40,9 @@ def fake_records(
                 correct = int((table["label"] == table["prediction"]).sum())
                 share, wer = correct / num_test, table["word_errors"].sum() / table["words"].sum()
                 run |= {"status": "done", "corpus": CORPUS_NAMES[preset], "num_test": num_test, "num_correct": correct,
-                        "accuracy": share, "uar": share, "macro_f1": share, "wer": wer, "collapsed": False,
-                        "seconds": 60.0, "device": "cpu"}  # fmt: skip
+                        "accuracy": share, "uar": metrics.unweighted_accuracy(table["label"], table["prediction"]),
+                        "macro_f1": metrics.macro_f1(table["label"], table["prediction"]), "wer": wer,
+                        "collapsed": False, "seconds": 60.0, "device": "cpu"}  # fmt: skip
                 keys = {name: run[name] for name in KEYS}
                 runs.append({name: run.get(name) for name in RUN_COLUMNS})
                 histories.append(_history(epochs, alpha, share, wer).assign(**keys))

@@ -72,6 +72,14 @@ def test_an_error_of_the_library_is_one_line_and_any_other_says_where(tmp_path, 
         main(["plan"])
 
 
+@pytest.mark.parametrize("command", [["share"], ["reference"], ["bench", "--contributor"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "../a", "/tmp/a", "me.new", "ä", "x" * 65])
+def test_a_contributor_is_one_plain_word(command, name, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, name])
+    assert "names no folder of results" in capsys.readouterr().err
+
+
 def test_ctrl_c_says_that_nothing_is_lost(monkeypatch, capsys):
     def stopped(*_):
         raise KeyboardInterrupt

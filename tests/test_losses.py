@@ -160,3 +160,20 @@ def test_settings_out_of_range_are_refused():
         multitask_loss(**inputs(), alpha=-0.1)
     with pytest.raises(ValueError, match="num_utterances"):
         multitask_loss(**inputs(), alpha=0.1, num_utterances=0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize(("what", "bad"), [("labels", -100), ("labels", 4), ("targets", 3), ("targets", -100),
+                                           ("targets", 10**8)])  # fmt: skip
+def test_ids_that_the_heads_do_not_have_are_refused(what, bad, alpha):
+    """torch reads beyond the logits for a character, and leaves out an utterance with the label -100."""
+    given = inputs()
+    given[what].view(-1)[1] = bad
+    with pytest.raises(ValueError, match=f"must be at least 0 and below {4 if what == 'labels' else 3}"):
+        multitask_loss(**given, alpha=alpha)
+
+
+def test_a_target_is_padded_with_anything():
+    given, other = inputs(), inputs()
+    other["targets"][2] = 10**8  # of an empty transcript
+    assert multitask_loss(**given, alpha=0.1).total == multitask_loss(**other, alpha=0.1).total

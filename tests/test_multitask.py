@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -176,6 +177,28 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         MultitaskModel.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("emotions", ["calm", "loud", "low", "high"]), ("num_emotions", 3), ("vocab_size", 28),
+     ("num_attention_heads", 3), ("conv_kernel", [10]), ("hidden_act", "nothing"), ("pooling", "max"),
+     ("hidden_size", -1), ("layer_norm_eps", "much")],
+)  # fmt: skip
+def test_a_model_with_other_heads_or_an_impossible_configuration_is_refused_by_name(tmp_path, name, value):
+    random_model(dtype=torch.float32).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(BackboneError, match=re.escape(str(path))):
+        MultitaskModel.from_pretrained(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path):
+    model = random_model(dtype=torch.float32)
+    torch.nn.init.constant_(model.ctc_head.bias, float("nan"))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match=r"model\.safetensors is damaged: .* in ctc_head\.bias"):
+        MultitaskModel.from_pretrained(tmp_path)
+
+
 # Backbones
 
 
@@ -231,3 +254,10 @@ def test_configuration_on_disk_is_transformers_own(tmp_path):
     random_model(dtype=torch.float32).save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "wav2vec2"
     assert Wav2Vec2Config.from_pretrained(tmp_path).pooling == "sum"
+
+
+@pytest.mark.parametrize("size", [28, 40])
+def test_a_backbone_s_vocabulary_is_not_the_head_s(tmp_path, size):
+    """Its own CTC head is left out, and ours spells 32 characters."""
+    folder = init_random_backbone(tmp_path / "backbone", tiny_config(vocab_size=size), seed=1)
+    assert from_backbone(folder).ctc_head.out_features == 32

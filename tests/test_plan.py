@@ -169,7 +169,7 @@ def test_a_run_that_a_committed_record_holds_is_done_by_either_id(tmp_path, utte
     plan = tiny_plan(tmp_path, utterances, alphas=(0.1,))
     first, second = plan.runs
     for name, run in ((first.run_id, first), (second.alias, second)):
-        content = read_run(write_run(tmp_path / "theirs", name, fold=run.config.fold))
+        content = read_run(write_run(tmp_path / "theirs", name, fold=run.config.fold, epochs=run.config.epochs))
         write_json(tmp_path / "theirs" / name / "run.json", content | {"config": run.config.to_dict()})
     share(read_records(sorted((tmp_path / "theirs").iterdir())), tmp_path / "results" / "someone", {})
     again = tiny_plan(tmp_path, utterances, alphas=(0.1,))
@@ -227,7 +227,7 @@ def test_seeds_of_numpy_stay_out_of_the_plan(tmp_path, utterances):
 def test_shared_records_of_another_setting_are_another_experiment(tmp_path):
     shared = tmp_path / "results"
     for number, epochs in enumerate((table4("pocket", Settings()).template.epochs, 3)):
-        run = write_run(tmp_path / "runs", f"r{number}")
+        run = write_run(tmp_path / "runs", f"r{number}", epochs=epochs)
         content = read_run(run)
         config = table4("pocket", Settings()).template.to_dict() | {"alpha": 0.1, "fold": "Ses01F", "epochs": epochs}
         write_json(run / "run.json", content | {"config": config, "recipe_version": RECIPE_VERSION})
@@ -243,7 +243,7 @@ def test_sharing_gives_the_runs_of_this_machine_and_none_that_others_shared(tmp_
     results, artifacts = tmp_path / "results", tmp_path / "artifacts"
     config = table4("pocket", Settings()).template.to_dict() | {"alpha": 0.1}
     for folder, fold in ((tmp_path / "theirs" / "a", "Ses01F"), (artifacts / "runs" / "b", "Ses01M")):
-        run = write_run(folder.parent, folder.name)
+        run = write_run(folder.parent, folder.name, epochs=config["epochs"])
         content = read_run(run) | {"config": config | {"fold": fold}, "recipe_version": RECIPE_VERSION}
         write_json(run / "run.json", content)
     share(read_records([tmp_path / "theirs" / "a"]), results / "someone", {})

@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,20 @@ from mtlser.runs import records
 from mtlser.runs.records import RecordError, Records
 
 
-def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3):
-    """A run folder with two epochs and four test utterances."""
+def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3, epochs=2):
+    """A run folder with two epochs and four test utterances, all sad."""
     folder = folder / run_id
     folder.mkdir(parents=True)
-    final = {"accuracy": correct / 4, "uar": 0.5, "macro_f1": 0.5, "wer": 0.25, "cer": 0.1, "num_correct": correct}
-    config = RunConfig("pocket", alpha=alpha, fold=fold).to_dict()
+    f1 = 1.0 if correct == 4 else correct / (4 + correct)  # of sad 2 · correct / (4 + correct), of happy 0
+    final = {
+        "accuracy": correct / 4,
+        "uar": correct / 4,
+        "macro_f1": f1,
+        "wer": 0.5,
+        "cer": 0.1,
+        "num_correct": correct,
+    }
+    config = RunConfig("pocket", alpha=alpha, fold=fold, epochs=epochs).to_dict()
     write_json(
         folder / "run.json",
         {
@@ -24,7 +34,8 @@ def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3
         },
     )  # fmt: skip
     if status == "done":
-        history = pd.DataFrame({name: [1.0, 2.0] for name in records.HISTORY_COLUMNS}).assign(epoch=[1, 2])
+        history = pd.DataFrame(dict.fromkeys(records.HISTORY_COLUMNS, 1.0), index=range(epochs))
+        history["epoch"] = range(1, epochs + 1)
         predictions = pd.DataFrame(
             {
                 "utterance": [f"{fold[:5]}F_impro01_{fold[-1]}00{i}" for i in range(4)],
@@ -106,10 +117,10 @@ def test_sharing_adds_and_never_drops(folders, tmp_path):
     found = records.read_records(folders)
     shared = records.share(found, tmp_path / "results" / "someone", {})
     again = found.only(run_id="a")
-    records.share(Records(again.runs.assign(accuracy=0.25), again.history, again.predictions), shared, {})
+    records.share(Records(again.runs.assign(seconds=7.0), again.history, again.predictions), shared, {})
     back = records.read_shared(shared)
     assert sorted(back.runs["run_id"]) == ["a", "b", "c", "d"]
-    assert back.runs.set_index("run_id")["accuracy"]["a"] == 0.25
+    assert back.runs["seconds"].isna().all()  # what ended and is published stays
     assert len(back.predictions) == len(found.predictions) and len(back.history) == len(found.history)
 
 
@@ -123,10 +134,74 @@ def test_of_an_error_only_its_kind_is_shared(folders, tmp_path):
     assert records._kind("batch of Ses01F_impro01_F000 …") == "error"
 
 
-@pytest.mark.parametrize("name", ["a b", "me.new", "..", "ä", "x" * 65])
-def test_a_contributor_is_one_plain_word(folders, tmp_path, name):
-    with pytest.raises(RecordError, match="names no folder of results"):
-        records.share(records.read_records(folders), tmp_path / "results" / name, {})
+def test_a_failed_run_that_is_done_now_is_replaced_and_a_share_killed_anywhere_changes_nothing(
+    folders, tmp_path, monkeypatch
+):
+    shared = records.share(records.read_records(folders), tmp_path / "someone", {})
+    shutil.rmtree(folders[3])
+    again = records.read_records([write_run(tmp_path, "d", fold="Ses02F")])
+    tables = iter(())
+
+    def write(path, table):
+        next(tables)  # StopIteration is the kill
+        write_table(path, table)
+
+    monkeypatch.setattr(records, "write_table", write)
+    for moment in range(3):
+        before, tables = records.read_shared(shared), iter(range(moment))
+        with pytest.raises(StopIteration):
+            records.share(again, shared, {})
+        for name in records.COLUMNS:
+            pd.testing.assert_frame_equal(getattr(records.read_shared(shared), name), getattr(before, name))
+    tables = iter(range(3))
+    records.share(again, shared, {})
+    back = records.read_shared(shared)
+    assert back.runs.set_index("run_id")["status"]["d"] == "done" and len(back.predictions) == 12
+
+
+def changed(table, name, value, row=0):
+    """A copy of a table with one cell changed."""
+    table = table.astype({name: "object"})
+    table.at[row, name] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "said"),
+    [
+        ("runs", lambda t: changed(t, "device", "/home/ada/gpu"), r"runs\.parquet: device holds free text"),
+        ("runs", lambda t: changed(t, "error", "WE MEET AT 7"), "error holds free text"),
+        ("runs", lambda t: changed(t, "corpus", "EVERY WORD OF A LINE"), "corpus is none of IEMOCAP"),
+        ("runs", lambda t: changed(t, "seconds", "A LINE"), "seconds holds free text"),
+        ("runs", lambda t: changed(t, "accuracy", 1.5), "accuracy holds free text, or what is out of range"),
+        ("runs", lambda t: changed(t, "protocol", "A LINE"), "protocol='A LINE' is out of range"),
+        ("runs", lambda t: changed(t, "accuracy", 0.25), "accuracy is not what the other tables say, of a"),
+        ("runs", lambda t: changed(t, "num_test", 5), "num_test is not .* of a"),
+        ("runs", lambda t: changed(t, "uar", 0.5), "uar is not .* of a"),
+        ("runs", lambda t: changed(t, "macro_f1", 0.5), "macro_f1 is not .* of a"),
+        ("runs", lambda t: changed(t, "wer", 0.25), "wer is not .* of a"),
+        ("runs", lambda t: pd.concat([t, t.iloc[[1]]]), "rows stand twice of b"),
+        ("history", lambda t: changed(t, "alpha", 0.1), "names another alpha, fold or seed than its run, of a"),
+        ("history", lambda t: t.drop(index=3), "epochs .* is not .* of b"),
+        ("predictions", lambda t: t.drop(index=0), "num_test is not .* of a"),
+        ("predictions", lambda t: pd.concat([t, t.iloc[[0]]]), "rows stand twice of a"),
+        ("predictions", lambda t: changed(t, "label", "bored"), "label holds free text"),
+        ("predictions", lambda t: changed(t, "utterance", "we meet at seven"), "utterance holds free text"),
+        ("predictions", lambda t: changed(t, "logits", [0, np.nan, 0, 0]), "logits holds free text, or what is out"),
+        ("predictions", lambda t: changed(t, "logits", [0, 1, 0, 0]), "not its largest logit, of a"),
+    ],
+)  # fmt: skip
+def test_records_that_hold_words_contradict_themselves_or_lack_rows_are_refused_on_both_sides(
+    folders, tmp_path, table, change, said
+):
+    found = records.read_records(folders[:2])
+    shared = records.share(found, tmp_path / "someone", {})
+    if said != "error holds free text":  # of which only the kind is written
+        with pytest.raises(RecordError, match=said):
+            records.share(replace(found, **{table: change(getattr(found, table))}), tmp_path / "another", {})
+    write_table(shared / f"{table}.parquet", change(pd.read_parquet(shared / f"{table}.parquet")))
+    with pytest.raises(RecordError, match=said):
+        records.read_shared(shared)
 
 
 def test_records_of_before_have_the_defaults_of_newer_fields(folders, tmp_path):
@@ -152,7 +227,11 @@ def test_shared_records_with_transcripts_are_refused(folders, tmp_path):
     with pytest.raises(RecordError, match="reference: transcripts are not shared"):
         records.read_shared(shared)
     write_table(shared / "predictions.parquet", table)
-    write_table(shared / "history.parquet", pd.read_parquet(shared / "history.parquet").assign(text="A B"))
+    history = pd.read_parquet(shared / "history.parquet")
+    write_table(shared / "history.parquet", history.drop(columns="alpha"))
+    with pytest.raises(RecordError, match=r"history\.parquet lacks alpha"):
+        records.read_shared(shared)
+    write_table(shared / "history.parquet", history.assign(text="A B"))
     with pytest.raises(RecordError, match=r"history\.parquet holds text"):
         records.read_shared(shared)
 

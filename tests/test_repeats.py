@@ -10,6 +10,7 @@ import pytest
 from fake_records import SPEAKERS, fake_records
 from mtlser.config import MAINTAINERS, RECIPE_VERSION, get_preset
 from mtlser.report import display, repeats, statistics
+from mtlser.runs.metrics import macro_f1, unweighted_accuracy
 from mtlser.runs.records import Records, merge, share
 from mtlser.runs.settings import Settings
 from sentences import read
@@ -32,7 +33,10 @@ def settings(tmp_path):
     label = theirs.predictions.loc[wrong, "label"]
     theirs.predictions.loc[wrong, "prediction"] = ["sad" if one != "sad" else "happy" for one in label]
     changed = theirs.runs["run_id"] == f"0.1-{SPEAKERS[0]}-0"
+    answers = theirs.predictions[first]
+    scores = [measure(answers["label"], answers["prediction"]) for measure in (unweighted_accuracy, macro_f1)]
     theirs.runs.loc[changed, ["num_correct", "accuracy"]] -= [2, 2 / 12]
+    theirs.runs.loc[changed, ["uar", "macro_f1"]] = scores
     for table in (theirs.runs, theirs.history, theirs.predictions):  # the ids of another time
         table["run_id"] = "old-" + table["run_id"]
     other = fake_records(alphas=(0.0,), folds=SPEAKERS[3:4], epochs=EPOCHS)

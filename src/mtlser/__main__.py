@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -57,16 +58,22 @@ def _parser() -> argparse.ArgumentParser:
     run("--shard", type=_shard, default=(1, 1), metavar="K/N", help="only each N-th run from K")
     run("--order", type=Path, help=argparse.SUPPRESS)  # what an engine starts
     run("--worker", action="store_true", help=argparse.SUPPRESS)
-    share("contributor", help="name of the folder under the results folder")
+    share("contributor", type=_contributor, help="name of the folder under the results folder")
     share("--remarks", default="", help="anything a reader of the results should know")
-    reference("contributor", nargs="?", default=MAINTAINERS, help="name of the folder under the results folder")
+    reference(
+        "contributor",
+        nargs="?",
+        type=_contributor,
+        default=MAINTAINERS,
+        help="name of the folder under the results folder",
+    )
     predict("files", nargs="+", metavar="FILE")
     predict("--model", type=Path, help="folder of a trained model; default: the newest that runs kept")
     predict("--frames", action="store_true", help="add what the model reads at each frame")
     longer = "longer files are refused: memory grows with the square"
     predict("--max-seconds", type=float, default=MAX_SECONDS, help=longer)
     bench("names", nargs="*", metavar="NAME", help="all but the longest, reproduce and tests, unless named")
-    bench("--contributor", default=MAINTAINERS, help="name of the folder under the results folder")
+    bench("--contributor", type=_contributor, default=MAINTAINERS, help="name of the folder under the results folder")
     bench("--repeats", type=int, default=3, help="of which the median is taken")
     bench("--threads", type=int, default=num_cores(), help="of torch; one for each core by default")
     bench("--bf16", action="store_true", help="bf16 too, as on every GPU: for CPUs with instructions for it")
@@ -81,6 +88,14 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is not K/N with 1 ≤ K ≤ N, such as 2/8")
     return int(number), int(count)
+
+
+def _contributor(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no folder of results: use letters, digits, _ and -, 64 at most"
+        )
+    return text
 
 
 def _backbones(options: argparse.Namespace) -> int | None:

@@ -212,7 +212,10 @@ def read_config(path: Path) -> PreTrainedConfig:
     if fields["model_type"] == "whisper":
         tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
         fields |= {"vocab_size": len(ALPHABET), "dtype": "float32", "decoder_start_token_id": 0, **tokens}
-    return getattr(transformers, CONFIGURATIONS[fields["model_type"]]).from_dict(fields)
+    try:
+        return getattr(transformers, CONFIGURATIONS[fields["model_type"]]).from_dict(fields)
+    except Exception as error:  # of transformers' checks, for numbers that no model can have
+        raise BackboneError(f"{path} describes no model: {error}") from error
 
 
 def _read_fields(path: Path) -> dict:

@@ -48,7 +48,8 @@ def multitask_loss(
     Half-precision logits are raised to float32 first. Lengths on the CPU save a GPU a synchronisation.
 
     Source: sections 3.2 and 4.2. Departs from the released code, which averages CE and sums CTC over each micro-batch
-    (departure "ctc-scale"). Raises ValueError for alpha < 0 or `num_utterances` < 1.
+    (departure "ctc-scale"). Raises ValueError for alpha < 0, `num_utterances` < 1, and, before any loss, for a label or
+    a transcript's character that the heads do not have (labels on a GPU, which isn't waited for, stop the device).
     """
     num_utterances = len(labels) if num_utterances is None else num_utterances
     if alpha < 0 or num_utterances < 1:
@@ -64,8 +65,9 @@ def multitask_loss(
 def cross_entropy(emotion_logits: Tensor, labels: Tensor) -> Tensor:
     """L_CE of each utterance (Eq. 2): (B, E), (B,) -> (B,).
 
-    The softmax of Eq. 2 is applied once, here (departure "double-softmax").
+    The softmax of Eq. 2 is applied once, here (departure "double-softmax"). Raises as `multitask_loss`.
     """
+    _check_ids(labels, emotion_logits.shape[-1], "labels")
     return F.cross_entropy(_at_least_float32(emotion_logits), labels.to(emotion_logits.device), reduction="none")
 
 
@@ -73,9 +75,11 @@ def ctc(ctc_logits: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengt
     """L_CTC of each utterance (Eq. 1), summed over its characters: (B, T, V), (B,), (B, L), (B,) -> (B,).
 
     Finite for every finite input. An empty transcript contributes zero; so does one that needs more frames than there
-    are, and the second value returned counts those.
+    are, and the second value returned counts those. Raises as `multitask_loss`.
     """
     frame_lengths, target_lengths = frame_lengths.cpu(), target_lengths.cpu()
+    spelled = torch.arange(targets.shape[1]) < target_lengths[:, None]  # (B, L)
+    _check_ids(targets.cpu()[spelled], ctc_logits.shape[-1], "character ids")
     feasible = frame_lengths >= frames_needed(targets.cpu(), target_lengths)
     used = feasible & (target_lengths > 0)
     # An unused utterance is given the empty transcript, whose loss is finite, and then weight zero. CTC's own
@@ -99,6 +103,15 @@ def frames_needed(targets: Tensor, target_lengths: Tensor) -> Tensor:
     inside = torch.arange(1, max(targets.shape[1], 1), device=targets.device) < target_lengths[:, None]  # (B, L - 1)
     repeats = (targets[:, 1:] == targets[:, :-1]) & inside
     return target_lengths + repeats.sum(dim=1)
+
+
+def _check_ids(ids: Tensor, count: int, what: str) -> None:
+    """torch's losses read beyond the logits, or leave an utterance out, for ids outside of [0, count)."""
+    inside = ((ids >= 0) & (ids < count)).all()
+    if ids.is_cuda:
+        torch._assert_async(inside)
+    elif not inside:
+        raise ValueError(f"{what} must be at least 0 and below {count}; found {ids.min()} to {ids.max()}")
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from mtlser.config import EMOTIONS
+from mtlser.corpus.text import ALPHABET
 from mtlser.model.backbone import BackboneError, find_backbone, read_config, read_tensors, read_weights, write_model
 from mtlser.model.encoder import Encoder
 
 OTHER_ENCODERS = {"wavlm": "WavLM", "whisper": "Whisper"}  # modules, imported when needed, and their encoders
 POOLINGS = ("sum", "mean")
+HEADS = {"num_emotions": len(EMOTIONS), "emotions": list(EMOTIONS), "vocab_size": len(ALPHABET)}  # of every model
 # Names that rates have in configurations of transformers; each has some of them.
 DROPOUTS = (
     "dropout", "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"
@@ -138,15 +140,14 @@ class MultitaskModel(nn.Module):
         """
         backbone = find_backbone(path_or_hub_name, revision)
         config = read_config(backbone.config)
-        config.update({"pooling": pooling, "encoder_padding": encoder_padding})
-        config.update({"num_emotions": len(EMOTIONS), "emotions": list(EMOTIONS)})
+        config.update({"pooling": pooling, "encoder_padding": encoder_padding, **HEADS})
         rates = dict.fromkeys(DROPOUTS, dropout) | dict.fromkeys(LAYERDROPS, layerdrop)
         config.update({name: rate for name, rate in rates.items() if rate is not None and hasattr(config, name)})
         if not pretrained:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 return cls(config)
-        model = cls._without_weights(config)
+        model = cls._without_weights(config, backbone.config)
         _load(model.wav2vec2, read_weights(backbone), backbone.weights)
         for head in (model.emotion_head, model.ctc_head):
             head.to_empty(device="cpu")
@@ -155,11 +156,15 @@ class MultitaskModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MultitaskModel:
-        """A model that `save_pretrained` wrote. Raises BackboneError for a folder that isn't one."""
-        config, weights = Path(folder) / "config.json", Path(folder) / "model.safetensors"
-        if not config.is_file() or not weights.is_file():
+        """A model that `save_pretrained` wrote. Raises BackboneError for a folder that isn't one or has other heads."""
+        path, weights = Path(folder) / "config.json", Path(folder) / "model.safetensors"
+        if not path.is_file() or not weights.is_file():
             raise BackboneError(f"{folder} is not a trained model: it needs config.json and model.safetensors")
-        model = cls._without_weights(read_config(config))
+        config = read_config(path)
+        for name, value in HEADS.items():
+            if (found := getattr(config, name, value)) != value:
+                raise BackboneError(f"{path}: {name} is {found}, where this book's models have {value}")
+        model = cls._without_weights(config, path)
         _load(model, read_tensors(weights), weights)
         return model
 
@@ -168,10 +173,16 @@ class MultitaskModel(nn.Module):
         write_model(Path(folder), self.state_dict(), self.config)
 
     @classmethod
-    def _without_weights(cls, config: PreTrainedConfig) -> MultitaskModel:
-        """The modules alone: no time on random weights that are replaced at once, no draw from torch's generator."""
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            return cls(config)
+    def _without_weights(cls, config: PreTrainedConfig, path: Path) -> MultitaskModel:
+        """The modules alone: no time on random weights that are replaced at once, no draw from torch's generator.
+
+        Raises BackboneError that names the file of a configuration that no module can have.
+        """
+        try:
+            with torch.device("meta"), torch.random.fork_rng(devices=[]):
+                return cls(config)
+        except Exception as error:  # of torch and of transformers, whatever each thinks of such a number
+            raise BackboneError(f"{path} describes no model that can be built: {error}") from error
 
 
 def make_encoder(config: PreTrainedConfig) -> nn.Module:
@@ -182,10 +193,15 @@ def make_encoder(config: PreTrainedConfig) -> nn.Module:
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Assigns weights by name, in float32. Raises BackboneError that names what is missing, unexpected or misshapen."""
+    """Assigns weights by name, in float32.
+
+    Raises BackboneError that names what is missing, unexpected, misshapen or not finite.
+    """
     # Copies: a memory-mapped file has its own alignment, and sums then differ in the last bit from a resumed run's.
     copies = {name: tensor.float().clone() for name, tensor in weights.items()}
     try:
         module.load_state_dict(copies, assign=True)
     except RuntimeError as error:
         raise BackboneError(f"{source} does not fit its config.json. {error}") from error
+    if broken := [name for name, tensor in copies.items() if not tensor.isfinite().all()]:
+        raise BackboneError(f"{source} is damaged: weights that are not finite in {', '.join(broken)}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from mtlser.config import EMOTIONS, MAX_SECONDS, SAMPLE_RATE_HZ
 from mtlser.corpus.audio import AudioError, audio_info, normalise_waveform, read_audio
 from mtlser.corpus.text import BLANK, decode, greedy_decode
+from mtlser.model.backbone import BackboneError
 from mtlser.model.frames import FrameLayout
 from mtlser.model.multitask import MultitaskModel
 
@@ -56,7 +57,6 @@ class Recognizer:
     def __init__(self, model: MultitaskModel, max_seconds: float = MAX_SECONDS) -> None:
         self.model = model.eval()
         self.max_seconds = min(max_seconds, model.wav2vec2.max_seconds)
-        self.emotions = tuple(getattr(model.config, "emotions", EMOTIONS))
         self.layout = FrameLayout.of(model.config)
         self.frame_seconds = self.layout.stride / SAMPLE_RATE_HZ
         self._characters = [id_ for id_ in range(model.config.vocab_size) if decode([id_])]  # ids that stand for one
@@ -75,17 +75,19 @@ class Recognizer:
 
         One of the emotions is always given, also for music or noise: the model knows no "none of them".
         Raises AudioError for a file that is missing, no audio, empty, silent, shorter than one frame, longer than
-        `max_seconds`, or that holds NaN or infinite samples.
+        `max_seconds`, or that holds NaN or infinite samples; BackboneError for a model whose answer is not finite.
         """
         samples = self._read(file)  # (S,)
         lengths = torch.tensor([len(samples)])
         heard = samples if self.model.wav2vec2.hears_raw else normalise_waveform(samples)
         waveform = torch.from_numpy(heard)[None]  # (1, S)
         emotion_logits, ctc_logits, _ = self.model(waveform.to(self.model.ctc_head.weight), lengths)
+        if not (emotion_logits.isfinite().all() and ctc_logits.isfinite().all()):
+            raise BackboneError("the model's answer is not finite: it is damaged, or its weights are far too large")
         probabilities = emotion_logits[0].softmax(dim=0).tolist()  # E
         return Recognition(
-            emotion=self.emotions[probabilities.index(max(probabilities))],
-            probabilities=dict(zip(self.emotions, probabilities, strict=True)),
+            emotion=EMOTIONS[probabilities.index(max(probabilities))],
+            probabilities=dict(zip(EMOTIONS, probabilities, strict=True)),
             transcript=greedy_decode(ctc_logits[0].argmax(dim=-1).tolist()),
             num_frames=ctc_logits.shape[1],
             frame_seconds=self.frame_seconds,

@@ -22,6 +22,7 @@ from mtlser.machine import library_environment
 from mtlser.runs.identity import changed_fields
 from mtlser.runs.records import CORPUS_NAMES
 from mtlser.runs.settings import Settings
+from mtlser.runs.sharing_rules import DIFFERS
 
 
 class NoRelease(FileNotFoundError):
@@ -87,7 +88,7 @@ class Corpus:
     @property
     def name(self) -> str:
         """In words, as every record of its runs has it."""
-        differs = " (a copy that differs from the known corpus)" if self.utterances.attrs.get("differences") else ""
+        differs = DIFFERS if self.utterances.attrs.get("differences") else ""
         return CORPUS_NAMES[self.preset.name] + differs
 
     @cached_property

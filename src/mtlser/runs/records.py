@@ -8,7 +8,6 @@ same three tables over all runs, without transcripts.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pandas as pd
 from mtlser.config import MAINTAINERS, RunConfig
 from mtlser.files import write_json, write_table
 from mtlser.machine import hardware, versions
+from mtlser.runs.sharing_rules import problems
 
 STATUSES = ("running", "done", "failed", "diverged")
 ENDED = ("done", "diverged")  # not to be trained again: a diverged run would diverge again
@@ -40,7 +40,6 @@ RUN_COLUMNS = (
 )  # fmt: skip
 # What a record that lacks a field of the configuration was trained with: a published default never changes.
 DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.default is not MISSING}
-CONTRIBUTOR = re.compile(r"[A-Za-z0-9][\w-]{0,63}")  # a contributor's folder
 
 CORPUS_NAMES = {
     "iemocap": "IEMOCAP",
@@ -158,25 +157,23 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def share(records: Records, folder: Path, about: dict) -> Path:
-    """Adds ended runs to what a contributor shared, without transcripts; a run that is there already is replaced.
+    """Adds ended runs to what a contributor shared, without transcripts; of what is there, a failed run is replaced.
 
     `about` says who ran it: name, contact or page, remarks. Of an error only its kind is written, since messages quote
-    transcripts and paths. Raises RecordError when there is nothing to share, or for a folder's name that is not one
-    plain word.
+    transcripts and paths. Raises RecordError when there is nothing to share, or for records that may not be shared.
     """
     folder = Path(folder)
-    if not CONTRIBUTOR.fullmatch(folder.name):
-        raise RecordError(f"{folder.name!r} names no folder of results: use letters, digits, _ and -, 64 at most")
     if records.runs.empty:
         raise RecordError("no ended run to share; `make plan` lists what is missing")
     runs = records.runs.assign(error=[_kind(error) for error in records.runs["error"]])
-    predictions = records.predictions.drop(columns=list(TRANSCRIPT_COLUMNS))
+    predictions = records.predictions.drop(columns=list(TRANSCRIPT_COLUMNS), errors="ignore")
     predictions["logits"] = [np.asarray(row, dtype=np.float32) for row in predictions["logits"]]
-    added = Records(runs, records.history, predictions)
+    added = _checked(Records(runs, records.history, predictions), "this machine's records")
     if (folder / "runs.parquet").exists():
-        added = merge([added, read_shared(folder)])
+        there = read_shared(folder)
+        added = merge([there.only(status=ENDED), added, there])
     write_json(folder / "about.json", about | {"versions": versions(), "hardware": hardware()})
-    for name in reversed(COLUMNS):  # the runs last: rows of the others without a run are never read
+    for name in reversed(COLUMNS):  # the runs last: rows of the others without a run that ended are not read
         write_table(folder / f"{name}.parquet", getattr(added, name))
     return folder
 
@@ -190,7 +187,11 @@ def _kind(error: str | None) -> str | None:
 
 
 def read_shared(folder: Path) -> Records:
-    """The shared records of one contributor. Raises RecordError that names a missing or damaged file."""
+    """The shared records of one contributor.
+
+    Raises RecordError that names a file which is missing or damaged, or holds what is not shared
+    (`runs.sharing_rules`).
+    """
     folder = Path(folder)
     tables = {}
     for name, columns in COLUMNS.items():
@@ -198,12 +199,30 @@ def read_shared(folder: Path) -> Records:
         if not path.exists():
             raise RecordError(f"{path} is missing; `python -m mtlser share` writes it")
         tables[name] = _read_table(path)
-        unknown = sorted(set(tables[name]) - set(columns) | set(tables[name]) & set(TRANSCRIPT_COLUMNS))
-        if unknown:
+        shared = set(columns) - set(TRANSCRIPT_COLUMNS)
+        if unknown := sorted(set(tables[name]) - shared):
             raise RecordError(f"{path} holds {', '.join(unknown)}: transcripts are not shared, nor unknown columns")
+        needed = {"run_id", "status", *RUN_KEYS} if name == "runs" else shared
+        if lacking := sorted(needed - set(tables[name])):
+            raise RecordError(f"{path} lacks {', '.join(lacking)}; share it again")
     lacking = {name: value for name, value in DEFAULTS.items() if name not in tables["runs"]}
     tables["runs"] = tables["runs"].assign(**lacking).reindex(columns=list(RUN_COLUMNS))
-    return Records(**tables, source=f"shared by {folder.name}")
+    return _checked(Records(**tables, source=f"shared by {folder.name}"), folder)
+
+
+def _checked(found: Records, where: Path | str) -> Records:
+    """The records, of ended runs history and of done ones predictions: other rows are what a killed `share` left.
+
+    Raises RecordError for what is not shared.
+    """
+    runs = found.runs
+    for name, statuses in (("history", ENDED), ("predictions", ("done",))):
+        table, ids = getattr(found, name), runs["run_id"][runs["status"].isin(statuses)]
+        found = replace(found, **{name: table[table["run_id"].isin(ids)].reset_index(drop=True)})
+    if wrong := problems(runs, found.history, found.predictions, tuple(CORPUS_NAMES.values())):
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise RecordError(f"{where} can't be shared: {'; '.join(wrong[:3])}{more}")
+    return found
 
 
 def read_results(folder: Path) -> Records:
