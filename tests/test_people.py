@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mtlser.config import PEOPLE, PEOPLE_RULES, PRESETS, ConfigError
+from mtlser.config import PEOPLE, PEOPLE_RULES, PRESETS, RULES, ConfigError
 from mtlser.corpus import OPEN_CORPORA, reader
+from mtlser.machine import last_commit
 from mtlser.runs import experiments
-from mtlser.runs.people import best_rates, beyond_the_edge, choose, grid_runs, rules_commit
+from mtlser.runs.people import best_rates, beyond_the_edge, choose, grid_runs
 from mtlser.runs.records import read_results
 from mtlser.runs.settings import Settings
 
@@ -109,4 +110,4 @@ def test_experiments_are_named(tmp_path):
 
 
 def test_the_rules_have_a_commit():
-    assert rules_commit() == "unknown" or len(rules_commit()) == 40
+    assert last_commit(RULES) == "unknown" or len(last_commit(RULES)) == 40

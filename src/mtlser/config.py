@@ -40,7 +40,8 @@ POCKET_BACKBONE = DATA_FOLDER / "pocket-backbone"
 
 
 # How measurements on people are made and judged, committed before the first of them.
-PEOPLE_RULES: dict[str, Any] = tomllib.loads((DATA_FOLDER / "people.toml").read_text(encoding="utf-8"))
+RULES = DATA_FOLDER / "people.toml"
+PEOPLE_RULES: dict[str, Any] = tomllib.loads(RULES.read_text(encoding="utf-8"))
 
 # What they chose on a corpus's development speakers, fields of RunConfig; a test compares it with the records.
 PEOPLE: dict[str, dict[str, Any]] = {}

@@ -46,16 +46,26 @@ def hardware() -> dict[str, str | int | float]:
 def revision() -> str:
     """The code's commit, with "+changes" when tracked files differ from it; "unknown" outside a git checkout."""
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
     try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)src")
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)src")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed else "")
+
+
+@cache
+def last_commit(path: Path) -> str:
+    """The commit that last changed a file of the project; "unknown" outside a git checkout."""
+    try:
+        return _git("log", "-1", "--format=%H", "--", str(path)) or "unknown"
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def num_cores() -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser.corpus.cards import Card, as_table, audio_files
+from mtlser.corpus.cards import Card
 from mtlser.corpus.iemocap import ReleaseError
+from mtlser.corpus.reading import as_table, audio_files
 
 CARD = Card(
     name="crema-d",

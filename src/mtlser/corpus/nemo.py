@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser.corpus.cards import Card, as_table
+from mtlser.corpus.cards import Card
 from mtlser.corpus.iemocap import ReleaseError
+from mtlser.corpus.reading import as_table
 
 CARD = Card(
     name="nemo",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser.corpus.cards import as_table
 from mtlser.corpus.iemocap import ReleaseError
+from mtlser.corpus.reading import as_table
 from mtlser.corpus.text import encode, normalise
 
 METADATA = "metadata.csv"

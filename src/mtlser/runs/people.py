@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-from functools import cache
-
 import pandas as pd
 
-from mtlser.config import DATA_FOLDER, PEOPLE_RULES
-
-RULES = DATA_FOLDER / "people.toml"
-
-
-@cache
-def rules_commit() -> str:
-    """The commit that last changed the rules; "unknown" outside a git checkout."""
-    command = ["git", "-C", str(RULES.parent), "log", "-1", "--format=%H", "--", RULES.name]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() or "unknown"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+from mtlser.config import PEOPLE_RULES
 
 
 def grid_runs(runs: pd.DataFrame, preset: str) -> pd.DataFrame:

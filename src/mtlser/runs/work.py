@@ -21,15 +21,14 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from mtlser.config import RunConfig
+from mtlser.config import RULES, RunConfig
 from mtlser.corpus import OPEN_CORPORA
 from mtlser.corpus.text import transcript_text
 from mtlser.files import write_json
-from mtlser.machine import keep_freed_memory, use_float32, use_one_thread
+from mtlser.machine import keep_freed_memory, last_commit, use_float32, use_one_thread
 from mtlser.model.backbone import published_name
 from mtlser.runs import records
 from mtlser.runs.instrument import instrument_name
-from mtlser.runs.people import rules_commit
 from mtlser.runs.plan import SYSTEM, Plan, PlannedRun
 
 ATTEMPT = "attempt"  # in a run's folder: the last order whose worker tried it
@@ -68,7 +67,7 @@ def _task(plan: Plan, run: PlannedRun) -> dict:
             "backbone": plan.backbone_name,
             "backbone_checked": published_name(plan.backbone_digest) is not None,
             "instrument": instrument_name(run.config, plan.preset.corpus, run.digests["backbone"]),
-            "rules": rules_commit() if plan.preset.reads in OPEN_CORPORA else None,
+            "rules": last_commit(RULES) if plan.preset.reads in OPEN_CORPORA else None,
             "launched_by": f"engine {plan.settings.engine}",
         },
         "folder": str(run.folder.absolute()),
