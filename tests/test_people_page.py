@@ -88,6 +88,7 @@ def test_the_primary_comparison_leaves_the_development_speakers_out():
 @pytest.mark.parametrize(
     ("interval", "holm", "complete", "word"),
     [
+        ((0.01, 0.05), 0.01, "gate", "second task not learnt: inconclusive"),
         ((0.01, 0.05), 0.01, True, "gain"),
         ((0.01, 0.09), 0.2, True, "inconclusive"),
         ((0.01, 0.05), 0.2, True, "less than the paper's gain"),
@@ -99,6 +100,7 @@ def test_the_primary_comparison_leaves_the_development_speakers_out():
 )
 def test_the_words_of_a_verdict(interval, holm, complete, word):
     row = {"folds": 5, "difference_interval": interval, "holm": holm, "complete": complete}
+    row["gate"] = 0.99 if complete == "gate" else 0.1
     assert people.verdict(row) == word
 
 
@@ -153,3 +155,21 @@ def test_presets_of_people_share_what_is_not_tuned():
     rest = [{k: v for k, v in run.to_dict().items() if k not in tuned} for run in runs]
     assert all(values == rest[0] for values in rest)
     assert isinstance(runs[0], RunConfig) and {run.protocol for run in runs} == {"speaker", "groups"}
+
+
+def test_the_gate_is_the_longest_run_at_alpha_one(tmp_path):
+    settings = Settings(results=tmp_path)
+    assert np.isnan(people.gate("ravdess", settings))
+    for epochs, wer in ((6, 0.2), (3, 0.9)):
+        found = records({1.0: 0.5, 0.1: 0.5}, ("group-1",))
+        runs = found.runs.assign(run_id=[f"{run_id}-{epochs}" for run_id in found.runs["run_id"]], epochs=epochs)
+        runs.loc[runs["alpha"] == 1.0, "wer"] = wer
+        (tmp_path / f"me-{epochs}").mkdir()
+        shared = Records(
+            runs, found.history.iloc[:0], found.predictions.iloc[:0].drop(columns=["reference", "hypothesis"])
+        )
+        for name in ("runs", "history", "predictions"):
+            getattr(shared, name).to_parquet(tmp_path / f"me-{epochs}" / f"{name}.parquet")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mtlser.runs.records.problems", lambda *tables: [])
+        assert people.gate("ravdess", settings) == 0.2

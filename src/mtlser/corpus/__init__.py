@@ -15,14 +15,18 @@ def reader(name: str):
     return import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
-def load(name: str, folder: str | Path, *, allow_different: bool = False):
+FETCHED = Path("artifacts/corpora")  # where `make reproduce` puts what it fetches, a folder each
+
+
+def load(name: str, folder: str | Path | None = None, *, allow_different: bool = False):
     """The utterances of a corpus's four classes: the columns of `load_release`, `sex` and `text_id` where known.
 
-    `name`: "iemocap" (also for a pocket corpus), one of OPEN_CORPORA, or "own". `dialog` and `session` are empty where
-    the corpus has none. Raises ReleaseDiffers where utterances or emotions are not those that are known, ReleaseError
-    for a folder that can't be read as this corpus, ValueError for an unknown name.
+    `name`: "iemocap" (also for a pocket corpus), one of OPEN_CORPORA, or "own". `folder` may be left out for one
+    that was fetched. `dialog` and `session` are empty where the corpus has none. Raises ReleaseDiffers where utterances
+    or emotions are not those that are known, ReleaseError for a folder that can't be read as this corpus, ValueError
+    for an unknown name.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(folder or FETCHED / name).expanduser()
     if name == "iemocap":
         from mtlser.corpus.iemocap import load_release
 

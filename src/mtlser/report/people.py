@@ -108,6 +108,15 @@ def _scores(done: Records) -> dict[str, Any]:
     }
 
 
+def gate(name: str, settings: Settings | None = None) -> float:
+    """WER of the longest run at alpha 1 on the development speakers, which says whether the second task is learnt."""
+    runs = read_results((settings or Settings.from_environment()).results).runs
+    folds = PEOPLE_RULES["development"].get(name, ())
+    at_one = (runs["alpha"] == PEOPLE_RULES["gate"]["alpha"]) & (runs["status"] == "done")
+    found = runs[(runs["preset"] == name) & runs["fold"].isin(folds) & at_one]
+    return float(found.sort_values("epochs")["wer"].iloc[-1]) if len(found) else float("nan")
+
+
 def gains(records: Records, name: str, *, primary: bool = True) -> pd.Series:
     """Index fold: accuracy at alpha 0.1 minus alpha 0, each the mean over the seeds that both ran.
 
@@ -140,7 +149,8 @@ def contrasts(settings: Settings | None = None) -> pd.DataFrame:
         found = records_of("table4", name, settings)
         gained = gains(found, name)
         wanted = num_folds(name, get_preset(name).run.protocol) - len(PEOPLE_RULES["development"][name])
-        rows.append({"corpus": reader(name).CARD.title, **contrast(gained), "complete": len(gained) == wanted})
+        passed = {"complete": len(gained) == wanted, "gate": gate(name, settings)}
+        rows.append({"corpus": reader(name).CARD.title, **contrast(gained), **passed})
     table = pd.DataFrame(rows)
     table["holm"] = statistics.holm(table["permutation"].where(table["complete"]).tolist())
     table["verdict"] = [verdict(row) for row in table.to_dict("records")]
@@ -150,6 +160,8 @@ def contrasts(settings: Settings | None = None) -> pd.DataFrame:
 def verdict(row: dict[str, Any]) -> str:
     """One of the words that the rules have."""
     low, high = row["difference_interval"]
+    if row["gate"] >= PEOPLE_RULES["gate"]["wer"]:
+        return PEOPLE_RULES["gate"]["otherwise"]
     if not row["complete"]:
         return NOT_RUN if not row["folds"] else "partial"
     if low > 0 and row["holm"] < SIGNIFICANT:
@@ -164,6 +176,7 @@ def contrast_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "corpus": row["corpus"],
+            "WER at α = 1": NOT_RUN if row["gate"] != row["gate"] else f"{row['gate']:.2f}",
             "folds compared": row["folds"],
             "gain, points": points(row["difference"]) if row["folds"] else NOT_RUN,
             "95% interval": interval_points(row["difference_interval"]),
