@@ -104,7 +104,8 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     name: form
     for form, names in {
         percent: "accuracy uar macro_f1 accuracy_here accuracy_there alike wer_here wer_there",
-        tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share",
+        tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share "
+        "confidence confidence_after answered worst",
         p_value: "mcnemar permutation holm holm_here holm_there",
         interval: "interval wilson",
         points: "difference difference_here difference_there",
@@ -115,7 +116,8 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
         "{:g}".format: "alpha window_ms step_ms",
         "{:.4f}".format: "wer",
         "{:.1f}".format: "minutes",
-        "{:.2f}".format: "seconds",
+        "{:.2f}".format: "seconds temperature",
+        "{:.3f}".format: "ece brier ece_after brier_after",
         "{:,}".format: "parameters",
         "{:.5f}".format: "probability",
         "{:.6f}".format: "loss",

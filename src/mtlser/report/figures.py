@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
-from mtlser.report import tables
+from mtlser.report import calibration, tables
 from mtlser.report.display import Html, line, provenance
 from mtlser.report.gradients import history as gradient_history
 
@@ -229,6 +229,27 @@ def step_profile(parts: pd.DataFrame) -> Figure:
     parts[["after", "before"]].T.plot.barh(stacked=True, ax=axes, color=colours, width=0.6, legend=False)
     axes.set(xlabel="milliseconds", ylabel="")
     figure.legend(loc="outside upper center", ncols=len(parts))
+    return figure
+
+
+def confidence(answered: pd.DataFrame) -> Figure:
+    """`calibration.answers` of each alpha: accuracy against confidence, before and after the temperature; declining."""
+    figure, panels = panels_of(3, width=9.0)
+    for alpha, group in answered.groupby("alpha"):
+        style = {"color": ALPHA_COLOURS[alpha], "dashes": ALPHA_DASHES[alpha] or (None, None), "lw": 1.5}
+        for axes, column in zip(panels, ("confidence", "calibrated"), strict=False):
+            bins = calibration.reliability(group[column], group["correct"])
+            axes.plot(bins["confidence"], bins["accuracy"], **style)
+        curve = calibration.risk_coverage(group["confidence"], group["correct"])
+        panels[2].plot(curve["coverage"], 1 - curve["risk"], label=f"α = {alpha:g}", **style)
+    for axes, title in zip(panels, ("confidence as it is", "after the temperature", "share answered"), strict=True):
+        axes.set(xlabel=title, ylim=(0, 1.02), xlim=(0, 1.02))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axes in panels[:2]:
+        axes.plot([0, 1], [0, 1], color=mpl.rcParams["text.color"], lw=0.8, dashes=(1, 3))
+    panels[0].set_ylabel("answers that are right")
+    figure.legend(loc="outside upper center", ncols=len(ALPHAS))
     return figure
 
 
