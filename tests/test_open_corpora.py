@@ -230,15 +230,17 @@ def test_ones_own_corpus(tmp_path):
 
 def test_every_line_that_cannot_be_used_is_named(tmp_path):
     rows = [("a.wav", "Ada", "meh", ""), ("b.wav", "", "sad", ""), ("c.wav", "Bo", "sad", "in 1984"),
-            ("d.wav", "Bo", "sad", ""), ("d.flac", "Bo", "sad", ""), ("", "Bo", "sad", "")]  # fmt: skip
+            ("d.wav", "Bo", "sad", ""), ("d.flac", "Bo", "sad", ""), ("", "Bo", "sad", ""),
+            ("e.wav", "../Bo", "sad", "")]  # fmt: skip
     folder = write_own(tmp_path / "own", rows)
     with pytest.raises(ReleaseError) as caught:
         load("own", folder)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("metadata.csv: 5 lines can't be used:")
+    assert lines[0].endswith("metadata.csv: 6 lines can't be used:")
     assert "line 2: emotion 'meh' is not known; write one of neutral, " in lines[1]
     assert "line 3: speaker is empty" in lines[2] and "line 4: '1' '4' '8' '9' in 'IN 1984'" in lines[3]
     assert "line 6: d.flac stands in line 5 too" in lines[4] and "line 7: file_name is empty" in lines[5]
+    assert "line 8: speaker '../Bo' names folds and folders" in lines[6]
     outside = write_own(tmp_path / "outside", [("a.wav", "Ada", "sad", "")])
     text = (outside / own.METADATA).read_text(encoding="utf-8").replace("a.wav", "../own/a.wav")
     (outside / own.METADATA).write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from mtlser.corpus.reading import as_table
 from mtlser.corpus.text import encode, normalise
 
 METADATA = "metadata.csv"
+SPEAKER = re.compile(r"\w[\w.-]{0,39}")
 COLUMNS = ("file_name", "speaker", "emotion", "transcription")
 
 # Labels as corpora write them, in lower case. None: another emotion, which the paper's four classes leave out.
@@ -76,6 +78,8 @@ def _problem(values: dict[str, str], label: str, first: int | None) -> str | Non
     for column in ("file_name", "speaker"):
         if not values[column]:
             return f"{column} is empty"
+    if not SPEAKER.fullmatch(values["speaker"]):
+        return f"speaker {values['speaker']!r} names folds and folders: use letters, digits, _, . and -, 40 at most"
     if Path(values["file_name"]).is_absolute() or ".." in Path(values["file_name"]).parts:
         return f"file_name {values['file_name']!r} must lie below the folder"
     if first is not None:

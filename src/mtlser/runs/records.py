@@ -50,7 +50,7 @@ CORPUS_NAMES = {
     "emodb": "EmoDB",
     "ravdess": "RAVDESS",
     "crema-d": "CREMA-D",
-    "own": "a corpus of one's own",
+    "own": "corpus of one's own",
 }
 
 COLUMNS = {
