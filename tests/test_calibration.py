@@ -123,7 +123,7 @@ def test_spreads_by_hand():
 
 def test_the_figure_has_a_line_for_each_alpha():
     answered = pd.concat(
-        calibration.answers(predictions(60, seed=n)).assign(alpha=alpha) for n, alpha in enumerate((0.0, 0.1))
+        calibration.answers(predictions(600, seed=n)).assign(alpha=alpha) for n, alpha in enumerate((0.0, 0.1))
     )
     figure = figures.confidence(answered)
     assert [len(axes.lines) for axes in figure.axes] == [3, 3, 2]

@@ -239,6 +239,7 @@ def confidence(answered: pd.DataFrame) -> Figure:
         style = {"color": ALPHA_COLOURS[alpha], "dashes": ALPHA_DASHES[alpha] or (None, None), "lw": 1.5}
         for axes, column in zip(panels, ("confidence", "calibrated"), strict=False):
             bins = calibration.reliability(group[column], group["correct"])
+            bins = bins[bins["share"] * len(group) >= 10]  # fewer answers are noise
             axes.plot(bins["confidence"], bins["accuracy"], **style)
         curve = calibration.risk_coverage(group["confidence"], group["correct"])
         panels[2].plot(curve["coverage"], 1 - curve["risk"], label=f"α = {alpha:g}", **style)
