@@ -82,6 +82,18 @@ def test_one_epoch_and_diverged_runs_are_drawn():
     figures.draw(figures.training_curves, diverged, "dark")
 
 
+def test_gains_have_intervals_and_say_what_was_not_run():
+    nothing = (float("nan"), float("nan"))
+    rows = [("published", 0.065, nothing), ("measured", 0.157, (0.089, 0.229)), ("never", float("nan"), nothing)]
+    svg = figures.draw(
+        figures.gains, pd.DataFrame(rows, columns=["what", "difference", "difference_interval"]), "light"
+    )
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    assert [text for text in texts if text in ("+6.5", "+15.7", "not run")] == ["+6.5", "+15.7", "not run"]
+    assert {"published", "measured", "never"} <= set(texts)
+    ElementTree.fromstring(svg)
+
+
 def test_leaks_writes_shares_into_cells():
     shares = pd.DataFrame({"01F": [0.52, 0.0], "01M": [0.48, 1.0]}, index=["Ses01F", "Ses01M"])
     svg = figures.draw(figures.leaks, shares, "light")

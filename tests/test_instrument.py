@@ -7,13 +7,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fake_records import fake_records
 from mtlser.config import PRESETS, ConfigError, PilotConfig
 from mtlser.model.backbone import backbone_digest
-from mtlser.report import display
+from mtlser.report import claims, display
 from mtlser.report import instrument as report
 from mtlser.runs import instrument
 from mtlser.runs.pilot import choose
@@ -21,7 +22,7 @@ from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
 from mtlser_book.readme import committed_note
-from sentences import cell
+from sentences import cell, read
 
 POCKET = PRESETS["pocket"]
 ROOT = Path(__file__).parents[1]
@@ -90,8 +91,31 @@ def test_changes_stand_beside_table_4():
     assert differences == {"random weights": {0: 0, 1: 0}, "mean pooling": {}, HALF_RATE: {0: 0, 0.1: 0}}
     assert "Mean pooling: Not run" in report.changes_source(found)
     rates = report.rate_table(found)
-    assert list(rates["comparison"]) == ["0 → 0.1"] * 2 and rates["difference"].nunique() == 1
-    assert list(rates["learning rate"]) == [f"{POCKET.run.learning_rate:g}"] * 2
+    assert len(rates) == 3 and rates["difference"].nunique() == 1
+
+
+def test_the_gain_is_told_at_one_rate_for_both_and_at_each_ones_own():
+    def at(rate, right):
+        found = fake_records(alphas=(0.0, 0.1), accuracy=right)
+        return replace(found, runs=found.runs.assign(learning_rate=rate))
+
+    found = {report.AS_IT_IS: at(0.002, {0.0: 0.5, 0.1: 1.0}), HALF_RATE: at(0.001, {0.0: 0.75, 0.1: 0.75})}
+    rates = report.rate_table(found)
+    assert rates[["rate_zero", "rate_best"]].to_numpy().tolist() == [[0.002] * 2, [0.001] * 2, [0.001, 0.002]]
+    zero, best = rates["accuracy_zero"], rates["accuracy_best"]
+    assert list(zero) == [zero[0], zero[1], zero[1]] and list(best) == [best[0], best[1], best[0]]
+    np.testing.assert_allclose(rates["difference"], best - zero)
+    words = report.rate_sentence(rates)
+    parts = [
+        f"0.002: {display.points(best[0] - zero[0])} points",
+        "Both at 0.001: +0.00 points",
+        "**at half the rate no",
+    ]
+    assert all(part in words for part in parts)
+    assert f"0.001 for α = 0 and 0.002 for α = 0.1: {display.points(best[0] - zero[1])} points" in words
+    alone = report.rate_table(found | {HALF_RATE: found[HALF_RATE].only(alpha=0.0)})
+    assert alone[["rate_zero", "rate_best"]].to_numpy().tolist() == [[0.002] * 2, [0.001, 0.002]]
+    assert report.rate_sentence(alone).endswith("not run.")
 
 
 def sentence(page, start, **names):
@@ -120,16 +144,26 @@ def test_the_page_says_what_each_change_does():
     assert len(lines) == len(CHANGES) and "+0.00 points at α = 0" in lines[0] and lines[1] == "* mean pooling: not run."
 
 
-@pytest.mark.parametrize("page", ["index", "table4", "instrument"])
-def test_pages_say_of_the_learning_rate_what_the_readme_says(page, monkeypatch):
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("page", ["table4", "instrument"])
+def test_pages_say_of_the_learning_rate_what_the_readme_says(page):
     rates = report.rate_table(report.changed_records("pocket", Settings(train=False, artifacts=ROOT / "none")))
-    start = "from mtlser.report import instrument" if page == "index" else "gains = ["
-    given = {"display": display, "instrument": report, "rates": rates, "preset": "pocket"}
-    monkeypatch.setattr(report, "changed_records", lambda preset: {})
     for table, words in ((rates, committed_note(ROOT)), (rates[:1], committed_note(ROOT / "nowhere"))):
-        monkeypatch.setattr(report, "rate_table", lambda found, table=table: table)
-        assert sentence(page, start, **given | {"rates": table}) == words
+        shown = sentence(
+            page, "display.Markdown(instrument.rate_sentence", display=display, instrument=report, rates=table
+        )
+        assert shown == words
+
+
+def test_the_front_page_answers_in_two_sentences():
+    given = {"display": display, "claims": claims, "preset": "pocket", "iemocap": Records.empty(), "pocket": None}
+    rates = pd.DataFrame({"difference": [0.25, 0.5, 0.125]})
+    text = read("index", "On IEMOCAP", **given, rates=rates)
+    assert text.startswith("**On IEMOCAP: not run yet**") and text.count(". ") == 1
+    assert "+25.00 points of accuracy** at one learning rate and +50.00 at half of it; +12.50 where" in text
+    assert "half" not in read("index", "On IEMOCAP", **given, rates=rates[:1])
+    assert "**On synthetic speech: not run.**" in read("index", "On IEMOCAP", **given, rates=pd.DataFrame())
+    real = read("index", "On IEMOCAP", **given | {"iemocap": fake_records("iemocap")}, rates=rates)
+    assert real.startswith("**On IEMOCAP the words add +33.33 points** (IEMOCAP: speaker folds")
 
 
 def test_the_committed_pilot_and_backbone_fill_every_table():
@@ -169,15 +203,14 @@ def test_a_corrected_rung_is_told_and_nothing_was_chosen_by_it():
 @pytest.mark.parametrize(
     ("half", "bounds", "words"),
     [
-        (0.01, (-0.01, 0.03), "effect of α at this learning rate"),
+        (0.01, (-0.01, 0.03), "no gain is found"),
         (0.12, (0.08, 0.16), "the sign is the same at both rates"),
         (-0.1, (-0.2, -0.05), "the sign changes with the rate"),
     ],
 )
 def test_the_verdict_on_the_rate_follows_the_interval(half, bounds, words):
     rows = {
-        "learning rate": ["0.002", "0.001"], "comparison": ["0 → 0.1"] * 2, "difference": [0.15, half],
-        "difference_interval": [(0.1, 0.2), bounds], "permutation": [0.01, 0.5],
+        "difference": [0.15, half, 0.03], "difference_interval": [(0.1, 0.2), bounds, (0.01, 0.05)],
     }  # fmt: skip
     assert words in report.rate_verdict(pd.DataFrame(rows))
     assert report.rate_verdict(pd.DataFrame(rows)[:1]) == report.rate_verdict(pd.DataFrame()) == "not run"

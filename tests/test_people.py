@@ -106,6 +106,11 @@ def test_experiments_are_named(tmp_path):
     assert [(plan.template.epochs, plan.template.learning_rate) for plan in one.values()] == [(5, 3e-4)]
     assert experiments.plans("gate", "emodb", settings).popitem()[1].alphas == (1.0,)
     assert {plan.template.protocol for plan in experiments.plans("text", "nemo", settings).values()} == {"text"}
+    [released] = experiments.plans("released", "pocket", settings).values()
+    assert released.template.protocol == "released" and released.alphas == (0.0, 0.1)
+    with pytest.raises(ConfigError, match="EXPERIMENT=session: there are no dialogs in 'emodb'"):
+        experiments.plans("session", "emodb", settings)
+    assert "session" not in {plan.template.protocol for plan in experiments.every_plan("emodb", settings)}
     assert experiments.plans("equal-rate", "nemo", settings).popitem()[1].alphas == (0.0,)
 
 

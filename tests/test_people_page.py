@@ -123,6 +123,18 @@ def test_what_the_leak_is_worth_is_said_of_whole_experiments_alone(given):
     assert people.leak(table) == {0.0: pytest.approx(0.25)}
 
 
+def test_where_there_are_dialogs_the_released_folds_leak(given):
+    given["table4", "pocket"] = fake_records(alphas=(0.0, 0.1), accuracy={0.0: 0.5, 0.1: 0.5})
+    folds = tuple(f"0{n}{sex}" for n in range(1, 6) for sex in "FM")
+    leaked = fake_records(alphas=(0.0,), folds=folds, accuracy={0.0: 0.75})
+    given["released", "pocket"] = replace(leaked, runs=leaked.runs.assign(protocol="released"))
+    table = people.protocols("pocket")
+    assert list(table["protocol"].unique()) == ["speaker", "released", "session"]
+    assert table["folds"].tolist()[:4] == ["10 of 10 folds"] * 3 + ["not run"]
+    gain = people.leak(table)
+    assert list(gain) == [0.0] and gain[0.0] == pytest.approx(0.25)
+
+
 def test_other_corpora_of_this_machine_stand_apart(tmp_path, monkeypatch):
     known, other = records({0.0: 0.5}, corpus_id="known-1"), records({0.0: 0.75}, corpus_id="ravdess-other")
     both = Records(*(pd.concat(parts, ignore_index=True) for parts in (

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 from mtlser.files import whole_file
-from mtlser.report.display import NOT_RUN, interval_points, percent, points, provenance
-from mtlser.report.instrument import changed_records, rate_table, rate_verdict
+from mtlser.report.display import NOT_RUN, percent, provenance
+from mtlser.report.instrument import changed_records, rate_sentence, rate_table
 from mtlser.report.people import contrast_table, contrasts
 from mtlser.report.tables import table4_beside_paper
 from mtlser.runs.plan import table4
@@ -36,18 +36,7 @@ def committed_records(root: Path, preset: str) -> Records:
 
 def committed_note(root: Path) -> str:
     """Whether the pocket gain hangs on the learning rate, from the committed records."""
-    rates = rate_table(changed_records("pocket", committed(root)))
-    if len(rates) < 2:
-        return "Whether the gain hangs on the learning rate: not run."
-    gains = [
-        f"{points(row['difference'])} points at {row['learning rate']} "
-        f"(95% interval {interval_points(row['difference_interval'])})"
-        for row in rates.to_dict("records")
-    ]
-    return (
-        f"Synthetic, {rates['comparison'][0]}, the same rate for both: {' and '.join(gains)}; {rate_verdict(rates)}. "
-        "The chapter on the instrument has the rows of α = 0 at both rates."
-    )
+    return rate_sentence(rate_table(changed_records("pocket", committed(root))))
 
 
 def people_note(root: Path) -> str:

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
 from mtlser.report import calibration, tables
-from mtlser.report.display import Html, line, provenance
+from mtlser.report.display import NOT_RUN, Html, line, provenance
 from mtlser.report.gradients import history as gradient_history
 
 ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
@@ -153,6 +153,27 @@ def accuracy_by_alpha(records: Any) -> Figure:
     axes.set(xlabel="α", ylabel="accuracy (WA)")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def gains(rows: pd.DataFrame) -> Figure:
+    """What α = 0.1 adds to α = 0, a row each: what, difference and its interval (NaN twice for a published one).
+
+    A row whose difference is NaN says "not run".
+    """
+    figure, (axes,) = panels_of(1, height=0.8 + 0.42 * len(rows), width=5.0)
+    for place, row in enumerate(rows.itertuples()):
+        if pd.isna(row.difference):
+            axes.text(0.4, place, NOT_RUN, va="center", style="italic")
+            continue
+        gain, bounds = 100 * row.difference, [100 * bound for bound in row.difference_interval]
+        mark, colour = ("D", PAPER_COLOUR) if pd.isna(bounds[0]) else ("o", ALPHA_COLOURS[0.1])
+        axes.plot(bounds, [place, place], color=colour, lw=2)
+        axes.plot(gain, place, mark, color=colour)
+        axes.annotate(f"{gain:+.1f}", (gain, place - 0.15), ha="center", va="bottom")
+    axes.axvline(0, color=mpl.rcParams["text.color"], lw=0.8, dashes=(1, 3))
+    axes.set_yticks(range(len(rows)), rows["what"])
+    axes.set(xlabel="points of accuracy gained by the words", ylim=(len(rows) - 0.5, -0.8))
     return figure
 
 

@@ -190,10 +190,15 @@ def contrast_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def protocols(name: str, settings: Settings | None = None) -> pd.DataFrame:
-    """What a result owes to its protocol: the corpus's own, random folds, and sentences that were not heard either."""
-    own = get_preset(name).run.protocol
+    """What a result owes to its protocol: the corpus's own, then one that leaks voices, then one that shares less.
+
+    The others are `released` and `session` where there are dialogs, else `random` and `text`.
+    """
+    own, others = get_preset(name).run.protocol, ("random", "text")
+    if get_preset(name).reads == "iemocap":
+        others = experiments.OF_DIALOGS
     rows = []
-    for protocol, experiment in ((own, "table4"), ("random", "random"), ("text", "text")):
+    for protocol, experiment in ((own, "table4"), *zip(others, others, strict=True)):
         found = records_of(experiment, name, settings)
         for alpha in (ZERO, BEST):
             done = found.only(alpha=alpha, status="done")
@@ -214,15 +219,11 @@ def controls(name: str, settings: Settings | None = None) -> pd.DataFrame:
 
 
 def leak(table: pd.DataFrame) -> dict[float, float]:
-    """Alpha → accuracy of random folds minus that of the corpus's own, of `protocols`; only where both are whole."""
-    whole = table[~table["folds"].str.contains("partial|not run")].set_index(["alpha", "protocol"])["accuracy"]
-    found = {}
-    for alpha, values in whole.groupby("alpha"):
-        here = values.droplevel("alpha")
-        own = [protocol for protocol in here.index if protocol not in ("random", "text")]
-        if own and "random" in here.index:
-            found[alpha] = here["random"] - here[own[0]]
-    return found
+    """Alpha → accuracy where voices leak minus that of the corpus's own folds, of `protocols`; only of whole ones."""
+    accuracy = table["accuracy"].mask(table["folds"].str.contains("partial|not run"))
+    own, leaking = table["protocol"].unique()[:2]
+    wide = table.assign(accuracy=accuracy).pivot(index="alpha", columns="protocol", values="accuracy")
+    return (wide[leaking] - wide[own]).dropna().to_dict()
 
 
 def references(settings: Settings | None = None) -> pd.DataFrame:

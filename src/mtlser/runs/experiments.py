@@ -13,6 +13,8 @@ from mtlser.runs.settings import Settings
 CONTRAST = tuple(PEOPLE_RULES["grid"]["alphas"])  # the paper's claim: alpha 0 against its best
 
 
+OF_DIALOGS = ("released", "session")  # protocols of IEMOCAP's layout, which the pocket corpus has
+
 FIRST_LOOK_EPOCHS = 10
 FIRST_LOOK_FOLDS = {"speaker": ("Ses01F", "Ses01M"), "released": ("01F", "01M")}
 
@@ -57,6 +59,8 @@ def _development(preset: str, settings: Settings, epochs: int, rate: float) -> P
 
 def _protocol(name: str) -> Callable[[str, Settings], dict[str, Plan]]:
     def plans(preset: str, settings: Settings) -> dict[str, Plan]:
+        if name in OF_DIALOGS and get_preset(preset).reads != "iemocap":
+            return {}
         return {f"protocol {name}": _contrast(table4(preset, replace(settings, protocol=name)))}
 
     return plans
@@ -105,6 +109,8 @@ EXPERIMENTS: dict[str, Callable[[str, Settings], dict[str, Plan]]] = {
     "gate": _gate,
     "random": _protocol("random"),
     "text": _protocol("text"),
+    "released": _protocol("released"),
+    "session": _protocol("session"),
     "equal-rate": _equal_rate,
     "controls": _controls,
     "first-look": _first_look,
@@ -120,7 +126,8 @@ def plans(name: str, preset: str, settings: Settings | None = None) -> dict[str,
         raise ConfigError(f"EXPERIMENT={name!r} is not known; choose one of {', '.join(EXPERIMENTS)}")
     found = EXPERIMENTS[name](preset, settings or Settings.from_environment())
     if not found:
-        raise ConfigError(f"EXPERIMENT={name}: data/people.toml names no development speakers of {preset!r}")
+        lacks = "there are no dialogs in" if name in OF_DIALOGS else "data/people.toml names no development speakers of"
+        raise ConfigError(f"EXPERIMENT={name}: {lacks} {preset!r}")
     return found
 
 
