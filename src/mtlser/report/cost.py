@@ -149,6 +149,16 @@ def operations(records: Sequence[dict]) -> pd.DataFrame:
     return table.map("{:.2f} s".format).rename_axis("operation").reset_index()
 
 
+def step_profile(parts: pd.DataFrame) -> figures.Figure:
+    """Milliseconds of the parts of a step (rows; columns before, after) as two bars."""
+    figure, (axes,) = figures.panels_of(1, height=2.2)
+    colours = ["#7F7F7F", "#2A7FC0", "#C77C00", "#009E73", "#C0629B"]
+    parts[["after", "before"]].T.plot.barh(stacked=True, ax=axes, color=colours, width=0.6, legend=False)
+    axes.set(xlabel="milliseconds", ylabel="")
+    figure.legend(loc="outside upper center", ncols=len(parts))
+    return figure
+
+
 def profile_figure(records: Sequence[dict]) -> Html:
     """Milliseconds of the parts of a pocket step as bars; a line of text where they were not measured."""
     title, found = "A pocket step, before and after", _record(records, "pocket-step")["measured"]
@@ -157,7 +167,7 @@ def profile_figure(records: Sequence[dict]) -> Html:
     parts = {when: {part: found[f"{part}_ms_{when}"] for part in STEP_PARTS} for when in ("before", "after")}
     bars = "Two bars, before and after, made of the parts of a step; the one after is shorter."
     source = measured_on(records, "pocket-step")
-    return figures.show(figures.step_profile, pd.DataFrame(parts), title, alt=bars, source=source)
+    return figures.show(step_profile, pd.DataFrame(parts), title, alt=bars, source=source)
 
 
 def table4_costs(records: Sequence[dict]) -> pd.DataFrame:

@@ -243,16 +243,6 @@ def detectable(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def step_profile(parts: pd.DataFrame) -> Figure:
-    """Milliseconds of the parts of a step (rows; columns before, after) as two bars."""
-    figure, (axes,) = panels_of(1, height=2.2)
-    colours = ["#7F7F7F", "#2A7FC0", "#C77C00", "#009E73", "#C0629B"]
-    parts[["after", "before"]].T.plot.barh(stacked=True, ax=axes, color=colours, width=0.6, legend=False)
-    axes.set(xlabel="milliseconds", ylabel="")
-    figure.legend(loc="outside upper center", ncols=len(parts))
-    return figure
-
-
 def confidence(answered: pd.DataFrame) -> Figure:
     """`calibration.answers` of each alpha: accuracy against confidence, before and after the temperature; declining."""
     figure, panels = panels_of(3, width=9.0)
