@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtlser.config import DATA_FOLDER
-from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, audio_info
+from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, audio_seconds
 from mtlser.corpus.iemocap import COLUMNS, ReleaseDiffers, ReleaseError
 from mtlser.corpus.release_counts import row_of
 
@@ -82,7 +82,7 @@ def as_table(rows: list[dict]) -> pd.DataFrame:
 
 def _seconds(path: Path) -> float | AudioError:
     try:
-        return audio_info(path).duration
+        return audio_seconds(path)
     except AudioError as error:
         return error
 
