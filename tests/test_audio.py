@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -61,9 +62,76 @@ def test_other_rates_and_formats_are_resampled(tmp_path, rate, extension):
     assert np.abs(read).max() == pytest.approx(0.5, abs=0.02)
 
 
-def test_float_files_beyond_full_scale_are_clipped(tmp_path):
-    soundfile.write(tmp_path / "loud.wav", np.array([3.0, -3.0, 0.25]), 16_000, subtype="FLOAT")
+@pytest.mark.parametrize("gain", [4, 32768])
+def test_float_files_beyond_full_scale_are_scaled_and_never_clipped(tmp_path, gain):
+    soundfile.write(tmp_path / "loud.wav", gain * np.array([1.0, -1.0, 0.25]), 16_000, subtype="FLOAT")
     assert audio.read_audio(tmp_path / "loud.wav").tolist() == [1.0, -1.0, 0.25]
+    soundfile.write(tmp_path / "loud.wav", np.array([1e9, 0.1]), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="reaches 1e\\+09, where full scale is 1"):
+        audio.read_audio(tmp_path / "loud.wav")
+
+
+def test_channels_that_cancel_each_other_are_refused(tmp_path):
+    soundfile.write(tmp_path / "opposite.wav", np.stack([tone(800), -tone(800)], axis=1), 16_000)
+    with pytest.raises(AudioError, match="opposite phase"):
+        audio.read_audio(tmp_path / "opposite.wav")
+    soundfile.write(tmp_path / "silent.wav", np.zeros((800, 2)), 16_000)
+    assert not audio.read_audio(tmp_path / "silent.wav").any()
+
+
+@pytest.fixture(params=["wav", "flac", "ogg", "mp3"])
+def noise(request, tmp_path):
+    """Two seconds in a file of each format."""
+    path = tmp_path / f"noise.{request.param}"
+    soundfile.write(path, np.random.default_rng(0).normal(size=32_000) * 0.1, 16_000)
+    return path
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_file_that_is_cut_short_says_so(noise, share):
+    content = noise.read_bytes()
+    noise.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(AudioError, match="cut short"):
+        audio.read_audio(noise)
+
+
+def test_several_recordings_in_one_file_are_refused(noise):
+    alone, content = audio.read_audio(noise), noise.read_bytes()
+    noise.write_bytes(content + bytes(500))  # what some programs leave at the end
+    np.testing.assert_array_equal(audio.read_audio(noise), alone)
+    noise.write_bytes(content + content)
+    with pytest.raises(AudioError, match=r"several recordings in one file|not readable as audio: .+"):
+        audio.read_audio(noise)
+
+
+def test_a_streamed_file_has_the_length_that_is_there(tmp_path):
+    path = tmp_path / "noise.flac"
+    soundfile.write(path, tone(32_000), 16_000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # 36 bits of STREAMINFO count the samples; 0: unknown
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert audio.audio_seconds(path) == 2 and len(audio.read_audio(path)) == 32_000
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match="cut short"):
+        audio.read_audio(path)
+    audio.write_wav(tmp_path / "piped.wav", tone(1600))
+    content = bytearray((tmp_path / "piped.wav").read_bytes())
+    content[4:8] = content[40:44] = bytes(4)
+    (tmp_path / "piped.wav").write_bytes(content)
+    with pytest.raises(AudioError, match="no samples by its header, though it has 3244 bytes: it was .* streamed"):
+        audio.read_audio(tmp_path / "piped.wav")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has neither")
+def test_a_pipe_is_not_waited_for_and_a_name_may_be_any_bytes(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match="is a pipe"):
+        audio.read_audio(tmp_path / "pipe.wav")
+    audio.write_wav(tmp_path / "a.wav", tone(160))
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    os.rename(tmp_path / "a.wav", odd)
+    assert len(audio.read_audio(odd)) == 160
 
 
 def make_bad_files(folder) -> dict[str, str]:
@@ -71,12 +139,15 @@ def make_bad_files(folder) -> dict[str, str]:
     (folder / "zero.wav").write_bytes(b"")
     (folder / "text.wav").write_text("this is no audio", encoding="utf-8")
     (folder / "folder.wav").mkdir()
+    (folder / "headless.raw").write_bytes(bytes(320))
     soundfile.write(folder / "empty.wav", np.zeros(0), 16_000)
     soundfile.write(folder / "nan.wav", np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
     return {
         "absent.wav": "does not exist",
         "zero.wav": "0 bytes",
         "text.wav": "not readable as audio",
+        "headless.raw": "not readable as audio",
+        f"{'a' * 300}.wav": "does not exist",
         "folder.wav": "is a folder",
         "empty.wav": "holds no samples",
         "nan.wav": "NaN",

@@ -184,3 +184,10 @@ def test_a_file_that_changed_has_another_digest(backbone):
 def test_the_digest_does_not_import_torch(backbone):
     code = "import sys; import mtlser.model as m; m.backbone_digest(sys.argv[1]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(backbone)], check=True)
+
+
+def test_a_relative_folder_with_a_mistake_is_not_looked_up_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    with pytest.raises(BackboneError, match="models/base is not a folder"):
+        from_backbone("models/base")

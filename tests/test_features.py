@@ -63,6 +63,9 @@ def test_a_damaged_file_is_named(speech, backbone):
     model = MultitaskModel.from_backbone(backbone, seed=0)
     folder = convolution_features(model, speech).folder
     [arrow] = (folder / "frames").glob("*.arrow")
-    arrow.write_bytes(arrow.read_bytes()[:1000])
-    with pytest.raises(StoreError, match=rf"{folder.name} is damaged.*delete it"):
-        convolution_features(model, speech)[0]
+    content = arrow.read_bytes()
+    middle = len(content) // 2
+    for damaged in (content[:1000], content[:middle] + bytes(8) + content[middle + 8 :]):
+        arrow.write_bytes(damaged)
+        with pytest.raises(StoreError, match=rf"{folder.name} is damaged.*delete it"):
+            convolution_features(model, speech)[0]

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtlser import corpus
 from mtlser.corpus import iemocap, release_counts
 from mtlser.corpus.iemocap import ReleaseDiffers, ReleaseError, load_release
 from mtlser.corpus.text import normalise
@@ -376,3 +377,14 @@ def test_any_tree_is_read_back(turns):
     ]
     assert read == [replace(turn, code=emotion_of(turn.code)) for turn in kept]
     assert utterances["speaker"].tolist() == [t.utterance[:5] + t.utterance.split("_")[-1][0] for t in kept]
+
+
+@pytest.mark.parametrize("allow_different", [False, True])
+def test_synthetic_speech_never_passes_as_iemocap(tmp_path, allow_different):
+    """What vouches for it is its own file; by its counts it would be a release like any other."""
+    release = write_turns(tmp_path, small_turns())
+    (release / iemocap.MANIFEST).write_text(json.dumps(expected_of(small_turns()) | {"kind": "pocket"}))
+    assert len(load_release(release))
+    for folder in (release, release.parent):
+        with pytest.raises(ReleaseError, match=r"pocket_manifest\.json: this is synthetic speech, not IEMOCAP"):
+            corpus.load("iemocap", folder, allow_different=allow_different)

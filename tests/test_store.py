@@ -149,11 +149,15 @@ def test_a_damaged_store_is_named_and_is_to_be_deleted(store, tmp_path):
     for content in (whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b""):
         arrow.write_bytes(content)
         with pytest.raises(StoreError, match=rf"{store.folder.name} is damaged.*delete it"):
-            open_store(store.folder)
+            open_store(store.folder).samples(0)
     arrow.write_bytes(whole)
-    open_store(store.folder)
+    open_store(store.folder).samples(0)
     arrow.unlink()
     with pytest.raises(StoreError, match="delete it"):
+        open_store(store.folder).samples(0)
+    table = store.folder / "table.parquet"
+    table.write_bytes(table.read_bytes()[:-100])
+    with pytest.raises(StoreError, match=rf"{store.folder.name} is damaged.*delete it"):
         open_store(store.folder)
 
 

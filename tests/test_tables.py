@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -90,6 +91,18 @@ def test_collapsed_runs_are_listed_and_kept():
     records.runs.loc[records.runs["fold"] == "Ses01F", "collapsed"] = True
     assert tables.problems(records)["outcome"].tolist() == ["collapsed"]
     assert tables.completeness(records, 0.0) == "10 of 10 folds, 1 collapsed"
+
+
+def test_provenance_names_other_weights_than_the_preset_s_and_unchecked_ones():
+    made = fake_records("iemocap", alphas=(0.1,), folds=("Ses01F",))
+    said = {}
+    for name, checked in (("facebook/wav2vec2-base", True), ("facebook/wav2vec2-base", False), ("mine", False)):
+        runs = made.runs.assign(backbone=name, backbone_checked=checked)
+        said[name, checked] = display.provenance(replace(made, runs=runs))
+    note = "(its weights were compared with no published ones)"
+    assert "backbone" not in said["facebook/wav2vec2-base", True] + display.provenance(made)
+    assert f"backbone facebook/wav2vec2-base {note}" in said["facebook/wav2vec2-base", False]
+    assert f"backbone mine {note}" in said["mine", False]
 
 
 def test_provenance_names_corpus_protocol_seed_epochs_and_folds():

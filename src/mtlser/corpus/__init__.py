@@ -21,15 +21,17 @@ FETCHED = Path("artifacts/corpora")  # where `make reproduce` puts what it fetch
 def load(name: str, folder: str | Path | None = None, *, allow_different: bool = False):
     """The utterances of a corpus's four classes: the columns of `load_release`, `sex` and `text_id` where known.
 
-    `name`: "iemocap" (also for a pocket corpus), one of OPEN_CORPORA, or "own". `folder` may be left out for one
+    `name`: "iemocap", one of OPEN_CORPORA, or "own". `folder` may be left out for one
     that was fetched. `dialog` and `session` are empty where the corpus has none. Raises ReleaseDiffers where utterances
     or emotions are not those that are known, ReleaseError for a folder that can't be read as this corpus, ValueError
     for an unknown name.
     """
     folder = Path(folder or FETCHED / name).expanduser()
     if name == "iemocap":
-        from mtlser.corpus.iemocap import load_release
+        from mtlser.corpus.iemocap import MANIFEST, ReleaseError, find_release, load_release
 
+        if (manifest := find_release(folder) / MANIFEST).exists():
+            raise ReleaseError(f"{manifest}: this is synthetic speech, not IEMOCAP; CORPUS=pocket makes its own")
         return load_release(folder, allow_different=allow_different)
     if name not in (*OPEN_CORPORA, OWN):
         raise ValueError(f"unknown corpus {name!r}; choose one of iemocap, {', '.join((*OPEN_CORPORA, OWN))}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, audio_info
+from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, audio_seconds
 from mtlser.corpus.iemocap import COLUMNS, ReleaseError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -49,6 +49,6 @@ def as_table(rows: list[dict]) -> pd.DataFrame:
 
 def _seconds(path: Path) -> float | AudioError:
     try:
-        return audio_info(path).duration
+        return audio_seconds(path)
     except AudioError as error:
         return error

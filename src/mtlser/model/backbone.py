@@ -93,7 +93,8 @@ def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> 
     name = str(path_or_hub_name)
     folder, published = POCKET_BACKBONE if name == POCKET_BACKBONE.name else Path(name).expanduser(), None
     if not folder.is_dir():
-        if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        is_place = name not in CARDS and Path(name).parent.is_dir()  # a folder's name with a mistake in it
+        if is_place or name.count("/") != 1 or name.startswith((".", "/", "~")):
             raise BackboneError(f"{folder} is not a folder; give one that holds config.json and {WEIGHT_FILES[0]}")
         published = _published(name, revision)
         folder = _download(name, revision or (published and published.revision), published)

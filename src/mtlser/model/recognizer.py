@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlser.config import EMOTIONS, MAX_SECONDS, SAMPLE_RATE_HZ
-from mtlser.corpus.audio import AudioError, audio_info, normalise_waveform, read_audio
+from mtlser.corpus.audio import AudioError, audio_seconds, normalise_waveform, read_audio
 from mtlser.corpus.text import BLANK, decode, greedy_decode
 from mtlser.model.backbone import BackboneError
 from mtlser.model.frames import FrameLayout
@@ -97,7 +97,7 @@ class Recognizer:
 
     def _read(self, file: str | Path) -> np.ndarray:
         """(S,) samples that can be recognised. Raises AudioError."""
-        self._check_seconds(file, audio_info(file).duration)  # by the header, before anything is decoded
+        self._check_seconds(file, audio_seconds(file))  # by the header, before anything is decoded
         samples = read_audio(file)
         self._check_seconds(file, len(samples) / SAMPLE_RATE_HZ)  # a header may say less than there is
         if len(samples) < (window := self.layout.window):

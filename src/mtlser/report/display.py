@@ -249,9 +249,13 @@ def provenance(source: Any) -> str:
 
 
 def _backbones(runs: pd.DataFrame) -> list[str]:
-    """The encoders of runs on people, in words; the other presets have one each, which their chapters name."""
-    found = runs.loc[runs["preset"].isin([*OPEN_CORPORA, OWN]), "backbone"].dropna().unique()
+    """The encoders of runs on people, and any that is not its preset's or has weights that were compared with none."""
+    usual = [get_preset(name).backbone for name in runs["preset"]]
+    people, unchecked = runs["preset"].isin([*OPEN_CORPORA, OWN]), runs["backbone_checked"].eq(False)
+    told = runs.assign(no=unchecked)[runs["backbone"].notna() & (people | (runs["backbone"] != usual) | unchecked)]
     return [
-        f"{name} (trained to transcribe; not the paper's encoder)" if "whisper" in name else name
-        for name in sorted(found)
+        f"backbone {name}"
+        + (" (trained to transcribe; not the paper's encoder)" if "whisper" in name else "")
+        + (" (its weights were compared with no published ones)" if no else "")
+        for name, no in sorted(set(zip(told["backbone"], told["no"], strict=True)))
     ]
