@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 
 from fake_records import fake_records
-from mtlser.config import PRESETS, ConfigError, PilotConfig
+from mtlser.config import PRESETS, ConfigError
 from mtlser.model.backbone import backbone_digest
 from mtlser.report import claims, display
 from mtlser.report import instrument as report
 from mtlser.runs import instrument
-from mtlser.runs.pilot import choose
-from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
+from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed
+from mtlser.runs.pilot import PilotConfig, choose
+from mtlser.runs.plan import table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
 from mtlser_book.readme import committed_note

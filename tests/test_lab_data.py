@@ -11,7 +11,7 @@ import pytest
 from fake_records import fake_records
 from mtlser.config import RECIPE_VERSION, ConfigError, get_preset
 from mtlser.report import statistics
-from mtlser.runs.records import share
+from mtlser.runs.share import share
 from mtlser_book import lab_data
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fake_records import fake_records
-from mtlser.config import PILOT, PRESETS
+from mtlser.config import PRESETS
 from mtlser.corpus.pocket_plan import PILOT_VOICES, VOICES, plan_corpus
 from mtlser.model.pretraining_speech import HELD_OUT_VARIANTS, TRAINING_VARIANTS
 from mtlser.runs import pilot
+from mtlser.runs.pilot import PILOT
 from mtlser.runs.settings import Settings
 
 

@@ -15,8 +15,9 @@ from mtlser.runs import complete, records
 from mtlser.runs.corpora import NoRelease, load_utterances
 from mtlser.runs.identity import fold_digests, make_run_id, old_run_id, run_content
 from mtlser.runs.plan import table4
-from mtlser.runs.records import Records, read_records, read_run, read_shared, share
+from mtlser.runs.records import Records, read_records, read_run, read_shared
 from mtlser.runs.settings import Settings
+from mtlser.runs.share import share
 from release_tree import write_turns
 from test_records import write_run
 from tiny import tiny_backbone, tiny_plan, tiny_utterances

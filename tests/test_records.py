@@ -10,6 +10,7 @@ from mtlser.config import RunConfig
 from mtlser.files import write_json, write_table
 from mtlser.runs import records
 from mtlser.runs.records import RecordError, Records
+from mtlser.runs.share import kind_of_error, share
 
 
 def write_run(folder, run_id, alpha=0.1, fold="Ses01F", status="done", correct=3, epochs=2):
@@ -103,7 +104,7 @@ def test_a_damaged_table_names_its_file(folders):
 
 def test_shared_records_have_no_transcripts_and_read_back_equal(folders, tmp_path):
     found = records.read_records(folders)
-    shared = records.share(found, tmp_path / "results" / "someone", {"contributor": "someone"})
+    shared = share(found, tmp_path / "results" / "someone", {"contributor": "someone"})
     assert sorted(p.name for p in shared.parent.rglob("*.*")) == [
         "about.json", "history.parquet", "predictions.parquet", "runs.parquet",
     ]  # fmt: skip
@@ -115,9 +116,9 @@ def test_shared_records_have_no_transcripts_and_read_back_equal(folders, tmp_pat
 
 def test_sharing_adds_and_never_drops(folders, tmp_path):
     found = records.read_records(folders)
-    shared = records.share(found, tmp_path / "results" / "someone", {})
+    shared = share(found, tmp_path / "results" / "someone", {})
     again = found.only(run_id="a")
-    records.share(Records(again.runs.assign(seconds=7.0), again.history, again.predictions), shared, {})
+    share(Records(again.runs.assign(seconds=7.0), again.history, again.predictions), shared, {})
     back = records.read_shared(shared)
     assert sorted(back.runs["run_id"]) == ["a", "b", "c", "d"]
     assert back.runs["seconds"].isna().all()  # what ended and is published stays
@@ -128,16 +129,16 @@ def test_of_an_error_only_its_kind_is_shared(folders, tmp_path):
     """Messages quote transcripts and paths."""
     failed = records.read_run(folders[3]) | {"error": "ValueError: '7' in 'WE MEET AT 7': not among the 28 characters"}
     write_json(folders[3] / "run.json", failed)
-    shared = records.share(records.read_records(folders), tmp_path / "someone", {})
+    shared = share(records.read_records(folders), tmp_path / "someone", {})
     errors = pd.read_parquet(shared / "runs.parquet").set_index("run_id")["error"]
     assert errors["d"] == "ValueError" and errors.drop("d").isna().all()
-    assert records._kind("batch of Ses01F_impro01_F000 …") == "error"
+    assert kind_of_error("batch of Ses01F_impro01_F000 …") == "error"
 
 
 def test_a_failed_run_that_is_done_now_is_replaced_and_a_share_killed_anywhere_changes_nothing(
     folders, tmp_path, monkeypatch
 ):
-    shared = records.share(records.read_records(folders), tmp_path / "someone", {})
+    shared = share(records.read_records(folders), tmp_path / "someone", {})
     shutil.rmtree(folders[3])
     again = records.read_records([write_run(tmp_path, "d", fold="Ses02F")])
     tables = iter(())
@@ -146,15 +147,15 @@ def test_a_failed_run_that_is_done_now_is_replaced_and_a_share_killed_anywhere_c
         next(tables)  # StopIteration is the kill
         write_table(path, table)
 
-    monkeypatch.setattr(records, "write_table", write)
+    monkeypatch.setattr("mtlser.runs.share.write_table", write)
     for moment in range(3):
         before, tables = records.read_shared(shared), iter(range(moment))
         with pytest.raises(StopIteration):
-            records.share(again, shared, {})
+            share(again, shared, {})
         for name in records.COLUMNS:
             pd.testing.assert_frame_equal(getattr(records.read_shared(shared), name), getattr(before, name))
     tables = iter(range(3))
-    records.share(again, shared, {})
+    share(again, shared, {})
     back = records.read_shared(shared)
     assert back.runs.set_index("run_id")["status"]["d"] == "done" and len(back.predictions) == 12
 
@@ -195,10 +196,10 @@ def test_records_that_hold_words_contradict_themselves_or_lack_rows_are_refused_
     folders, tmp_path, table, change, said
 ):
     found = records.read_records(folders[:2])
-    shared = records.share(found, tmp_path / "someone", {})
+    shared = share(found, tmp_path / "someone", {})
     if said != "error holds free text":  # of which only the kind is written
         with pytest.raises(RecordError, match=said):
-            records.share(replace(found, **{table: change(getattr(found, table))}), tmp_path / "another", {})
+            share(replace(found, **{table: change(getattr(found, table))}), tmp_path / "another", {})
     write_table(shared / f"{table}.parquet", change(pd.read_parquet(shared / f"{table}.parquet")))
     with pytest.raises(RecordError, match=said):
         records.read_shared(shared)
@@ -206,7 +207,7 @@ def test_records_that_hold_words_contradict_themselves_or_lack_rows_are_refused_
 
 def test_records_of_before_have_the_defaults_of_newer_fields(folders, tmp_path):
     found = records.read_records(folders)
-    shared = records.share(found, tmp_path / "someone", {})
+    shared = share(found, tmp_path / "someone", {})
     old = pd.read_parquet(shared / "runs.parquet").drop(columns=["length_bucket", "processor"])
     write_table(shared / "runs.parquet", old)
     back = records.read_shared(shared).runs
@@ -221,7 +222,7 @@ def test_the_first_that_ended_is_kept_of_each_alpha_fold_and_seed(folders):
 
 
 def test_shared_records_with_transcripts_are_refused(folders, tmp_path):
-    shared = records.share(records.read_records(folders), tmp_path / "someone", {})
+    shared = share(records.read_records(folders), tmp_path / "someone", {})
     table = pd.read_parquet(shared / "predictions.parquet")
     write_table(shared / "predictions.parquet", table.assign(reference="A B"))
     with pytest.raises(RecordError, match="reference: transcripts are not shared"):
@@ -238,7 +239,7 @@ def test_shared_records_with_transcripts_are_refused(folders, tmp_path):
 
 def test_sharing_nothing_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="no ended run"):
-        records.share(Records.empty(), tmp_path / "x", {})
+        share(Records.empty(), tmp_path / "x", {})
 
 
 def test_merge_keeps_the_first_of_two_equal_run_ids(folders):

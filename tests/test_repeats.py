@@ -11,8 +11,9 @@ from fake_records import SPEAKERS, fake_records
 from mtlser.config import MAINTAINERS, RECIPE_VERSION, get_preset
 from mtlser.report import display, repeats, statistics
 from mtlser.runs.metrics import macro_f1, unweighted_accuracy
-from mtlser.runs.records import Records, merge, share
+from mtlser.runs.records import Records, merge
 from mtlser.runs.settings import Settings
+from mtlser.runs.share import share
 from sentences import read
 
 EPOCHS = get_preset("pocket").run.epochs

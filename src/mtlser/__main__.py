@@ -192,7 +192,8 @@ def _share(options: argparse.Namespace) -> int | None:
     """Write this machine's records to the results folder, without transcripts."""
     from mtlser.runs import experiments
     from mtlser.runs.open_corpora import results_folder, write_licence
-    from mtlser.runs.records import merge, share
+    from mtlser.runs.records import merge
+    from mtlser.runs.share import share
 
     settings = replace(Settings.from_environment(), train=False)
     plans = experiments.every_plan(options.preset, settings)

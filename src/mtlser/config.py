@@ -199,30 +199,6 @@ _POCKET_RUN = RunConfig(
 )
 
 
-@dataclass(frozen=True)
-class PilotConfig:
-    """What tunes the pocket preset: voices of its own, and numbers that cannot favour an alpha.
-
-    It reads accuracy and WER at alpha 0, and the WER at alpha 1. It never reads the accuracy at alpha 1, nor any run
-    between, so nothing that it chooses can have been chosen for a difference between alphas.
-    """
-
-    seed: int = 7  # of its corpus
-    folds: tuple[str, ...] = ("Ses01F", "Ses02M")  # test voices of its trained models; simple features have all ten
-    cue_probabilities: tuple[float, ...] = (0.9, 0.95)  # of both cues, whose ladders of simple features are compared
-    sizes: tuple[int, ...] = (120, 160)  # utterances per voice
-    learning_rates: tuple[float, ...] = (1e-3, 2e-3, 3e-3)
-    steps: int = 950  # about: epochs are what comes nearest; fifty runs in twenty minutes on two cores
-    candidate_steps: int = 3000  # of each pretraining that is compared
-    # Wanted of the instrument.
-    accuracy_alpha_zero: tuple[float, float] = (0.5, 0.85)
-    below_the_ladder: float = 0.08  # accuracy at alpha 0, at least, under the best of simple features
-    wer_alpha_zero: float = 0.9  # at least
-    wer_alpha_one: float = 0.25  # at most
-
-
-PILOT = PilotConfig()
-
 # On people, with an encoder that fits two cores. Everything that could favour a result was fixed or chosen on speakers
 # that are not tested (data/people.toml).
 _PEOPLE_RUN = RunConfig(

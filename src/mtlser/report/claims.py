@@ -111,7 +111,7 @@ def records_of(preset: str) -> tuple[Records, Records]:
     settings = Settings(train=False, artifacts=here.artifacts, results=here.results)
     found = plan.table4(preset, settings).records()
     if preset != "iemocap":
-        return found, plan.changed(plan.HALF_RATE, preset, settings).records()
+        return found, experiments.changed(experiments.HALF_RATE, preset, settings).records()
     [equal] = experiments.plans("equal-rate", preset, settings).values()
     return found, merge([equal.records(), found.only(alpha=BEST)])
 

@@ -12,8 +12,9 @@ from mtlser.config import POCKET_BACKBONE
 from mtlser.report import statistics, tables
 from mtlser.report.display import interval_points, p_statement, points, provenance, tenths
 from mtlser.runs import metrics
+from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed
 from mtlser.runs.pilot import RECORD, SETTING
-from mtlser.runs.plan import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed, table4
+from mtlser.runs.plan import table4
 from mtlser.runs.records import RecordError, Records
 from mtlser.runs.settings import Settings
 

@@ -12,12 +12,9 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mtlser.config import MAINTAINERS, RunConfig
-from mtlser.files import write_json, write_table
-from mtlser.machine import hardware, versions
 from mtlser.runs.sharing_rules import problems
 
 STATUSES = ("running", "done", "failed", "diverged")
@@ -156,36 +153,6 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise RecordError(f"{path} can't be read ({error}); delete its folder to run it again") from error
 
 
-def share(records: Records, folder: Path, about: dict) -> Path:
-    """Adds ended runs to what a contributor shared, without transcripts; of what is there, a failed run is replaced.
-
-    `about` says who ran it: name, contact or page, remarks. Of an error only its kind is written, since messages quote
-    transcripts and paths. Raises RecordError when there is nothing to share, or for records that may not be shared.
-    """
-    folder = Path(folder)
-    if records.runs.empty:
-        raise RecordError("no ended run to share; `make plan` lists what is missing")
-    runs = records.runs.assign(error=[_kind(error) for error in records.runs["error"]])
-    predictions = records.predictions.drop(columns=list(TRANSCRIPT_COLUMNS), errors="ignore")
-    predictions["logits"] = [np.asarray(row, dtype=np.float32) for row in predictions["logits"]]
-    added = _checked(Records(runs, records.history, predictions), "this machine's records")
-    if (folder / "runs.parquet").exists():
-        there = read_shared(folder)
-        added = merge([there.only(status=ENDED), added, there])
-    write_json(folder / "about.json", about | {"versions": versions(), "hardware": hardware()})
-    for name in reversed(COLUMNS):  # the runs last: rows of the others without a run that ended are not read
-        write_table(folder / f"{name}.parquet", getattr(added, name))
-    return folder
-
-
-def _kind(error: str | None) -> str | None:
-    """The exception's name at the front of a run's error; "error" where there is none."""
-    if not isinstance(error, str):
-        return None
-    name = error.partition(":")[0]
-    return name if name.isidentifier() else "error"
-
-
 def read_shared(folder: Path) -> Records:
     """The shared records of one contributor.
 
@@ -207,10 +174,10 @@ def read_shared(folder: Path) -> Records:
             raise RecordError(f"{path} lacks {', '.join(lacking)}; share it again")
     lacking = {name: value for name, value in DEFAULTS.items() if name not in tables["runs"]}
     tables["runs"] = tables["runs"].assign(**lacking).reindex(columns=list(RUN_COLUMNS))
-    return _checked(Records(**tables, source=f"shared by {folder.name}"), folder)
+    return checked(Records(**tables, source=f"shared by {folder.name}"), folder)
 
 
-def _checked(found: Records, where: Path | str) -> Records:
+def checked(found: Records, where: Path | str) -> Records:
     """The records, of ended runs history and of done ones predictions: other rows are what a killed `share` left.
 
     Raises RecordError for what is not shared.
