@@ -4,26 +4,34 @@ PRESET ?= $(or $(CORPUS),$(if $(IEMOCAP),iemocap),pocket)
 BOOK = .venv/bin/python -m mtlser_book
 
 # Options travel as environment variables, so that a path with spaces needs no quoting here.
+# A value is taken as it was typed: a dollar sign in it is no variable.
 export MTLSER_PRESET := $(PRESET)
-export MTLSER_RELEASE := $(or $(FOLDER),$(IEMOCAP))
-export MTLSER_ALLOW_DIFFERENT := $(ALLOW_DIFFERENT)
-export MTLSER_ACCEPT_LICENCE := $(ACCEPT_LICENCE)
-export MTLSER_BACKBONE := $(BACKBONE)
-export MTLSER_EXPERIMENT := $(EXPERIMENT)
-export MTLSER_PROTOCOL := $(PROTOCOL)
-export MTLSER_POOLING := $(POOLING)
-export MTLSER_LEARNING_RATE := $(LEARNING_RATE)
-export MTLSER_SEEDS := $(SEEDS)
-export MTLSER_ALPHAS := $(ALPHAS)
-export MTLSER_FOLDS := $(FOLDS)
-export MTLSER_EPOCHS := $(EPOCHS)
-export MTLSER_PRECISION := $(PRECISION)
-export MTLSER_DEVICE := $(DEVICE)
-export MTLSER_FRESH := $(FRESH)
-export MTLSER_ENGINE := $(ENGINE)
-export MTLSER_WORKERS := $(WORKERS)
-export MTLSER_TORCH := $(TORCH)
-export MTLSER_WHEELHOUSE := $(WHEELHOUSE)
+export MTLSER_RELEASE := $(or $(value FOLDER),$(value IEMOCAP))
+export MTLSER_ALLOW_DIFFERENT := $(value ALLOW_DIFFERENT)
+export MTLSER_ACCEPT_LICENCE := $(value ACCEPT_LICENCE)
+export MTLSER_BACKBONE := $(value BACKBONE)
+export MTLSER_EXPERIMENT := $(value EXPERIMENT)
+export MTLSER_PROTOCOL := $(value PROTOCOL)
+export MTLSER_POOLING := $(value POOLING)
+export MTLSER_LEARNING_RATE := $(value LEARNING_RATE)
+export MTLSER_SEEDS := $(value SEEDS)
+export MTLSER_ALPHAS := $(value ALPHAS)
+export MTLSER_FOLDS := $(value FOLDS)
+export MTLSER_EPOCHS := $(value EPOCHS)
+export MTLSER_PRECISION := $(value PRECISION)
+export MTLSER_DEVICE := $(value DEVICE)
+export MTLSER_FRESH := $(value FRESH)
+export MTLSER_ENGINE := $(value ENGINE)
+export MTLSER_WORKERS := $(value WORKERS)
+export MTLSER_TORCH := $(value TORCH)
+export MTLSER_WHEELHOUSE := $(value WHEELHOUSE)
+export MTLSER_CONTRIBUTOR := $(value CONTRIBUTOR)
+
+OPTIONS = PRESET CORPUS FOLDER IEMOCAP ALLOW_DIFFERENT ACCEPT_LICENCE BACKBONE EXPERIMENT PROTOCOL POOLING LEARNING_RATE SEEDS ALPHAS FOLDS \
+    EPOCHS PRECISION DEVICE CORPORA FRESH ENGINE WORKERS TORCH WHEELHOUSE CONTRIBUTOR ARGS PYTHON BOOK
+TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(OPTIONS) MAKEFLAGS MAKEOVERRIDES -%,$(TYPED))
+$(if $(UNKNOWN),$(error $(UNKNOWN) is not known; the options are $(OPTIONS)))
 
 .PHONY: help setup reproduce plan book workshop wheelhouse test bench test-gpu gpu lint serve clean
 help: ; @sed -n 's/^\([a-z-]*\):[^#]*## */  make \1@/p; s/^#   //p' Makefile | tr '@' '\t' | expand -t 20
@@ -34,7 +42,7 @@ book: setup ; @$(BOOK) book ## render the book from the records there are; train
 workshop: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
-bench: setup ; @.venv/bin/python -m mtlser bench --contributor $(or $(CONTRIBUTOR),maintainers) $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
+bench: setup ; @.venv/bin/python -m mtlser bench $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
 test-gpu: setup ; @.venv/bin/python -m pytest -m gpu $(ARGS) ## what must hold on a GPU, beside the CPU; without CUDA reported as not run
 gpu: setup ; @PYTHON=.venv/bin/python bash .ci/gpu ## the first hour on a GPU: tests, speed, memory, runs; DEVICE=cpu tries it in minutes, on tiny shapes
 lint: setup ; @.venv/bin/ruff check . && .venv/bin/nbstripout --verify book/*.ipynb book/*/*.ipynb workshop/*.ipynb ## check style, and that notebooks are committed without outputs

@@ -10,11 +10,12 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2ForPreTraining, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model, WhisperConfig
 
 from mtlser.config import PRESETS
 from mtlser.model import BackboneError, backbone_digest
-from mtlser.model.backbone import CARDS, WEIGHT_NORM_NAMES, Card
+from mtlser.model.backbone import CARDS, WEIGHT_NORM_NAMES, Card, frame_window
+from mtlser.model.frames import FrameLayout
 from tiny_models import from_backbone, init_random_backbone, tiny_config
 
 
@@ -191,3 +192,8 @@ def test_a_relative_folder_with_a_mistake_is_not_looked_up_on_the_hub(tmp_path, 
     (tmp_path / "models").mkdir()
     with pytest.raises(BackboneError, match="models/base is not a folder"):
         from_backbone("models/base")
+
+
+@pytest.mark.parametrize("config", [tiny_config(), Wav2Vec2Config(), WhisperConfig()], ids=lambda c: str(c.model_type))
+def test_a_frame_s_window_is_that_of_its_layout(config):
+    assert frame_window(config) == FrameLayout.of(config).window

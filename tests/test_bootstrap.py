@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
 import sys
 import time
 from collections import namedtuple
@@ -226,3 +227,20 @@ def test_one_command_sets_up_and_opens_the_workshop(monkeypatch):
     assert bootstrap.main(["workshop", "--no-browser"]) == 3
     assert done == [True, ["-m", "mtlser_book", "workshop", "--no-browser"]]
     assert bootstrap.main(["worksop"]) == 2
+
+
+def test_a_configuration_in_utf_8_is_read_whatever_the_system_s_encoding_is(tmp_path):
+    python = bootstrap.inside(tmp_path / ".venv")
+    python.parent.mkdir(parents=True)
+    for path in (python, tmp_path / bootstrap.PINS, tmp_path / "pyproject.toml"):
+        path.touch()
+    (tmp_path / ".venv" / "pyvenv.cfg").write_text("home = /Users/Ángel\nversion = 3.12.1\n", encoding="utf-8")
+    code = "import pathlib, sys; from mtlser_book import bootstrap; bootstrap.installed_key(pathlib.Path(sys.argv[1]), '', 0)"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3"])
+def test_a_record_that_is_none_is_empty(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    assert bootstrap.recorded(tmp_path / "record.json") == {}

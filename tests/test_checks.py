@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 
+from mtlser.files import write_json
 from mtlser_book import checks
 from mtlser_book.checks import Check, Wrong, ask, lab2, number
 
@@ -120,3 +123,33 @@ def test_a_second_check_of_one_name_is_refused():
 def test_of_several_answers_the_one_that_is_missing_is_named():
     assert "likeliest_text is still" in lab2.greedy.judge([{"_": 1.0}], "A", ...).message
     assert "its value is still" in lab2.collapse.judge(...).message
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", "[" * 200_000, '{"lab": 1, "passed": 1, "of": 5}', '{"lab": 1, "passed": 1, "of": 5, "exercises": [1]}',
+     '{"lab": 1, "passed": 1, "of": 5, "exercises": {"a": null}}',
+     '{"lab": 1, "passed": 1, "of": 5, "exercises": {"a": {"attempts": "2"}}}'],
+    ids=range(7),
+)  # fmt: skip
+def test_one_odd_summary_is_named_and_the_others_are_listed(folder, capsys, content):
+    good = {"lab": 1, "student": "=HYPERLINK(1)", "passed": 1, "of": 5, "exercises": {"a": {"attempts": 2}}}
+    for name in ("lab-1-ada.json", ".ipynb_checkpoints/lab-1-ada-checkpoint.json"):
+        write_json(folder / name, good)
+    (folder / "lab-1-bob.json").write_text(content)
+    [row] = checks.grades(folder)
+    assert (row["file"], row["student"], row["attempts"]) == ("lab-1-ada.json", "'=HYPERLINK(1)", 2)
+    assert capsys.readouterr().err == f"left out: {folder / 'lab-1-bob.json'} is no summary of a lab\n"
+
+
+def test_whatever_a_function_does_the_sentence_is_short_and_the_notebook_goes_on(folder):
+    assert len(lab2.collapse.judge(lambda path: "A" * 100_000).message) <= checks.LONGEST_MESSAGE
+    assert "raises SystemExit" in lab2.collapse.judge(lambda path: sys.exit(1)).message
+
+
+def test_a_console_without_the_marks_shows_the_rest(folder, monkeypatch):
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", newline="\n")
+    monkeypatch.setattr(sys, "stdout", console)
+    lab2.collapse(lambda path: "Ł")
+    console.flush()
+    assert console.buffer.getvalue().startswith(b"? not yet \xb7 collapse: ")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mtlser.__main__ import main
 from mtlser.files import write_json
+from mtlser.machine import library_environment
 from mtlser.runs import experiments
 from mtlser.runs import plan as plans
 from mtlser.runs.records import read_run
@@ -70,6 +75,46 @@ def test_an_error_of_the_library_is_one_line_and_any_other_says_where(tmp_path, 
     monkeypatch.setattr(plans, "table4", broken)
     with pytest.raises(ZeroDivisionError):
         main(["plan"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("EPOCH", "1", "MTLSER_EPOCH is not known; there are MTLSER_ACCEPT_LICENCE, "),
+        ("EPOCHS", "0", "MTLSER_EPOCHS='0': use a whole number from 1 on"),
+        ("WORKERS", "-1", "MTLSER_WORKERS='-1': use a whole number"),
+        ("LEARNING_RATE", "nan", "MTLSER_LEARNING_RATE='nan': use a number"),
+        ("LEARNING_RATE", "0", "learning_rate=0.0 is out of range"),
+        ("ALPHAS", ",", "MTLSER_ALPHAS=',': name one or more"),
+        ("SEEDS", "0,0", "MTLSER_SEEDS='0,0': name one or more, each once"),
+        ("FRESH", "yes", "MTLSER_FRESH='yes': use 0 or 1"),
+        ("PROTOCOL", "sessions", "protocol='sessions' is out of range"),
+        ("ARTIFACTS", "~nobody-here/x", "MTLSER_ARTIFACTS='~nobody-here/x': "),
+        ("RELEASE", "/data/IEMOCAP", "MTLSER_RELEASE (IEMOCAP=, FOLDER=) is for another preset than smoke"),
+    ],
+)
+def test_an_option_that_is_unknown_empty_or_out_of_range_is_an_error(monkeypatch, capsys, name, value, said):
+    monkeypatch.setenv(f"MTLSER_{name}", value)
+    assert main(["plan", "--preset", "smoke"]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MTLSER_ARTIFACTS", str(tmp_path / "file" / "inside"))
+    assert main(["corpus", "--preset", "smoke"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and str(tmp_path / "file") in said and said.count("\n") == 1
+
+
+def test_nobody_is_told_that_nobody_reads_on(tmp_path):
+    """`python -m mtlser corpora | head -0`: the pipe is closed before anything is printed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "mtlser", "corpora"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=library_environment(), cwd=tmp_path)
+    os.close(writer)
+    assert done.returncode == 1 and done.stderr == b""
 
 
 @pytest.mark.parametrize("command", [["share"], ["reference"], ["bench", "--contributor"]], ids=lambda words: words[0])

@@ -7,12 +7,15 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import soundfile
 
 from mtlser.__main__ import main
 from mtlser.config import ConfigError
+from mtlser.corpus.iemocap import ReleaseError
 from mtlser.model.backbone import BackboneError
 from mtlser.runs import complete, engines, work
 from mtlser.runs.engines import RunsFailed
@@ -236,3 +239,24 @@ def test_an_order_is_plain_values(plan):
     order = json.loads(work.write_order(plan, plan.runs).read_text())
     assert [task["run_id"] for task in order["runs"]] == [run.run_id for run in plan.runs]
     assert order["runs"][0]["record"]["system"] == "multitask"
+
+
+@pytest.mark.parametrize("given", ["{bad", "[1]", '{"cluster": "local", "no_such_parameter": 1}', "{}"])
+def test_without_slurm_nothing_falls_back_to_this_machine(tmp_path, utterances, monkeypatch, given):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("MTLSER_SLURM", given)
+    with pytest.raises(ConfigError, match="no Slurm" if given == "{}" else "MTLSER_SLURM="):
+        complete(tiny_plan(tmp_path, utterances, engine="slurm"))
+    assert not (tmp_path / "artifacts" / "runs").exists()
+
+
+def test_every_utterance_that_no_run_could_train_on_is_named_before_any_is_started(tmp_path, utterances):
+    short, digit, umlaut = utterances["utterance"].iloc[[1, 5, 9]]
+    soundfile.write(utterances["wav"].iloc[1], np.full(600, 0.1), 16_000)
+    utterances.loc[[5, 9], "transcript"] = ["Meet at 7.", "Größe"]
+    with pytest.raises(ReleaseError, match="3 utterances can't be trained on") as caught:
+        complete(tiny_plan(tmp_path, utterances))
+    said = str(caught.value)
+    assert f"{digit}: '7' in its transcript" in said and f"{umlaut}: 'ß'" not in said
+    assert f"{short}: 600 samples at 16 kHz are too few for one frame, which takes 640" in said
+    assert not (tmp_path / "artifacts" / "runs").exists()

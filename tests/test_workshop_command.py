@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mtlser.machine import library_environment
 from mtlser_book import Stop, bootstrap, workshop
 from mtlser_book import __main__ as commands
 
@@ -106,3 +108,26 @@ def test_grades_of_an_empty_folder_say_what_is_missing(tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["mtlser_book", "grades", str(tmp_path)])
     assert commands.main() == 1
     assert "no summary files" in capsys.readouterr().err
+
+
+def test_grades_of_any_name_are_written_where_the_console_has_few(tmp_path):
+    summary = {"lab": 1, "student": "李 Łukasz", "passed": 1, "of": 5, "exercises": {}}
+    (tmp_path / "lab-1.json").write_text(json.dumps(summary), encoding="utf-8")
+    command = [sys.executable, "-m", "mtlser_book", "grades", str(tmp_path)]
+    environment = library_environment() | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert done.stdout.decode("utf-8").splitlines()[1] == "lab-1.json,李 Łukasz,1,1,5,0"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["slides", "--build", "{file}"], "file"), (["serve", "--build", "{site}", "--port", "99999"], "port 99999: "),
+     (["grades", "~nobody-here/x"], "no summary files")],
+)  # fmt: skip
+def test_what_the_system_refuses_is_said_without_a_traceback(tmp_path, monkeypatch, capsys, words, said):
+    (tmp_path / "file").touch()
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").touch()
+    words = [word.format(file=tmp_path / "file", site=tmp_path) for word in words]
+    monkeypatch.setattr(sys, "argv", ["mtlser_book", *words])
+    assert commands.main() == 1 and said in capsys.readouterr().err

@@ -14,26 +14,27 @@ from pathlib import Path
 
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS
 from mtlser.corpus import OPEN_CORPORA
-from mtlser.machine import INTERRUPTED, num_cores
+from mtlser.machine import INTERRUPTED, failed, num_cores
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-from mtlser.runs.settings import Settings
+from mtlser.runs.settings import Settings, check_release
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parses the command line and returns the exit code; an error that the library itself raises is one clear line."""
-    options = _parser().parse_args(arguments)
+    """Parses the command line and returns the exit code; what a user can mend is one clear line."""
     try:
-        return options.command(options) or 0
+        options = _parser().parse_args(arguments)
+        if "preset" in options and not getattr(options, "order", None):
+            check_release(options.preset)
+        status = options.command(options) or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print(f"\n{INTERRUPTED}", file=sys.stderr)
         return 130
     except Exception as error:
-        if not type(error).__module__.startswith("mtlser."):  # a mistake in the code: the traceback says where
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     longer = "longer files are refused: memory grows with the square"
     predict("--max-seconds", type=float, default=MAX_SECONDS, help=longer)
     bench("names", nargs="*", metavar="NAME", help="all but the longest, reproduce and tests, unless named")
-    bench("--contributor", type=_contributor, default=MAINTAINERS, help="name of the folder under the results folder")
+    me = os.environ.get("MTLSER_CONTRIBUTOR") or MAINTAINERS
+    bench("--contributor", type=_contributor, default=me, help="name of the folder under the results folder")
     bench("--repeats", type=int, default=3, help="of which the median is taken")
     bench("--threads", type=int, default=num_cores(), help="of torch; one for each core by default")
     bench("--bf16", action="store_true", help="bf16 too, as on every GPU: for CPUs with instructions for it")
@@ -135,7 +137,8 @@ def _plan(options: argparse.Namespace) -> int | None:
     if plan.preset.corpus is not None and not plan.corpus.exists:
         num_folds = len(plan.fold_names or ()) or plan.preset.num_folds or 10
         num_runs = len(plan.alphas) * num_folds * len(plan.preset.seeds)
-        print(f"{options.preset}: the corpus is not made yet; `make reproduce` makes it, for {num_runs} runs")
+        protocol = f", PROTOCOL={plan.settings.protocol}" if plan.settings.protocol else ""
+        print(f"{options.preset}{protocol}: the corpus is not made yet; `make reproduce` makes it, for {num_runs} runs")
         return
     status, num_missing = plan.status(), len(plan.missing())
     print(f"{options.preset}, protocol {plan.template.protocol}: {len(status)} runs")

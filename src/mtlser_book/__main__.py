@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mtlser.machine import INTERRUPTED
+from mtlser.machine import INTERRUPTED, failed
 from mtlser_book import Stop
 
 # Variables that say what to train, and nothing about the pages that are rendered after that.
@@ -117,8 +117,10 @@ def complete_first(options: argparse.Namespace, train: bool) -> None:
     Raises Stop where runs failed.
     """
     from mtlser.config import ConfigError, get_preset
+    from mtlser.runs.settings import check_release
 
     try:
+        check_release(options.preset)
         of_people = get_preset(options.preset).reads != "iemocap"
     except ConfigError as error:
         raise Stop(str(error)) from error
@@ -162,9 +164,9 @@ def serve(options: argparse.Namespace) -> None:
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler)
-    except OSError as error:
-        other = f".venv/bin/python -m mtlser_book serve --port {options.port + 1}"
-        raise Stop(f"port {options.port}: {error.strerror}; try another:\n\n    {other}") from None
+    except (OSError, OverflowError) as error:
+        other = f".venv/bin/python -m mtlser_book serve --port {min(options.port, 8000) + 1}"
+        raise Stop(f"port {options.port}: {error}; try another:\n\n    {other}") from None
     say(f"The book is at http://127.0.0.1:{server.server_port}/ (end with Ctrl-C)")
     with server, suppress(KeyboardInterrupt):
         server.serve_forever()
@@ -211,9 +213,10 @@ def grades(options: argparse.Namespace) -> None:
 
     from mtlser_book.checks import grades
 
-    rows = grades(Path(options.folder).expanduser())
+    rows = grades(Path(os.path.expanduser(options.folder)))
     if not rows:
         raise Stop(f"{options.folder}: no summary files (results/lab-<number>.json) in it")
+    sys.stdout.reconfigure(encoding="utf-8")  # a redirected one may be cp1252, which has few names
     pd.DataFrame(rows).to_csv(sys.stdout, index=False, lineterminator="\n")
 
 
@@ -250,16 +253,19 @@ def main() -> int:
     options, options.arguments = top.parse_known_args()
     if options.arguments and options.command != "workshop":
         top.error(f"unrecognized arguments: {' '.join(options.arguments)}")
-    options.build, options.artifacts = (str(Path(p).expanduser()) for p in (options.build, options.artifacts))
-    os.chdir(ROOT)  # relative folders are the project's, wherever the command was typed
     try:
+        options.build, options.artifacts = (os.path.expanduser(path) for path in (options.build, options.artifacts))
+        os.chdir(ROOT)  # relative folders are the project's, wherever the command was typed
         options.action(options)
+        sys.stdout.flush()
     except Stop as stop:
         print(f"\n{stop}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\n{INTERRUPTED}", file=sys.stderr)
         return 130
+    except Exception as error:
+        return failed(error)
     return 0
 
 

@@ -96,7 +96,7 @@ def installed_key(root: Path, torch: str, workshop: bool) -> str:
     configuration = root / ".venv" / "pyvenv.cfg"
     if not (inside(root / ".venv").exists() and configuration.exists()):
         return ""
-    version = [line for line in configuration.read_text().splitlines() if line.startswith("version")]
+    version = [line for line in configuration.read_text(encoding="utf-8").splitlines() if line.startswith("version")]
     names = [PINS, "pyproject.toml"] + [WORKSHOP_PINS] * workshop
     text = [*version, torch, str(root), *((root / name).read_text(encoding="utf-8") for name in names)]
     return hashlib.sha256("\0".join(text).encode()).hexdigest()
@@ -105,9 +105,10 @@ def installed_key(root: Path, torch: str, workshop: bool) -> str:
 def recorded(path: Path) -> dict:
     """What a JSON file records; empty where there is none, or half of one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def step(command: list) -> None:

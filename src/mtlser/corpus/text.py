@@ -65,11 +65,16 @@ def transcript_text(transcript: str, style: str = "normalised") -> str:
     return normalise(transcript) if style == "normalised" else released_style(transcript)
 
 
+def unknown_characters(text: str) -> str:
+    """Those that `encode` refuses, "" where there are none."""
+    return " ".join(map(repr, sorted(set(text) - _IDS.keys())))
+
+
 def encode(text: str) -> list[int]:
     """Character ids, a space as the word delimiter. Raises ValueError that names characters outside the alphabet."""
-    if unknown := sorted(set(text) - _IDS.keys()):
+    if unknown := unknown_characters(text):
         raise ValueError(
-            f"{' '.join(map(repr, unknown))} in {text!r}: not among the 28 characters A-Z, ' and space; "
+            f"{unknown} in {text!r}: not among the 28 characters A-Z, ' and space; "
             "write numbers as words, and pass transcripts through transcript_text first"
         )
     return [_IDS[character] for character in text]

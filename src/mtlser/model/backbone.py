@@ -219,6 +219,14 @@ def read_config(path: Path) -> PreTrainedConfig:
         raise BackboneError(f"{path} describes no model: {error}") from error
 
 
+def frame_window(config: PreTrainedConfig) -> int:
+    """Samples without which there is no frame: what the convolutions span. Whisper, which fills up, needs one."""
+    window = step = 1
+    for kernel, stride in zip(getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ()), strict=True):
+        window, step = window + (kernel - 1) * step, step * stride
+    return window
+
+
 def _read_fields(path: Path) -> dict:
     """What a config.json holds. Raises BackboneError as `read_config`."""
     try:

@@ -17,6 +17,7 @@ from mtlser.corpus.cards import check_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.release_counts import FINGERPRINT, RELEASE_FOLDER, fingerprint, iemocap_counts, is_complete
 from mtlser.corpus.store import SpeechStore, store_audio
+from mtlser.corpus.text import transcript_text, unknown_characters
 from mtlser.files import digest
 from mtlser.machine import library_environment
 from mtlser.runs.identity import changed_fields
@@ -84,6 +85,22 @@ class Corpus:
             card, allowed = reader(self.preset.reads).CARD, self.allow_different
             check_audio(card, self.folder, self.utterances, store.table, allow_different=allowed)
         return store
+
+    def check(self, transcript_style: str, window: int) -> None:
+        """Raises ReleaseError that names every utterance no run could train on: a transcript with other characters than
+        the alphabet's, audio shorter than one frame's `window` of samples."""
+        problems = [
+            f"{name}: {unknown} in its transcript; write numbers as words"
+            for name, transcript in zip(self.utterances["utterance"], self.utterances["transcript"], strict=True)
+            if (unknown := unknown_characters(transcript_text(transcript, transcript_style)))
+        ]
+        short = self.store.table[self.store.table["num_samples"] < window]
+        problems += [
+            f"{name}: {found} samples at 16 kHz are too few for one frame, which takes {window}"
+            for name, found in zip(short["utterance"], short["num_samples"], strict=True)
+        ]
+        if problems:
+            raise ReleaseError("\n  ".join([f"{len(problems)} utterances can't be trained on:", *problems]))
 
     @property
     def name(self) -> str:

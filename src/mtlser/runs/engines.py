@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from mtlser.config import ConfigError
 from mtlser.machine import library_environment, num_cores
-from mtlser.model.backbone import find_backbone
+from mtlser.model.backbone import find_backbone, frame_window, read_config
 from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.progress import Progress
 from mtlser.runs.records import ENDED, Records
@@ -44,9 +45,10 @@ def complete(plan: Plan, shard: tuple[int, int] = (1, 1)) -> Records:
     number, count = shard
     missing = [run for run in plan.runs[number - 1 :: count] if run.status not in ENDED]
     if missing and plan.settings.train:
-        find_backbone(plan.backbone, plan.backbone_revision)  # or nothing would run
         progress = Progress(plan, missing)
+        architecture = read_config(find_backbone(plan.backbone, plan.backbone_revision).config)
         progress.say(f"reading the audio of {len(plan.corpus.utterances)} utterances")
+        plan.corpus.check(plan.template.transcript_style, frame_window(architecture))
         if failures := engine(plan, missing, write_order(plan, missing), progress):
             lines = [f"  {run_id}: {error}" for run_id, error in failures.items()]
             raise RunsFailed(
@@ -174,9 +176,16 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
         "timeout_min": 24 * 60,
         "name": "mtlser",
     }
-    parameters |= json.loads(os.environ.get("MTLSER_SLURM") or "{}")
-    executor = submitit.AutoExecutor(plan.settings.artifacts / "logs" / "slurm", parameters.pop("cluster", None))
-    executor.update_parameters(**parameters)
+    given = os.environ.get("MTLSER_SLURM") or "{}"
+    try:
+        parameters |= json.loads(given)
+        cluster = parameters.pop("cluster", "slurm")
+        executor = submitit.AutoExecutor(plan.settings.artifacts / "logs" / "slurm", cluster)
+        executor.update_parameters(**parameters)
+    except Exception as error:  # of JSON and of submitit, whatever it says of a parameter
+        raise ConfigError(f"MTLSER_SLURM={given!r} is no JSON object of submitit's parameters: {error}") from error
+    if cluster == "slurm" and shutil.which("sbatch") is None:
+        raise ConfigError("ENGINE=slurm: there is no Slurm (sbatch) here; leave ENGINE= out to train on this machine")
     started, count = time.monotonic(), len(missing)
     commands = [order_command(order, "--shard", f"{number}/{count}") for number in range(1, count + 1)]
     with executor.batch():

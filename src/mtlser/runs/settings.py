@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mtlser.config import ConfigError
+from mtlser.config import ConfigError, get_preset
+
+# Variables that say something else: of the Makefile, of Slurm and of the workshop.
+OTHERS = ["MTLSER_PRESET", "MTLSER_SLURM", "MTLSER_TORCH", "MTLSER_WHEELHOUSE", "MTLSER_BUILD", "MTLSER_STUDENT",
+          "MTLSER_WORKSHOP_RESULTS", "MTLSER_CORPORA", "MTLSER_CONTRIBUTOR", "MTLSER_EXPERIMENT"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,41 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings that variables give, the defaults of the others. Raises ConfigError that names the variable."""
+        """The settings that variables give, the defaults of the others.
+
+        Raises ConfigError that names a variable which is not known, or whose value is not one.
+        """
+        names = [f"MTLSER_{field.name.upper()}" for field in fields(cls)]
+        if unknown := sorted(name for name in environment if name.startswith("MTLSER_") and name not in OTHERS + names):
+            raise ConfigError(f"{', '.join(unknown)} is not known; there are {', '.join(sorted([*OTHERS, *names]))}")
         values: dict = {}
         for field in fields(cls):
             name, text = f"MTLSER_{field.name.upper()}", environment.get(f"MTLSER_{field.name.upper()}")
             if text:
                 try:
                     values[field.name] = _READ[field.type.removesuffix(" | None")](text)
-                except ValueError as error:
+                except (ValueError, RuntimeError) as error:  # RuntimeError: ~somebody who isn't there
                     raise ConfigError(f"{name}={text!r}: {error}") from error
         return cls(**values)
+
+
+def check_release(preset: str) -> None:
+    """Raises ConfigError where a folder is given to a preset that makes its own corpus, which would not be said."""
+    if os.environ.get("MTLSER_RELEASE") and get_preset(preset).corpus is not None:
+        raise ConfigError(f"MTLSER_RELEASE (IEMOCAP=, FOLDER=) is for another preset than {preset}: add CORPUS=")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError("use a number from 0 on")
+    return number
+
+
+def _count(text: str, least: int = 0) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise ValueError(f"use a whole number from {least} on")
+    return int(text)
 
 
 def _truth(text: str) -> bool:
@@ -56,17 +86,20 @@ def _truth(text: str) -> bool:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
+    words = tuple(text.replace(",", " ").split())
+    if not words or len(set(words)) < len(words):
+        raise ValueError("name one or more, each once")
+    return words
 
 
 # How a field's text is read, by its type.
 _READ = {
     "str": str,
-    "int": int,
-    "float": float,
+    "int": lambda text: _count(text, 1),
+    "float": _number,
     "bool": _truth,
-    "Path": Path,
+    "Path": lambda text: Path(text).expanduser(),
     "tuple[str, ...]": _words,
-    "tuple[int, ...]": lambda text: tuple(map(int, _words(text))),
-    "tuple[float, ...]": lambda text: tuple(map(float, _words(text))),
+    "tuple[int, ...]": lambda text: tuple(map(_count, _words(text))),
+    "tuple[float, ...]": lambda text: tuple(map(_number, _words(text))),
 }

@@ -15,6 +15,7 @@ import math
 import os
 import pkgutil
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ RESULTS = "MTLSER_WORKSHOP_RESULTS"  # environment: folder of the summary files;
 STUDENT = "MTLSER_STUDENT"  # environment: the student's name in them, optional
 NOT_WRITTEN = "not written yet"
 LONGEST = 80  # characters of a value in a message
+LONGEST_MESSAGE = 600  # whatever a value's text is
 
 PASSED, WRONG, MISSING, NOT_TRIED = "passed", "wrong", "not written", "not tried"
 
@@ -91,11 +93,13 @@ class Check:
         except Exception as error:  # an answer of a kind that no check expected must not end the notebook
             kind = f"{type(error).__name__}: {error}"
             status, message = WRONG, f"this answer cannot be read ({kind}); compare its type with the task"
+        message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
         return Verdict(self.lab, self.exercise, status, message)
 
     def __call__(self, *work: Any) -> Verdict:
         self.last = self.judge(*work)
-        print(self.last)
+        encoding = sys.stdout.encoding or "utf-8"  # a console may have no ✔
+        print(str(self.last).encode(encoding, "replace").decode(encoding))
         try:
             record(self.last)
         except OSError as error:
@@ -154,7 +158,7 @@ def ask(function: Any, *arguments: Any) -> Any:
         answer = function(*copy.deepcopy(arguments))
     except NotImplementedError:
         raise NotWritten(f"{call} raises NotImplementedError") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Wrong(f"{call} raises {type(error).__name__}: {error}") from None
     if answer is None or answer is ...:
         raise NotWritten(f"{call} gives {answer}; if you did write it, is its `return` missing?")
@@ -209,21 +213,32 @@ def record(verdict: Verdict) -> None:
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """A summary file; empty where there is none, or half of one."""
+    """A summary file; empty where there is none, half of one, or another."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        whole = {"lab", "passed", "of"} <= found.keys() and sum(e["attempts"] for e in found["exercises"].values()) >= 0
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("exercises", {}), dict) else {}
+    return found if whole else {}
 
 
 def grades(folder: Path) -> list[dict[str, Any]]:
-    """One row for each summary file under `folder`: file, student, lab, passed, of, attempts."""
+    """One row for each summary file under `folder`: file, student, lab, passed, of, attempts.
+
+    What is none is named on standard error; Jupyter's checkpoints are copies. A spreadsheet would compute a cell that
+    begins as a formula does: such a name gets an apostrophe.
+    """
     rows = []
     for path in sorted(folder.rglob("lab-*.json")):
-        found = read_summary(path)
-        if {"lab", "passed", "of"} <= found.keys():
-            attempts = sum(entry.get("attempts", 0) for entry in found["exercises"].values())
-            own = {name: found.get(name, "") for name in ("student", "lab", "passed", "of")}
-            rows.append({"file": path.relative_to(folder).as_posix(), **own, "attempts": attempts})
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        if not (found := read_summary(path)):
+            print(f"left out: {path} is no summary of a lab", file=sys.stderr)
+            continue
+        row = {"file": path.relative_to(folder).as_posix()}
+        row |= {name: found.get(name, "") for name in ("student", "lab", "passed", "of")}
+        row = {
+            name: f"'{value}" if str(value).startswith(("=", "+", "-", "@")) else value for name, value in row.items()
+        }
+        rows.append(row | {"attempts": sum(entry["attempts"] for entry in found["exercises"].values())})
     return rows
