@@ -65,6 +65,21 @@ def test_numbers_are_invented_and_say_so_where_too_little_was_run(tmp_path, kind
     assert found.groupby("alpha")["speaker"].nunique().eq(10).all() and 0.0 in set(found["alpha"])
 
 
+def test_other_trainings_are_of_other_machines_and_rates(tmp_path):
+    committed(tmp_path)
+    assert lab_data.trained_again(tmp_path) == {}
+    here, again = lab_data.finished_predictions()[0], lab_data.trained_again()
+    machine, half, own = again.values()
+    assert list(again) == ["the same on another machine", "half the learning rate", "each α at its own rate"]
+    assert set(machine["alpha"]) == set(here["alpha"]) and set(half["alpha"]) == set(own["alpha"]) == {0.0, 0.1}
+    for table in again.values():
+        assert table.groupby("alpha")["speaker"].nunique().eq(10).all() and not table.equals(here)
+    rows = {
+        name: found.set_index(["alpha", "utterance"])["prediction"] for name, found in (("here", here), ("own", own))
+    }
+    assert rows["own"][0.1].equals(rows["here"][0.1]) and not rows["own"][0.0].equals(rows["here"][0.0])
+
+
 def test_the_claims_are_what_their_verdicts_say():
     pairs = lab_data.invented_claims()
     gains = {name: (p["second"] - p["first"]).groupby(p["speaker"]).sum() for name, p in pairs.items()}

@@ -9,18 +9,6 @@ from itertools import product
 import numpy as np
 
 
-def joined(first, second, how="inner", convert=int):
-    both = first.merge(second, on=["utterance", "speaker", "label"], how=how)
-    right = {name: both["label"] == both[f"prediction_{side}"] for name, side in (("first", "x"), ("second", "y"))}
-    return both[["utterance", "speaker"]].assign(**right).astype({"first": convert, "second": convert})
-
-
-def by_row(first, second):
-    right = {"first": first["label"] == first["prediction"], "second": second["label"] == second["prediction"]}
-    columns = {name: values.astype(int).to_numpy() for name, values in right.items()}
-    return first[["utterance", "speaker"]].head(5).assign(**{name: v[:5] for name, v in columns.items()})
-
-
 def counted(pairs, one=(1, 0), other=(0, 1)):
     return tuple(int(((pairs["first"] == a) & (pairs["second"] == b)).sum()) for a, b in (one, other))
 
@@ -47,23 +35,11 @@ def drawn(differences):
     return (1 + sum(abs(value) >= abs(sum(differences)) for value in sums)) / 1001
 
 
+CAUSES = {"machine": "the training", "rate": "the learning rate", "p": "the voices"}
+
 RIGHT = {"A": "not supported", "B": "supported", "C": "not supported", "D": "cannot tell"}
 
 WRONG = {
-    "pair_up": [
-        ((by_row,), "utterances in both tables are|join them by utterance"),
-        ((lambda first, second: joined(first, second, convert=bool),), "does not subtract"),
-        ((lambda first, second: joined(second, first),), "exchanged"),
-        ((lambda first, second: 1 - joined(first, second).set_index("utterance")[["first", "second"]],), "'speaker'"),
-        ((lambda first, second: joined(first, second, "outer"),), "leave out what has no partner"),
-        ((lambda first, second: joined(first, second).assign(first=lambda t: 1 - t["first"],
-                                                             second=lambda t: 1 - t["second"]),), "other way round"),
-        ((lambda first, second: joined(first, second).drop(columns="utterance"),), "names are lost"),
-        ((lambda first, second: joined(first, second).iloc[1:],), "yours has 4"),
-        ((lambda first, second: first.merge(second, on="utterance").assign(first=1, second=1),), "two columns of"),
-        ((lambda first, second: (1, 2),), "a DataFrame"),
-        ((lambda first, second: joined(first, second).assign(first="sad"),), "should be 1 where"),
-    ],
     "discordant": [
         ((lambda pairs: counted(pairs)[::-1],), "exchanged"),
         ((lambda pairs: (pairs["first"].sum(), pairs["second"].sum()),), "that both got right"),
@@ -103,6 +79,19 @@ WRONG = {
         ((RIGHT | {"D": "maybe"},), "is none of supported"),
         ((RIGHT | {"C": ...},), "C has no verdict yet"),
         (({"A": "supported"},), "keys A, B, C, D"),
+    ],
+    "reasons": [
+        ((CAUSES | {"machine": "the voices"},), "same utterances"),
+        ((CAUSES | {"machine": "the learning rate"},), "only the processor"),
+        ((CAUSES | {"machine": "all three"},), "voices and learning rate"),
+        ((CAUSES | {"rate": "the voices"},), "at both rates"),
+        ((CAUSES | {"rate": "the training"},), "changed on purpose"),
+        ((CAUSES | {"rate": "all three"},), "at both rates"),
+        ((CAUSES | {"p": "the training"},), "trained already"),
+        ((CAUSES | {"p": "the learning rate"},), "nothing of any other"),
+        ((CAUSES | {"p": "all three"},), "whose signs"),
+        ((CAUSES | {"p": "chance"},), "is none of"),
+        (({"p": "the voices"},), "keys machine, rate, p"),
     ],
     "largest_mcnemar": [
         ((lambda one, other, total: split(one - min(one, other), other - min(one, other)),), "smallest p possible"),

@@ -11,7 +11,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from mtlser.config import ALPHAS, EMOTIONS, get_preset
 from mtlser.corpus.pocket_plan import SPEAKERS, plan_corpus
-from mtlser_book.readme import committed_records
+from mtlser.paper import BASELINE, BEST
+from mtlser.report.repeats import read_repeats
+from mtlser.runs.plan import HALF_RATE, changed
+from mtlser.runs.records import Records, merge
+from mtlser_book.readme import committed, committed_records
 
 PROSODY = ["pitch", "rate_wpm", "pitch_range"]
 
@@ -55,13 +59,31 @@ def finished_predictions(root: Path = ROOT) -> tuple[pd.DataFrame, str]:
     here, or lack all ten speakers for alpha 0 or for every other, the numbers are invented, and the words say so.
     """
     records = committed_records(root, "pocket").only(status="done")
-    table = records.predictions
-    table = table[table["seed"] == table["seed"].min()]
-    table = table[table.groupby("alpha")["speaker"].transform("nunique") == len(SPEAKERS)]  # alphas that are complete
+    table = _whole(records)
     if 0.0 not in set(table["alpha"]) or table["alpha"].nunique() < 2:
         return invented_predictions(), INVENTED
-    columns = ["utterance", "speaker", "alpha", "label", "prediction"]
-    return table[columns].reset_index(drop=True), f"{records.provenance}, {records.source}"
+    return table, f"{records.provenance}, {records.source}"
+
+
+def _whole(records: Records) -> pd.DataFrame:
+    """The predictions of one seed, the lowest, of the alphas that have all ten speakers."""
+    table = records.predictions
+    table = table[table["seed"] == table["seed"].min()]
+    table = table[table.groupby("alpha")["speaker"].transform("nunique") == len(SPEAKERS)]
+    return table[["utterance", "speaker", "alpha", "label", "prediction"]].reset_index(drop=True)
+
+
+def trained_again(root: Path = ROOT) -> dict[str, pd.DataFrame]:
+    """The same experiment under other conditions, as `finished_predictions` has it; without those not committed."""
+    settings = committed(root)
+    here = _whole(committed_records(root, "pocket").only(status="done"))
+    half = _whole(changed(HALF_RATE, "pocket", settings).records().only(status="done"))
+    found = {
+        "the same on another machine": _whole(merge(repeat.there for repeat in read_repeats("pocket", settings)[:1])),
+        HALF_RATE: half,
+        "each α at its own rate": pd.concat([half[half["alpha"] == BASELINE], here[here["alpha"] == BEST]]),
+    }
+    return {name: table for name, table in found.items() if {BASELINE, BEST} <= set(table["alpha"])}
 
 
 def invented_predictions() -> pd.DataFrame:

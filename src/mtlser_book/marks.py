@@ -113,7 +113,7 @@ MARKS: dict[str, Callable[..., str]] = {
     "lab": lab_fact,
     "labs": labs_table,
     "paper accuracy": paper_accuracy,
-    "results": lambda root: readme.results_block(root).removeprefix(readme.START).removesuffix(readme.END).strip(),
+    "results": readme.table4_block,
     "rates": readme.committed_note,
     "cues": cues,
     "disk": lambda root, torch: f"{bootstrap.FREE_GIGABYTES[torch]} GB",  # free, for torch's build "cpu" or "default"

@@ -103,8 +103,7 @@ def relative_change(value: float) -> str:
 _FORMATS: dict[str, Callable[[Any], str]] = {
     name: form
     for form, names in {
-        percent: "accuracy uar macro_f1 accuracy_here accuracy_there accuracy_zero accuracy_best alike wer_here "
-        "wer_there",
+        percent: "accuracy uar macro_f1 accuracy_here accuracy_there accuracy_zero accuracy_best alike",
         tenths: "test_in_train_speaker_share repeated_text_share discordance bootstrap_held wilson_held ctc_share "
         "confidence confidence_after answered worst",
         p_value: "mcnemar permutation holm holm_here holm_there",
@@ -115,7 +114,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
         "effective_alpha released_ctc released_alpha ce_once ce_twice pull_once pull_twice",
         relative_change: "features_change pooled_change",
         "{:g}".format: "alpha window_ms step_ms rate_zero rate_best",
-        "{:.4f}".format: "wer",
+        "{:.4f}".format: "wer wer_here wer_there",
         "{:.1f}".format: "minutes",
         "{:.2f}".format: "seconds temperature",
         "{:.3f}".format: "ece brier ece_after brier_after",

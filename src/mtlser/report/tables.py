@@ -14,7 +14,7 @@ from mtlser import paper
 from mtlser.config import EMOTIONS
 from mtlser.corpus.folds import Fold
 from mtlser.report import statistics
-from mtlser.report.display import GROUPS, NOT_RUN, NUM_FOLDS, finished_folds
+from mtlser.report.display import NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
 
 
@@ -60,7 +60,7 @@ def pocket_row(records: Any, alpha: float) -> dict[str, Any]:
 
 
 def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
-    """Table 4: alpha, then accuracy, WER, interval, difference from the paper and folds of each corpus.
+    """Table 4: alpha, then accuracy, WER, interval and folds of each corpus; the difference from the paper on IEMOCAP.
 
     Columns start with `paper_`, `iemocap_` or `pocket_`. A corpus without a run has only accuracy and wer, both NaN.
     """
@@ -71,35 +71,34 @@ def table4_beside_paper(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame
         if records is not None and len(records.runs):
             check_one_experiment(records)
             results = pd.DataFrame([_result(records, alpha) for alpha in table["alpha"]])
-            results.insert(3, "difference", results["accuracy"] - table["accuracy"])
+            if name == "iemocap":
+                results.insert(3, "difference", results["accuracy"] - table["accuracy"])
         frame = frame.join(results.add_prefix(f"{name}_"))
     return frame
 
 
-def table3_annotated(pocket: Any, iemocap: Any | None = None) -> pd.DataFrame:
-    """Table 3 as printed, what is known of each row, and this book's rows at the paper's best alpha below it.
+def table3_annotated(iemocap: Any | None = None) -> pd.DataFrame:
+    """Table 3 as printed, what is known of each row, and this book's on IEMOCAP, at the paper's best alpha, below it.
 
     Columns: method, year, cross_validation, accuracy (a share; NaN where not run), known, comparable, status.
     """
     printed = paper.table3().assign(status="as printed").astype({"year": str})
-    rows = [_row_of_table3(records, name) for records, name in ((iemocap, "iemocap"), (pocket, "pocket"))]
-    table = pd.concat([printed, pd.DataFrame(rows).assign(year="–")], ignore_index=True)
+    ours = pd.DataFrame([_row_of_table3(iemocap)]).assign(year="–")
+    table = pd.concat([printed, ours], ignore_index=True)
     return table[["method", "year", "cross_validation", "accuracy", "known", "comparable", "status"]]
 
 
-def _row_of_table3(records: Any, name: str) -> dict[str, Any]:
+def _row_of_table3(records: Any | None) -> dict[str, Any]:
     row = {
-        "method": f"this book, {GROUPS[name].split(',')[0]}", "cross_validation": "10-fold", "accuracy": float("nan"),
+        "method": "this book, IEMOCAP", "cross_validation": "10-fold", "accuracy": float("nan"),
         "known": "–", "comparable": "yes, with the claim: same corpus, metric and number of folds, as written",
         "status": NOT_RUN,
     }  # fmt: skip
-    if name == "pocket":
-        row["comparable"] = "no: synthetic speech, another corpus. It says nothing about any row above"
     if records is None or records.runs.empty:
         return row
     check_one_experiment(records)
     protocol, result = records.runs["protocol"].iloc[0], _result(records, paper.BEST)
-    if name == "iemocap" and protocol != "speaker":
+    if protocol != "speaker":
         row["comparable"] = f"no: {protocol} folds"
     known = f"WA (Eq. 4), {protocol} folds, α = {paper.BEST:g}"
     found = {"accuracy": result["accuracy"], "known": known, "status": result["folds"]}
@@ -107,7 +106,10 @@ def _row_of_table3(records: Any, name: str) -> dict[str, Any]:
 
 
 def beside_paper(records: Any) -> pd.DataFrame:
-    """Ours beside the paper's for the alphas that `records` holds: the lines that end a training page."""
+    """Ours beside the paper's for the alphas that `records` holds: the lines that end a training page.
+
+    The differences are there only on the paper's corpus.
+    """
     check_one_experiment(records)
     rows = []
     for alpha, accuracy, wer in paper.table4().itertuples(index=False):
@@ -118,7 +120,8 @@ def beside_paper(records: Any) -> pd.DataFrame:
                 "ours_wer": ours["wer"], "ours_interval": ours["interval"], "difference": ours["accuracy"] - accuracy,
                 "wer_difference": ours["wer"] - wer, "folds": ours["folds"],
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    apart = [] if records.provenance == "IEMOCAP" else ["difference", "wer_difference"]
+    return pd.DataFrame(rows).drop(columns=apart, errors="ignore")
 
 
 def _scores(predictions: pd.DataFrame) -> dict[str, Any]:

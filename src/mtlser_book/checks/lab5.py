@@ -11,73 +11,6 @@ import pandas as pd
 
 from mtlser_book.checks import NotWritten, Wrong, ask, check, close, number, show
 
-COLUMNS = ("speaker", "first", "second")
-
-
-def _tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions of two models: the second in another order, each with an utterance that the other lacks."""
-    names = ["a1", "a2", "a3", "b1", "b2", "b3", "b4"]
-    columns = {"utterance": names, "speaker": [name[0].upper() for name in names]}
-    labels = ["sad", "sad", "happy", "angry", "sad", "happy", "happy"]
-    answers = (
-        ["sad", "happy", "happy", "sad", "sad", "sad", "happy"],
-        ["sad", "sad", "sad", "angry", "sad", "sad", "sad"],
-    )
-    first, second = (pd.DataFrame({**columns, "label": labels, "prediction": answer}) for answer in answers)
-    return first.drop(index=6), second.iloc[[5, 3, 6, 0, 4, 1]].reset_index(drop=True)
-
-
-# What the tables above give, by hand: (speaker, first, second) of the utterances that both hold.
-PAIRED = {"a1": ("A", 1, 1), "a2": ("A", 0, 1), "b1": ("B", 0, 1), "b2": ("B", 1, 1), "b3": ("B", 0, 0)}
-
-
-@check
-def pair_up(function: Any) -> str:
-    """The right and wrong answers of two models, joined by utterance."""
-    pairs = ask(function, *_tables())
-    if not isinstance(pairs, pd.DataFrame):
-        raise Wrong(f"a DataFrame with the columns {', '.join(COLUMNS)} is asked for; this is {show(pairs)}")
-    missing = [name for name in COLUMNS if name not in pairs]
-    if missing and {"speaker_x", "speaker_y"} <= set(pairs):
-        raise Wrong("there are two columns of speakers, speaker_x and speaker_y: merge on all columns that agree")
-    if missing:
-        raise Wrong(f"the column {missing[0]!r} is missing; there are {', '.join(map(str, pairs.columns))}")
-    if "utterance" not in pairs and pairs.index.name != "utterance" and not set(pairs.index) & set(PAIRED):
-        raise Wrong("the utterances' names are lost: keep them as a column or as the index")
-    table = pairs if "utterance" not in pairs else pairs.set_index("utterance")
-    if table[["first", "second"]].isna().any(axis=None) or len(table) > len(PAIRED):
-        raise Wrong(
-            f"{len(table)} rows, of which only {len(PAIRED)} utterances were tested by both models: leave out what has "
-            "no partner"
-        )
-    if len(table) < len(PAIRED):
-        raise Wrong(f"{len(PAIRED)} utterances are in both tables; yours has {len(table)}")
-    if set(table.index) != set(PAIRED):
-        raise Wrong(
-            f"the utterances in both tables are {', '.join(PAIRED)}; yours are {', '.join(map(str, table.index))}"
-        )
-    for name in ("first", "second"):
-        if table[name].dtype == bool:
-            raise Wrong(
-                f"{name!r} holds True and False, which pandas does not subtract: turn it into 1 and 0, .astype(int)"
-            )
-        if not set(table[name]) <= {0, 1}:
-            raise Wrong(
-                f"{name!r} should be 1 where that model is right, else 0; it holds {show(list(table[name])[:3])}"
-            )
-    for utterance, expected in PAIRED.items():
-        found = tuple(table.loc[utterance, list(COLUMNS)])
-        if found == (expected[0], expected[2], expected[1]) != expected:
-            raise Wrong(f"{utterance}: first and second are exchanged")
-        if found == (expected[0], 1 - expected[1], 1 - expected[2]):
-            raise Wrong(f"{utterance}: 1 is for a right answer, 0 for a wrong one; yours are the other way round")
-        if found != expected:
-            raise Wrong(
-                f"{utterance} is of speaker {expected[0]}, first {expected[1]}, second {expected[2]}; yours says "
-                f"{found}. The tables are in different orders: join them by utterance, not by row"
-            )
-    return "each utterance beside itself, whatever the order of the tables"
-
 
 def _pairs(counts: tuple[int, int, int, int]) -> pd.DataFrame:
     kinds = [kind for kind, count in zip(((1, 0), (0, 1), (1, 1), (0, 0)), counts, strict=True) for _ in range(count)]
@@ -236,6 +169,45 @@ def verdicts(answers: Any) -> str:
     if wrong:
         raise Wrong(f"{len(EVIDENCE) - len(wrong)} of {len(EVIDENCE)} stand. {wrong[0]}")
     return "one voice is not ten, four tries are not one, and two protocols are no pair"
+
+
+CAUSES = ("the voices", "the training", "the learning rate", "all three")
+
+# What is asked -> the answer, and what speaks against each other one.
+REASONS: dict[str, tuple[str, dict[str, str]]] = {
+    "machine": ("the training", {
+        "the voices": "both machines' models answered the same utterances of the same ten voices",
+        "the learning rate": "it is the same in both tables; only the processor was another one, and with it rounding",
+        "all three": "voices and learning rate are the same in both tables",
+    }),
+    "rate": ("the learning rate", {
+        "the voices": "the same ten voices were asked at both rates",
+        "the training": "true of every two tables, but one setting was changed on purpose. Which?",
+        "all three": "the voices are the same at both rates",
+    }),
+    "p": ("the voices", {
+        "the training": "flip_signs is given the answers of models that are trained already: it cannot know what "
+        "another training would have answered",
+        "the learning rate": "flip_signs is given answers at one rate, and nothing of any other",
+        "all three": "whose signs does it flip?",
+    }),
+}  # fmt: skip
+
+
+@check
+def reasons(answers: Any) -> str:
+    """Why the same sentence gets another verdict, and what a p asks about."""
+    if not isinstance(answers, dict) or set(answers) != set(REASONS):
+        raise Wrong(f"a dictionary with the keys {', '.join(REASONS)} is asked for; this is {show(answers)}")
+    if all(value is ... or value is None for value in answers.values()):
+        raise NotWritten("nothing is explained")
+    for name, value in answers.items():
+        right, against = REASONS[name]
+        if value not in CAUSES:
+            raise Wrong(f"{name}: {show(value)} is none of {', '.join(CAUSES)}")
+        if value != right:
+            raise Wrong(f"{name}: {against[value]}")
+    return "a p covers what it draws again: here voices, neither another training nor another rate"
 
 
 @check
