@@ -235,7 +235,9 @@ def test_a_configuration_in_utf_8_is_read_whatever_the_system_s_encoding_is(tmp_
     for path in (python, tmp_path / bootstrap.PINS, tmp_path / "pyproject.toml"):
         path.touch()
     (tmp_path / ".venv" / "pyvenv.cfg").write_text("home = /Users/Ángel\nversion = 3.12.1\n", encoding="utf-8")
-    code = "import pathlib, sys; from mtlser_book import bootstrap; bootstrap.installed_key(pathlib.Path(sys.argv[1]), '', 0)"
+    code = (
+        "import pathlib, sys; from mtlser_book import bootstrap as b; b.installed_key(pathlib.Path(sys.argv[1]), '', 0)"
+    )
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
 

@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from mtlser.machine import INTERRUPTED
+from mtlser.command import INTERRUPTED
 from mtlser.runs import records
 from smoke import ROOT, clean_environment
 

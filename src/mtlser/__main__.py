@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from mtlser.command import INTERRUPTED, failed
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS
 from mtlser.corpus import OPEN_CORPORA
-from mtlser.machine import INTERRUPTED, failed, num_cores
+from mtlser.machine import num_cores
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
-from mtlser.runs.settings import Settings, check_release
+from mtlser.runs.settings import Settings
 
 RECORD_BYTES = 500_000  # of one run: its predictions and history, rounded up
 
@@ -26,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         if "preset" in options and not getattr(options, "order", None):
+            from mtlser.runs.open_corpora import check_release
+
             check_release(options.preset)
         status = options.command(options) or 0
         sys.stdout.flush()

@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import psutil
 
 PACKAGES = ("mtlser", "torch", "transformers", "datasets", "numpy", "pandas", "soundfile", "soxr", "jiwer")
-INTERRUPTED = "Interrupted. What was finished is kept; the same command goes on from there."  # what Ctrl-C prints
 
 
 @cache
@@ -67,21 +65,6 @@ def last_commit(path: Path) -> str:
 def _git(*words: str) -> str:
     command = ["git", "-C", str(Path(__file__).parent), *words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def failed(error: Exception) -> int:
-    """The exit status of a command, after one line on standard error; a mistake in the code is raised instead.
-
-    Errors of this library and of the system (no such folder, full disk) are the user's to mend. Where nobody reads what
-    is printed any more, nothing is.
-    """
-    if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it ends
-    elif isinstance(error, (OSError, UnicodeError, MemoryError)) or type(error).__module__.startswith("mtlser"):
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
-    else:
-        raise error
-    return 1
 
 
 def num_cores() -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mtlser.machine import INTERRUPTED, failed
+from mtlser.command import INTERRUPTED, failed
 from mtlser_book import Stop
 
 # Variables that say what to train, and nothing about the pages that are rendered after that.
@@ -117,7 +117,7 @@ def complete_first(options: argparse.Namespace, train: bool) -> None:
     Raises Stop where runs failed.
     """
     from mtlser.config import ConfigError, get_preset
-    from mtlser.runs.settings import check_release
+    from mtlser.runs.open_corpora import check_release
 
     try:
         check_release(options.preset)

@@ -170,12 +170,8 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
     """
     import submitit
 
-    parameters = {
-        "gpus_per_node": int(plan.device == "any"),
-        "cpus_per_task": 2,
-        "timeout_min": 24 * 60,
-        "name": "mtlser",
-    }
+    parameters = {"name": "mtlser", "gpus_per_node": int(plan.device == "any"), "cpus_per_task": 2}
+    parameters["timeout_min"] = 24 * 60
     given = os.environ.get("MTLSER_SLURM") or "{}"
     try:
         parameters |= json.loads(given)

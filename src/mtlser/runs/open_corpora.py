@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from mtlser.config import get_preset
+from mtlser.config import ConfigError, get_preset
 from mtlser.corpus import OPEN_CORPORA, OWN, reader
 from mtlser.corpus.fetch import fetch
 from mtlser.corpus.release_counts import iemocap_counts
@@ -16,6 +17,12 @@ from mtlser.files import whole_file
 from mtlser.paper import IEMOCAP_HOURS
 from mtlser.runs.corpora import corpus_of
 from mtlser.runs.settings import Settings
+
+
+def check_release(preset: str) -> None:
+    """Raises ConfigError where a folder is given to a preset that makes its own corpus, which would not be said."""
+    if os.environ.get("MTLSER_RELEASE") and get_preset(preset).corpus is not None:
+        raise ConfigError(f"MTLSER_RELEASE (IEMOCAP=, FOLDER=) is for another preset than {preset}: add CORPUS=")
 
 
 def fetch_corpus(preset: str, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mtlser.config import ConfigError, get_preset
+from mtlser.config import ConfigError
 
 # Variables that say something else: of the Makefile, of Slurm and of the workshop.
 OTHERS = ["MTLSER_PRESET", "MTLSER_SLURM", "MTLSER_TORCH", "MTLSER_WHEELHOUSE", "MTLSER_BUILD", "MTLSER_STUDENT",
@@ -58,12 +58,6 @@ class Settings:
                 except (ValueError, RuntimeError) as error:  # RuntimeError: ~somebody who isn't there
                     raise ConfigError(f"{name}={text!r}: {error}") from error
         return cls(**values)
-
-
-def check_release(preset: str) -> None:
-    """Raises ConfigError where a folder is given to a preset that makes its own corpus, which would not be said."""
-    if os.environ.get("MTLSER_RELEASE") and get_preset(preset).corpus is not None:
-        raise ConfigError(f"MTLSER_RELEASE (IEMOCAP=, FOLDER=) is for another preset than {preset}: add CORPUS=")
 
 
 def _number(text: str) -> float:
