@@ -96,7 +96,7 @@ def test_the_tests_of_both_machines_stand_side_by_side(settings):
     assert table["holm_there"][0] == tested["holm"][0]
     assert table["difference_interval_there"][0] == tested["difference_interval"][0]
     shown = display.show(table, "A title", "Invented").html
-    assert display.interval_points(tested["difference_interval"][0]) in shown and ">Holm-corrected p there<" in shown
+    assert display.interval_points(tested["difference_interval"][0]) in shown and ">Holm p there<" in shown
     assert "lead to the same conclusions" in conclusions(table)
 
 
