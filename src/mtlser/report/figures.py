@@ -161,7 +161,7 @@ def gains(rows: pd.DataFrame) -> Figure:
 
     A row whose difference is NaN says "not run".
     """
-    figure, (axes,) = panels_of(1, height=0.8 + 0.42 * len(rows), width=5.0)
+    figure, (axes,) = panels_of(1, height=0.7 + 0.36 * len(rows), width=5.0)
     for place, row in enumerate(rows.itertuples()):
         if pd.isna(row.difference):
             axes.text(0.4, place, NOT_RUN, va="center", style="italic")
