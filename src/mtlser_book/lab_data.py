@@ -13,7 +13,7 @@ from mtlser.config import ALPHAS, EMOTIONS, get_preset
 from mtlser.corpus.pocket_plan import SPEAKERS, plan_corpus
 from mtlser.paper import BASELINE, BEST
 from mtlser.report.repeats import read_repeats
-from mtlser.runs.plan import HALF_RATE, changed
+from mtlser.runs.experiments import HALF_RATE, changed
 from mtlser.runs.records import Records, merge
 from mtlser_book.readme import committed, committed_records
 
