@@ -110,8 +110,8 @@ def test_all_but_the_longest_run_by_default(tmp_path):
 
 
 def test_every_benchmark_s_function_is_there():
-    assert list(benchmark.BENCHMARKS) == ["training-step", "memory", "loader", "reproduce", "tests"]
-    assert set(benchmark.ONLY_NAMED) == {"reproduce", "tests"}
+    assert list(benchmark.BENCHMARKS) == ["training-step", "memory", "several-runs", "loader", "reproduce", "tests"]
+    assert set(benchmark.ONLY_NAMED) == {"several-runs", "reproduce", "tests"}
     assert all(callable(resolve_name(function)) for _, function in benchmark.BENCHMARKS.values())
 
 

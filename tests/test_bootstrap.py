@@ -234,7 +234,7 @@ def test_a_configuration_in_utf_8_is_read_whatever_the_system_s_encoding_is(tmp_
     python.parent.mkdir(parents=True)
     for path in (python, tmp_path / bootstrap.PINS, tmp_path / "pyproject.toml"):
         path.touch()
-    (tmp_path / ".venv" / "pyvenv.cfg").write_text("home = /Users/Ángel\nversion = 3.12.1\n", encoding="utf-8")
+    (tmp_path / ".venv" / "pyvenv.cfg").write_text("home = Ángel\nversion = 3.12.1\n", encoding="utf-8")
     code = (
         "import pathlib, sys; from mtlser_book import bootstrap as b; b.installed_key(pathlib.Path(sys.argv[1]), '', 0)"
     )

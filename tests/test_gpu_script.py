@@ -24,6 +24,6 @@ def test_every_step_runs_on_the_cpu(tmp_path):
     assert all(words.startswith("done in") for words in steps.values()), steps
     assert "13 passed" in (tmp_path / "tests.log").read_text()
     assert "rate_2" in (tmp_path / "several-runs.log").read_text()
-    assert "0.100  done      1" in (tmp_path / "smoke.log").read_text()
+    assert "0.1    done      1" in (tmp_path / "smoke.log").read_text()
     assert len(list(tmp_path.glob("table4-*.ipynb"))) == 2
     assert not (ROOT / "book" / "results" / "nobody").exists()  # a try leaves no record

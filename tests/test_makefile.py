@@ -20,6 +20,8 @@ TARGETS = (
     "wheelhouse",
     "test",
     "bench",
+    "test-gpu",
+    "gpu",
     "lint",
     "serve",
     "clean",

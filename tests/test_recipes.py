@@ -75,6 +75,8 @@ def test_the_pilot_measures_chooses_and_keeps_a_record(
     record = instrument.pilot_record(Settings(results=folder / "results"))
     shipped = instrument.pilot_record(Settings(results=RESULTS))
     assert [*record, "corrections"] == list(shipped)
+    for added in ("training_texts", "ctc_gradient"):  # fields that there were not when the pilot ran
+        del record["run"][added]
     for part in ("pilot", "corpus", "run", "read", "ladder", "chosen"):
         assert set(record[part]) <= set(shipped[part]) and len(record[part]), part
     assert record["ladder"]["0.95"].keys() == shipped["ladder"]["0.95"].keys()

@@ -170,7 +170,7 @@ def changed(table, name, value, row=0):
 @pytest.mark.parametrize(
     ("table", "change", "said"),
     [
-        ("runs", lambda t: changed(t, "device", "/home/ada/gpu"), r"runs\.parquet: device holds free text"),
+        ("runs", lambda t: changed(t, "device", "~/ada/gpu"), r"runs\.parquet: device holds free text"),
         ("runs", lambda t: changed(t, "error", "WE MEET AT 7"), "error holds free text"),
         ("runs", lambda t: changed(t, "corpus", "EVERY WORD OF A LINE"), "corpus is none of IEMOCAP"),
         ("runs", lambda t: changed(t, "seconds", "A LINE"), "seconds holds free text"),

@@ -39,16 +39,14 @@ class Fold:
 
 
 def make_folds(utterances: pd.DataFrame, protocol: Protocol) -> list[Fold]:
-    """The folds of a table of utterances, sorted by name.
+    """The folds of a table of utterances, sorted by name; what each tests, by protocol:
 
-    | protocol | tests |
-    |---|---|
-    | `speaker` | one speaker, who is in no training (section 4.1, as written): "Ses01F" |
-    | `released` | by the dialog's session and the actor with motion-capture markers (departure "folds"): "01F" |
-    | `session` | both speakers of one session: "Ses01" |
-    | `groups` | speakers: each alone up to twelve; above, six groups, or the corpus's own (a column `group`) |
-    | `random` | a fifth of the utterances, whoever speaks: "random-1" |
-    | `text` | as `groups`, of a fifth of the sentences: training has neither these speakers nor these |
+    - `speaker`: one speaker, who is in no training (section 4.1, as written): "Ses01F".
+    - `released`: by the dialog's session and the actor with motion-capture markers (departure "folds"): "01F".
+    - `session`: both speakers of one session: "Ses01".
+    - `groups`: speakers, each alone up to twelve; above, six groups, or the corpus's own (a column `group`).
+    - `random`: a fifth of the utterances, whoever speaks: "random-1".
+    - `text`: as `groups`, of a fifth of the sentences: training has neither these speakers nor these.
 
     Each utterance is in exactly one test set, but with `text`, which tests a fifth of what each speaker says. Raises
     ConfigError for an unknown protocol and for one that the corpus has no sessions for, ValueError for repeated ids, or
@@ -107,6 +105,7 @@ def _text_folds(utterances: pd.DataFrame, ids: pd.Series, names: pd.Series) -> l
 
 
 def distinct_ids(utterances: pd.DataFrame) -> pd.Series:
+    """The utterances' ids. Raises ValueError for one that occurs twice."""
     ids = utterances["utterance"]
     if ids.duplicated().any():
         raise ValueError(f"utterance {ids[ids.duplicated()].iat[0]} occurs twice in the table")

@@ -87,8 +87,7 @@ class Corpus:
         return store
 
     def check(self, transcript_style: str, window: int) -> None:
-        """Raises ReleaseError that names every utterance no run could train on: a transcript with other characters than
-        the alphabet's, audio shorter than one frame's `window` of samples."""
+        """Raises ReleaseError that names every utterance with unknown letters, or shorter than a frame's `window`."""
         problems = [
             f"{name}: {unknown} in its transcript; write numbers as words"
             for name, transcript in zip(self.utterances["utterance"], self.utterances["transcript"], strict=True)
@@ -145,7 +144,7 @@ def make_pocket_corpus(folder: Path, settings: PocketCorpusConfig) -> None:
     said = ""
     with writer.stderr:
         for said in writer.stderr:
-            sys.stderr.write(said)
+            sys.stderr.write(said if said.startswith("synthesised") else "")
     if writer.wait():
         raise ReleaseError(f"the pocket corpus is not made: {said.strip() or f'exit code {writer.returncode}'}")
 

@@ -170,18 +170,19 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
     """
     import submitit
 
-    parameters = {"name": "mtlser", "gpus_per_node": int(plan.device == "any"), "cpus_per_task": 2}
-    parameters["timeout_min"] = 24 * 60
+    parameters = {"name": "mtlser", "gpus_per_node": int(plan.device == "any"), "cpus_per_task": 2, "timeout_min": 1440}
     given = os.environ.get("MTLSER_SLURM") or "{}"
     try:
         parameters |= json.loads(given)
         cluster = parameters.pop("cluster", "slurm")
+        if cluster == "slurm" and shutil.which("sbatch") is None:
+            raise ConfigError("ENGINE=slurm: there is no Slurm (sbatch) here; leave ENGINE= out to train here")
         executor = submitit.AutoExecutor(plan.settings.artifacts / "logs" / "slurm", cluster)
         executor.update_parameters(**parameters)
+    except ConfigError:
+        raise
     except Exception as error:  # of JSON and of submitit, whatever it says of a parameter
         raise ConfigError(f"MTLSER_SLURM={given!r} is no JSON object of submitit's parameters: {error}") from error
-    if cluster == "slurm" and shutil.which("sbatch") is None:
-        raise ConfigError("ENGINE=slurm: there is no Slurm (sbatch) here; leave ENGINE= out to train on this machine")
     started, count = time.monotonic(), len(missing)
     commands = [order_command(order, "--shard", f"{number}/{count}") for number in range(1, count + 1)]
     with executor.batch():
