@@ -99,6 +99,10 @@ def test_experiments_are_named(tmp_path):
         experiments.plans("tabel4", "pocket", settings)
     with pytest.raises(ConfigError, match="EXPERIMENT=grid: .* no development speakers of 'pocket'"):
         experiments.plans("grid", "pocket", settings)
+    with pytest.raises(ConfigError, match="EXPERIMENT=first-look: there are no dialogs in 'emodb'"):
+        experiments.plans("first-look", "emodb", settings)
+    given = replace(settings, epochs=2, learning_rate=1e-3)  # as another experiment, of a preset without a grid
+    assert not any(plan.fold_names for plan in experiments.every_plan("crema-d", given))
     plans = experiments.plans("grid", "emodb", settings)
     assert len(plans) == 8 and all(plan.fold_names == ("03",) and plan.alphas == (0.0, 0.1) for plan in plans.values())
     assert all(plan.template.learning_rate == plan.template.learning_rate_alpha_zero for plan in plans.values())

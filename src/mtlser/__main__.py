@@ -1,4 +1,4 @@
-"""`python -m mtlser backbones|corpora|corpus|plan|run|share|predict|bench`: the library's commands."""
+"""`python -m mtlser backbones|corpora|corpus|plan|run|share|reference|predict|bench`: the library's commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from mtlser.command import INTERRUPTED, failed
 from mtlser.config import MAINTAINERS, MAX_SECONDS, PRESETS
-from mtlser.corpus import OPEN_CORPORA
 from mtlser.machine import num_cores
 from mtlser.paper import PUBLISHED_V100_AUDIO_SECONDS_PER_SECOND
 from mtlser.runs.settings import Settings
@@ -62,15 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     run("--shard", type=_shard, default=(1, 1), metavar="K/N", help="only each N-th run from K")
     run("--order", type=Path, help=argparse.SUPPRESS)  # what an engine starts
     run("--worker", action="store_true", help=argparse.SUPPRESS)
-    share("contributor", type=_contributor, help="name of the folder under the results folder")
+    named = {"type": _contributor, "help": "name of the folder under the results folder"}
+    share("contributor", **named)
     share("--remarks", default="", help="anything a reader of the results should know")
-    reference(
-        "contributor",
-        nargs="?",
-        type=_contributor,
-        default=MAINTAINERS,
-        help="name of the folder under the results folder",
-    )
+    reference("contributor", nargs="?", default=MAINTAINERS, **named)
     predict("files", nargs="+", metavar="FILE")
     predict("--model", type=Path, help="folder of a trained model; default: the newest that runs kept")
     predict("--frames", action="store_true", help="add what the model reads at each frame")
@@ -78,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     predict("--max-seconds", type=float, default=MAX_SECONDS, help=longer)
     bench("names", nargs="*", metavar="NAME", help="all but the longest, reproduce and tests, unless named")
     me = os.environ.get("MTLSER_CONTRIBUTOR") or MAINTAINERS
-    bench("--contributor", type=_contributor, default=me, help="name of the folder under the results folder")
+    bench("--contributor", default=me, **named)
     bench("--repeats", type=int, default=3, help="of which the median is taken")
     bench("--threads", type=int, default=num_cores(), help="of torch; one for each core by default")
     bench("--bf16", action="store_true", help="bf16 too, as on every GPU: for CPUs with instructions for it")
@@ -206,8 +200,7 @@ def _share(options: argparse.Namespace) -> int | None:
     about = {"contributor": options.contributor, "remarks": options.remarks}
     folder = results_folder(options.preset, settings.results / options.contributor)
     share(merge(plan.own_records() for plan in plans), folder, about)
-    if options.preset in OPEN_CORPORA:
-        write_licence(options.preset, folder)
+    write_licence(options.preset, folder)
     print(f"wrote {folder}; commit it to have the book show it")
 
 
@@ -221,8 +214,7 @@ def _reference(options: argparse.Namespace) -> int | None:
     fetch_corpus(options.preset, settings)
     folder = results_folder(options.preset, settings.results / options.contributor)
     print(f"wrote {write_reference(table4(options.preset, settings), folder / FOLDER)}")
-    if options.preset in OPEN_CORPORA:
-        write_licence(options.preset, folder)
+    write_licence(options.preset, folder)
 
 
 def _bench(options: argparse.Namespace) -> int | None:

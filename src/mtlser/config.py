@@ -38,7 +38,6 @@ MAINTAINERS = "maintainers"
 DATA_FOLDER = Path(__file__).parent / "data"
 POCKET_BACKBONE = DATA_FOLDER / "pocket-backbone"
 
-
 # How measurements on people are made and judged, committed before the first of them.
 RULES = DATA_FOLDER / "people.toml"
 PEOPLE_RULES: dict[str, Any] = tomllib.loads(RULES.read_text(encoding="utf-8"))
@@ -216,8 +215,7 @@ def people(name: str) -> Preset:
     """The preset of an open corpus, or of one's own: its speakers, each alone or in groups, are tested in turn."""
     protocol = "speaker" if name in ("nemo", "emodb") else "groups"
     run = replace(_PEOPLE_RUN, preset=name, protocol=protocol, **PEOPLE.get(name, {}))
-    kept = ((0.1, ""),)
-    return Preset(name, run, seeds=(0, 1, 2), reads=name, backbone="openai/whisper-tiny.en", kept_weights=kept)
+    return Preset(name, run, seeds=(0, 1, 2), reads=name, backbone="openai/whisper-tiny.en", kept_weights=((0.1, ""),))
 
 
 _KEPT = ((0.1, "Ses01F"),)  # whose weights the book shows

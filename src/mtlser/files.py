@@ -21,6 +21,17 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("".join(part + "\n" for part in parts).encode()).hexdigest()
 
 
+def file_state(path: Path) -> str:
+    """Its place, size and times of change: while these stay, so does the content, and nobody has to read it again."""
+    path = Path(path).resolve()
+    try:
+        found = os.stat(path)
+    except OSError:
+        return f"{path} missing"
+    # A replaced file may be given the size and the mtime of the old one, but nobody can set back its ctime.
+    return f"{path} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes. Raises OSError where it cannot be read."""
     with open(path, "rb") as file:

@@ -45,26 +45,24 @@ def hardware() -> dict[str, str | int | float]:
 def revision() -> str:
     """The code's commit, with "+changes" when tracked files differ from it; "unknown" outside a git checkout."""
 
-    try:
-        commit = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)src")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+changes" if changed else "")
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)src")
+    return commit + ("+changes" if changed else "") or "unknown"
 
 
 @cache
 def last_commit(path: Path) -> str:
     """The commit that last changed a file of the project; "unknown" outside a git checkout."""
-    try:
-        return _git("log", "-1", "--format=%H", "--", str(path)) or "unknown"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    return _git("log", "-1", "--format=%H", "--", str(path)) or "unknown"
 
 
 def _git(*words: str) -> str:
+    """What git says of this checkout; "" outside of one, and without git."""
     command = ["git", "-C", str(Path(__file__).parent), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def num_cores() -> int:

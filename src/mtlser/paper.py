@@ -54,10 +54,6 @@ def table3() -> pd.DataFrame:
     return pd.DataFrame(_PAPER["table3"])
 
 
-# EMO-SUPERB (arXiv 2402.13018), abstract: papers on speech emotion recognition whose results cannot be reproduced.
-SHARE_NOT_REPRODUCIBLE = 0.8077
-
-
 def others() -> pd.DataFrame:
     """What others report on the same 5531 utterances: columns `system`, `figure`, `protocol`, `source`."""
     return pd.DataFrame(_PAPER["others"])

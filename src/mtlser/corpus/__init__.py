@@ -8,6 +8,7 @@ from pathlib import Path
 # Open corpora by name; each module has a `CARD` and a function `read`. `own` is anybody's, of which nothing is known.
 OPEN_CORPORA = ("nemo", "emodb", "ravdess", "crema-d")
 OWN = "own"
+FETCHED = Path("artifacts/corpora")  # where `make reproduce` puts what it fetches, a folder each
 
 
 def reader(name: str):
@@ -15,16 +16,12 @@ def reader(name: str):
     return import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
-FETCHED = Path("artifacts/corpora")  # where `make reproduce` puts what it fetches, a folder each
-
-
 def load(name: str, folder: str | Path | None = None, *, allow_different: bool = False):
     """The utterances of a corpus's four classes: the columns of `load_release`, `sex` and `text_id` where known.
 
-    `name`: "iemocap", one of OPEN_CORPORA, or "own". `folder` may be left out for one
-    that was fetched. `dialog` and `session` are empty where the corpus has none. Raises ReleaseDiffers where utterances
-    or emotions are not those that are known, ReleaseError for a folder that can't be read as this corpus, ValueError
-    for an unknown name.
+    `name`: "iemocap", one of OPEN_CORPORA, or "own". `folder` may be left out for one that was fetched. `dialog` and
+    `session` are empty where the corpus has none. Raises ReleaseDiffers where utterances or emotions are not those that
+    are known, ReleaseError for a folder that can't be read as this corpus, ValueError for an unknown name.
     """
     folder = Path(folder or FETCHED / name).expanduser()
     if name == "iemocap":

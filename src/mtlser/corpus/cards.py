@@ -56,9 +56,8 @@ def check_audio(card: Card, folder: Path, utterances: pd.DataFrame, store: pd.Da
     known = card.known().set_index("utterance")["digest"]
     found = store.set_index("utterance")[card.digest].str[:16]
     both = known.index.intersection(found.index)
-    rows = []
-    if changed := [name for name in both if known[name] != found[name]]:
-        rows = [row_of("files with other audio", 0, len(changed), _some(changed))]
+    changed = [name for name in both if known[name] != found[name]]
+    rows = [row_of("files with other audio", 0, len(changed), _some(changed))] if changed else []
     return _judge(card, folder, utterances, rows, allow_different)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, at_16_khz, read_source
-from mtlser.files import digest, file_digest, make_once, write_table
+from mtlser.files import digest, file_digest, file_state, make_once, write_table
 
 COLUMNS = ("utterance", "num_samples", "audio_sha256", "file_sha256", "source_sha256")
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
@@ -62,7 +61,7 @@ def store_audio(utterances: pd.DataFrame, cache_folder: Path) -> SpeechStore:
     them. Of several processes one decodes, the others wait. Raises AudioFilesError that lists every file that can't be
     used; then, or when killed, nothing is left that a later call would use.
     """
-    files = map(_state, utterances["utterance"], utterances["wav"])
+    files = (f"{name} {file_state(wav)}" for name, wav in zip(utterances["utterance"], utterances["wav"], strict=True))
     folder = Path(cache_folder) / f"audio-{digest(*COLUMNS, *files)[:16]}"
     make_once(folder, partial(_write_store, utterances["utterance"].tolist(), utterances["wav"].tolist()))
     return open_store(folder)
@@ -125,16 +124,6 @@ def _datasets():
 
     datasets.disable_progress_bars()
     return datasets
-
-
-def _state(utterance: str, wav: str | Path) -> str:
-    path = Path(wav).resolve()
-    try:
-        found = os.stat(path)
-    except OSError:
-        return f"{utterance} {path} missing"
-    # A replaced file may be given the size and the mtime of the old one, but nobody can set back its ctime.
-    return f"{utterance} {path} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _write_store(names: Sequence[str], paths: Sequence[str | Path], folder: Path) -> None:

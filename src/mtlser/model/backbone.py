@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mtlser.config import DATA_FOLDER, POCKET_BACKBONE
 from mtlser.corpus.text import ALPHABET
-from mtlser.files import file_digest, whole_file
+from mtlser.files import file_digest, file_state, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,8 +81,7 @@ class Backbone:
     @property
     def weights_digest(self) -> str:
         """SHA-256 of the weights file; of Whisper, of its encoder's tensors (`backbone_digest`)."""
-        state = self.weights.stat()
-        return _digest(self, state.st_size, state.st_mtime_ns)
+        return _digest(self, file_state(self.weights))
 
 
 def find_backbone(path_or_hub_name: str | Path, revision: str | None = None) -> Backbone:
@@ -136,8 +135,8 @@ def backbone_digest(path_or_hub_name: str | Path, revision: str | None = None) -
 
 
 @cache
-def _digest(backbone: Backbone, num_bytes: int, changed_ns: int) -> str:
-    """As `backbone_digest`; size and time of the weights' last change say when a file must be read again."""
+def _digest(backbone: Backbone, state: str) -> str:
+    """As `backbone_digest`; the state of the weights says when they must be read again."""
     if _read_fields(backbone.config)["model_type"] != "whisper":
         return file_digest(backbone.weights)
     content = hashlib.sha256()

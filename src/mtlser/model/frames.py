@@ -5,12 +5,14 @@ Shapes follow the legend in `mtlser.model.multitask`: S samples, T frames.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 from transformers import PreTrainedConfig, Wav2Vec2Config
 
 from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.model.backbone import frame_window
 from mtlser.model.whisper import FRAME_SAMPLES
 
 
@@ -27,10 +29,8 @@ class FrameLayout:
 
         Whisper's frames lie around samples 0, 320, … of audio filled up with zeros: one sample is enough for a frame.
         """
-        if config.model_type == "whisper":
-            return cls(FRAME_SAMPLES, 1)
-        last = receptive_field(config).iloc[-1]
-        return cls(int(last["step_samples"]), int(last["window_samples"]))
+        stride = FRAME_SAMPLES if config.model_type == "whisper" else math.prod(config.conv_stride)
+        return cls(stride, frame_window(config))
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of that many samples."""

@@ -20,7 +20,7 @@ from mtlser.report import statistics
 from mtlser.report.display import NOT_RUN, completed_folds, interval_points, num_folds, points
 from mtlser.runs import experiments, metrics
 from mtlser.runs.corpora import corpus_of
-from mtlser.runs.people import grid_runs
+from mtlser.runs.people import development_runs, grid_runs
 from mtlser.runs.records import Records, merge, read_records, read_results
 from mtlser.runs.reference import FOLDER
 from mtlser.runs.settings import Settings
@@ -55,7 +55,8 @@ def others(settings: Settings | None = None) -> dict[str, Records]:
     known = {corpus_of(get_preset(name), Settings()).identity for name in OPEN_CORPORA}
     runs = found.runs[found.runs["preset"].isin([*OPEN_CORPORA, OWN]) & ~found.runs["corpus_id"].isin(known)]
     kinds = runs.groupby(["corpus", "corpus_id", "protocol", "epochs", "learning_rate", "backbone"])["run_id"]
-    return {f"{kind[0]}, {kind[1]}, {kind[2]} folds, {kind[5]}": found.only(run_id=list(ids)) for kind, ids in kinds}
+    words = "{}, {}, {} folds, {} epochs at {:g}, {}"
+    return {words.format(*kind): found.only(run_id=list(ids)) for kind, ids in kinds}
 
 
 def coverage(settings: Settings | None = None) -> pd.DataFrame:
@@ -82,7 +83,7 @@ def development(name: str, settings: Settings | None = None) -> pd.DataFrame:
 def others_table(records: Mapping[str, Records]) -> pd.DataFrame:
     """As `table4`, of `others`."""
     return pd.DataFrame(
-        {"corpus": name, "alpha": alpha, **_scores(found.only(alpha=alpha, status="done"))}
+        {"corpus": name, "alpha": alpha, **_scores(found.only(alpha=alpha))}
         for name, found in records.items()
         for alpha in sorted(found.only(status="done").runs["alpha"].unique())
     )
@@ -93,13 +94,15 @@ def table4(records: Mapping[str, Records]) -> pd.DataFrame:
     rows = []
     for name, found in records.items():
         for alpha in get_preset(name).alphas:
-            done = found.only(alpha=alpha, status="done")
-            scores = _scores(done) if len(done.runs) else {"folds": NOT_RUN}
-            rows.append({"corpus": reader(name).CARD.title, "alpha": alpha, **scores})
+            rows.append({"corpus": reader(name).CARD.title, "alpha": alpha, **_scores(found.only(alpha=alpha))})
     return pd.DataFrame(rows).reindex(columns=["corpus", "alpha", "accuracy", "interval", "wer", "folds"])
 
 
-def _scores(done: Records) -> dict[str, Any]:
+def _scores(found: Records) -> dict[str, Any]:
+    """Of one alpha's finished runs; without any, only that nothing was run."""
+    done = found.only(status="done")
+    if done.runs.empty:
+        return {"folds": NOT_RUN}
     return {
         "accuracy": metrics.pooled_accuracy(done),
         "interval": statistics.accuracy_interval(done.predictions),
@@ -110,11 +113,9 @@ def _scores(done: Records) -> dict[str, Any]:
 
 def gate(name: str, settings: Settings | None = None) -> float:
     """WER of the longest run at alpha 1 on the development speakers, which says whether the second task is learnt."""
-    runs = read_results((settings or Settings.from_environment()).results).runs
-    folds = PEOPLE_RULES["development"].get(name, ())
-    at_one = (runs["alpha"] == PEOPLE_RULES["gate"]["alpha"]) & (runs["status"] == "done")
-    found = runs[(runs["preset"] == name) & runs["fold"].isin(folds) & at_one]
-    return float(found.sort_values("epochs")["wer"].iloc[-1]) if len(found) else float("nan")
+    runs = development_runs(read_results((settings or Settings.from_environment()).results).runs, name)
+    found = runs[runs["alpha"] == PEOPLE_RULES["gate"]["alpha"]].sort_values("epochs")["wer"]
+    return float(found.iloc[-1]) if len(found) else float("nan")
 
 
 def gains(records: Records, name: str, *, primary: bool = True) -> pd.Series:
@@ -201,9 +202,7 @@ def protocols(name: str, settings: Settings | None = None) -> pd.DataFrame:
     for protocol, experiment in ((own, "table4"), *zip(others, others, strict=True)):
         found = records_of(experiment, name, settings)
         for alpha in (ZERO, BEST):
-            done = found.only(alpha=alpha, status="done")
-            scores = _scores(done) if len(done.runs) else {"folds": NOT_RUN}
-            rows.append({"protocol": protocol, "alpha": alpha, **scores})
+            rows.append({"protocol": protocol, "alpha": alpha, **_scores(found.only(alpha=alpha))})
     return pd.DataFrame(rows).reindex(columns=["protocol", "alpha", "accuracy", "interval", "wer", "folds"])
 
 
@@ -213,8 +212,7 @@ def controls(name: str, settings: Settings | None = None) -> pd.DataFrame:
     rows = []
     for experiment in ("equal-rate", "controls"):
         for title, plan in experiments.EXPERIMENTS[experiment](name, settings).items():
-            done = plan.records().only(status="done")
-            rows.append({"run": title, **(_scores(done) if len(done.runs) else {"folds": NOT_RUN})})
+            rows.append({"run": title, **_scores(plan.records())})
     return pd.DataFrame(rows).reindex(columns=["run", "accuracy", "interval", "wer", "folds"])
 
 

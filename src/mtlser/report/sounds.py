@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from mtlser.config import SAMPLE_RATE_HZ
+from mtlser.config import SAMPLE_RATE_HZ, get_preset
 from mtlser.corpus import emodb
 from mtlser.corpus.audio import read_audio
 from mtlser.corpus.pocket_examples import Example
 from mtlser.report.display import Html, line, provenance
+from mtlser.runs.corpora import corpus_of
 from mtlser.runs.settings import Settings
 
 
@@ -53,7 +54,7 @@ def people(folder: str | Path | None = None, speakers: Sequence[str] = ("11", "1
     `folder`: where EmoDB lies, unless it was fetched.
     """
     title = "One sentence in four emotions, by two people"
-    folder = Path(folder or Settings.from_environment().artifacts / "corpora" / "emodb")
+    folder = Path(folder or corpus_of(get_preset("emodb"), Settings.from_environment()).fetched)
     if not folder.is_dir():
         return line(f"{title}: EmoDB is not in {folder}; make reproduce CORPUS=emodb ACCEPT_LICENCE=1 fetches it")
     utterances = emodb.read(folder)

@@ -53,11 +53,8 @@ BENCHMARKS = {  # title, and "module:name" of a function from `Options` to `Meas
     "reproduce": ("The pocket book from nothing", "mtlser.runs.benchmark:reproduce"),
     "tests": ("The test suite", "mtlser.runs.benchmark:tests"),
 }
-ONLY_NAMED = (
-    "several-runs",
-    "reproduce",
-    "tests",
-)  # minutes long, or meant for a GPU, measured only when they are named
+# Minutes long, or meant for a GPU: measured only when they are named.
+ONLY_NAMED = ("several-runs", "reproduce", "tests")
 
 
 def run_benchmarks(names: Sequence[str], folder: Path, options: Options, again: bool = False) -> list[str]:

@@ -47,10 +47,14 @@ class Corpus:
         return is_complete(self._pocket_folder, self.preset.corpus)
 
     @property
+    def fetched(self) -> Path:
+        """Where an open corpus is put that is fetched."""
+        return self.artifacts / "corpora" / self.preset.reads
+
+    @property
     def folder(self) -> Path | None:
-        """Where a corpus that is not made lies: what was given, else where `fetch` puts it; None for neither."""
-        fetched = self.artifacts / "corpora" / self.preset.reads
-        return self.release or (fetched if fetched.is_dir() else None)
+        """Where a corpus that is not made lies: what was given, else what was fetched; None for neither."""
+        return self.release or (self.fetched if self.fetched.is_dir() else None)
 
     @property
     def _pocket_folder(self) -> Path:

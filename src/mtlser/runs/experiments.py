@@ -11,9 +11,9 @@ from mtlser.runs.plan import Plan, table4
 from mtlser.runs.settings import Settings
 
 CONTRAST = tuple(PEOPLE_RULES["grid"]["alphas"])  # the paper's claim: alpha 0 against its best
-
-
 OF_DIALOGS = ("released", "session")  # protocols of IEMOCAP's layout, which the pocket corpus has
+FIRST_LOOK_EPOCHS = 10
+FIRST_LOOK_FOLDS = {"speaker": ("Ses01F", "Ses01M"), "released": ("01F", "01M")}
 
 # Table 4 again for a few alphas, with one thing changed. Everything else is the preset's.
 HALF_RATE = "half the learning rate"
@@ -41,10 +41,6 @@ def changed(name: str, preset: str = "pocket", settings: Settings | None = None)
     return replace(plan, alphas=alphas, template=replace(plan.template, **fields))
 
 
-FIRST_LOOK_EPOCHS = 10
-FIRST_LOOK_FOLDS = {"speaker": ("Ses01F", "Ses01M"), "released": ("01F", "01M")}
-
-
 def _table4(preset: str, settings: Settings) -> dict[str, Plan]:
     return {"Table 4": table4(preset, settings)}
 
@@ -55,8 +51,10 @@ def _changes(preset: str, settings: Settings) -> dict[str, Plan]:
 
 def _grid(preset: str, settings: Settings) -> dict[str, Plan]:
     """The rates and lengths that data/people.toml lists, on the speakers that it sets apart for choosing."""
+    if preset not in PEOPLE_RULES["development"]:
+        return {}
     rules = PEOPLE_RULES["grid"]
-    lengths = (settings.epochs,) if settings.epochs else rules["epochs"].get(preset, ())
+    lengths = (settings.epochs,) if settings.epochs else rules["epochs"][preset]
     rates = (settings.learning_rate,) if settings.learning_rate else rules["learning_rates"]
     return {
         f"{epochs} epochs, rate {rate:g}": _contrast(_development(preset, settings, epochs, rate))
@@ -116,6 +114,8 @@ def _controls(preset: str, settings: Settings) -> dict[str, Plan]:
 
 def _first_look(preset: str, settings: Settings) -> dict[str, Plan]:
     """An hour's worth on one GPU: two folds as written and as run, few epochs. Partial, and shown as that."""
+    if get_preset(preset).reads != "iemocap":
+        return {}
     short = replace(settings, epochs=settings.epochs or FIRST_LOOK_EPOCHS)
     looks = {}
     for protocol, folds in FIRST_LOOK_FOLDS.items():
@@ -152,13 +152,13 @@ def plans(name: str, preset: str, settings: Settings | None = None) -> dict[str,
         raise ConfigError(f"EXPERIMENT={name!r} is not known; choose one of {', '.join(EXPERIMENTS)}")
     found = EXPERIMENTS[name](preset, settings or Settings.from_environment())
     if not found:
-        lacks = "there are no dialogs in" if name in OF_DIALOGS else "data/people.toml names no development speakers of"
+        lacks = "data/people.toml names no development speakers of"
+        lacks = lacks if name in ("grid", "gate") else "there are no dialogs in"
         raise ConfigError(f"EXPERIMENT={name}: {lacks} {preset!r}")
     return found
 
 
 def every_plan(preset: str, settings: Settings) -> Iterator[Plan]:
     """Those of every experiment that the preset has."""
-    for name, make in EXPERIMENTS.items():
-        if name != "first-look" or get_preset(preset).reads == "iemocap":
-            yield from make(preset, settings).values()
+    for make in EXPERIMENTS.values():
+        yield from make(preset, settings).values()

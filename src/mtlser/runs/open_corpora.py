@@ -33,11 +33,10 @@ def fetch_corpus(preset: str, settings: Settings) -> None:
     corpus = corpus_of(get_preset(preset), settings)
     name = corpus.preset.reads
     if name in OPEN_CORPORA and corpus.folder is None:
-        card, folder = reader(name).CARD, settings.artifacts / "corpora" / name
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        card, accepted = reader(name).CARD, settings.accept_licence
+        corpus.fetched.parent.mkdir(parents=True, exist_ok=True)
         licence = f"{card.licence} ({card.licence_address})"
-        accepted = settings.accept_licence
-        fetch(downloads(name), folder, name=name, licence=licence, source=card.source, accepted=accepted)
+        fetch(downloads(name), corpus.fetched, name=name, licence=licence, source=card.source, accepted=accepted)
 
 
 def results_folder(preset: str, contributor: Path) -> Path:
@@ -46,7 +45,9 @@ def results_folder(preset: str, contributor: Path) -> Path:
 
 
 def write_licence(name: str, folder: Path) -> None:
-    """Says in a folder of records under which licence they are: the corpus's own where it asks for that."""
+    """Says in a folder of an open corpus's records under which licence they are: the corpus's own where it asks so."""
+    if name not in OPEN_CORPORA:
+        return
     card = reader(name).CARD
     terms = "CC BY 4.0, as all records of this project"
     if card.share_alike:

@@ -7,16 +7,19 @@ import pandas as pd
 from mtlser.config import PEOPLE_RULES
 
 
+def development_runs(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """Of the runs of records, the done ones on a corpus's development speakers."""
+    folds = PEOPLE_RULES["development"].get(preset, ())
+    return runs[(runs["preset"] == preset) & runs["fold"].isin(folds) & (runs["status"] == "done")]
+
+
 def grid_runs(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """Of the runs of records, those of a corpus's grid that ended, with their `rate`."""
-    rules = PEOPLE_RULES
+    """Of the runs of records, the done ones of a corpus's grid, with their `rate`."""
+    runs, rules = development_runs(runs, preset), PEOPLE_RULES["grid"]
     chosen = runs[
-        (runs["preset"] == preset)
-        & runs["fold"].isin(rules["development"].get(preset, ()))
-        & runs["alpha"].isin(rules["grid"]["alphas"])
-        & (runs["seed"] == rules["grid"]["seed"])
+        runs["alpha"].isin(rules["alphas"])
+        & (runs["seed"] == rules["seed"])
         & (runs["learning_rate"] == runs["learning_rate_alpha_zero"])
-        & (runs["status"] == "done")
     ]
     return chosen.assign(rate=chosen["learning_rate"])
 

@@ -180,6 +180,7 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
     folder = plan.settings.artifacts / "runs"
     digests_of = {fold.name: fold_digests(content, fold) | {"backbone": plan.backbone_digest} for fold in chosen}
     files_of = {name: digests.pop("files") for name, digests in digests_of.items()}
+    kept = {(alpha, name or known[0]) for alpha, name in plan.preset.kept_weights}
     for alpha in plan.alphas:
         for fold in chosen:
             digests = digests_of[fold.name]
@@ -187,8 +188,7 @@ def _plan_runs(plan: Plan) -> Iterator[PlannedRun]:
                 config = replace(plan.template, alpha=alpha, fold=fold.name, seed=seed)
                 run_id, alias = make_run_id(config, digests), old_run_id(config, digests, files_of[fold.name])
                 has_old = alias is not None and (folder / alias).is_dir() and not (folder / run_id).is_dir()
-                named = (fold.name, "") if fold.name == known[0] else (fold.name,)
-                keep = any((alpha, name) in plan.preset.kept_weights for name in named) and seed == plan.preset.seeds[0]
+                keep = (alpha, fold.name) in kept and seed == plan.preset.seeds[0]
                 yield PlannedRun(
                     config, fold, digests, run_id, alias, folder / (alias if has_old else run_id), keep,
                     shared.get(run_id, shared.get(alias)),

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from mtlser.config import MAINTAINERS, RunConfig
+from mtlser.files import file_state
 from mtlser.runs.sharing_rules import problems
 
 STATUSES = ("running", "done", "failed", "diverged")
@@ -154,12 +156,15 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def read_shared(folder: Path) -> Records:
-    """The shared records of one contributor.
+    """The shared records of one contributor, read and checked once for as long as their files stay as they are.
 
-    Raises RecordError that names a file which is missing or damaged, or holds what is not shared
-    (`runs.sharing_rules`).
+    Raises RecordError that names a file which is missing, damaged, or holds what is not shared (`runs.sharing_rules`).
     """
-    folder = Path(folder)
+    return _read_shared(Path(folder), tuple(file_state(Path(folder) / f"{name}.parquet") for name in COLUMNS))
+
+
+@cache
+def _read_shared(folder: Path, states: tuple[str, ...]) -> Records:
     tables = {}
     for name, columns in COLUMNS.items():
         path = folder / f"{name}.parquet"

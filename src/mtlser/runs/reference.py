@@ -30,8 +30,7 @@ Classifier = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def write_reference(plan: Plan, folder: Path) -> Path:
     """Measures the three on the plan's corpus, backbone and protocol, all folds, and writes a record below `folder`."""
-    utterances, table = plan.corpus.utterances, plan.corpus.store.table
-    utterances = utterances.set_index("utterance").loc[table["utterance"]].reset_index()
+    utterances = plan.corpus.utterances  # whose order is the store's
     features = frozen_features(plan)
     classifiers = {
         "majority": majority(utterances),
@@ -75,10 +74,10 @@ def frozen_features(plan: Plan) -> np.ndarray:
     """
     import torch
 
-    from mtlser.corpus.dataset import build_dataset
+    from mtlser.corpus.dataset import SpeechDataset
     from mtlser.model.multitask import MultitaskModel
 
-    dataset = build_dataset(plan.corpus.utterances, plan.settings.artifacts / "cache")
+    dataset = SpeechDataset(plan.corpus.store, plan.corpus.utterances.assign(text=""))
     model = MultitaskModel.from_backbone(plan.backbone, revision=plan.backbone_revision, seed=0).eval()
     encoder, found = model.wav2vec2, []
     with torch.inference_mode():

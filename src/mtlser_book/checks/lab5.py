@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -151,13 +152,18 @@ EVIDENCE: dict[str, dict[str, str]] = {
 }
 
 
+def _check_keys(answers: Any, asked: Iterable[str], nothing: str) -> None:
+    """Raises Wrong for anything but a dictionary with these keys, NotWritten that says `nothing` for no value."""
+    if not isinstance(answers, dict) or set(answers) != set(asked):
+        raise Wrong(f"a dictionary with the keys {', '.join(asked)} is asked for; this is {show(answers)}")
+    if all(value is ... or value is None for value in answers.values()):
+        raise NotWritten(nothing)
+
+
 @check
 def verdicts(answers: Any) -> str:
     """For each claim whether its table supports it."""
-    if not isinstance(answers, dict) or set(answers) != set(EVIDENCE):
-        raise Wrong(f"a dictionary with the keys A, B, C, D is asked for; this is {show(answers)}")
-    if all(value is ... or value is None for value in answers.values()):
-        raise NotWritten("no claim has a verdict")
+    _check_keys(answers, EVIDENCE, "no claim has a verdict")
     for claim, value in answers.items():
         if value is ... or value is None:
             raise Wrong(f"{claim} has no verdict yet")
@@ -197,10 +203,7 @@ REASONS: dict[str, tuple[str, dict[str, str]]] = {
 @check
 def reasons(answers: Any) -> str:
     """Why the same sentence gets another verdict, and what a p asks about."""
-    if not isinstance(answers, dict) or set(answers) != set(REASONS):
-        raise Wrong(f"a dictionary with the keys {', '.join(REASONS)} is asked for; this is {show(answers)}")
-    if all(value is ... or value is None for value in answers.values()):
-        raise NotWritten("nothing is explained")
+    _check_keys(answers, REASONS, "nothing is explained")
     for name, value in answers.items():
         right, against = REASONS[name]
         if value not in CAUSES:
