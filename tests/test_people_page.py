@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ from mtlser.config import RunConfig, get_preset
 from mtlser.report import display, people
 from mtlser.runs.records import Records
 from mtlser.runs.settings import Settings
+from mtlser_book import readme
 
+ROOT = Path(__file__).parents[1]
 GROUPS = tuple(f"group-{n}" for n in range(1, 7))
 
 
@@ -185,3 +188,10 @@ def test_the_gate_is_the_longest_run_at_alpha_one(tmp_path):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("mtlser.runs.records.problems", lambda *tables: [])
         assert people.gate("ravdess", settings) == 0.2
+
+
+def test_readme_gives_a_number_of_whole_comparisons_alone(given):
+    given["table4", "ravdess"] = records({0.0: 0.5, 0.1: 0.75}, GROUPS[:3])
+    assert "RAVDESS (speech) partial." in readme.people_note(ROOT)
+    given["table4", "ravdess"] = records({0.0: 0.5, 0.1: 0.75})
+    assert "(+25.00 points, 95% interval" in readme.people_note(ROOT)

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 
 from mtlser.files import whole_file
-from mtlser.report.display import NOT_RUN, percent, provenance
+from mtlser.report.display import NOT_RUN, interval_points, percent, points, provenance
 from mtlser.report.instrument import changed_records, rate_sentence, rate_table
-from mtlser.report.people import contrast_table, contrasts
+from mtlser.report.people import contrasts
 from mtlser.report.tables import table4_beside_paper
 from mtlser.runs.plan import table4
 from mtlser.runs.records import Records
@@ -40,12 +40,11 @@ def committed_note(root: Path) -> str:
 
 
 def people_note(root: Path) -> str:
-    """What the comparison on each open corpus of people gave, in a sentence."""
-    rows = contrast_table(contrasts(committed(root))).to_dict("records")
+    """What the comparison on each open corpus of people gave, in a sentence; a partial one's number is no result."""
     found = [
-        f"{row['corpus']} {row['verdict']}"
-        + (f" ({row['gain, points']} points, 95% interval {row['95% interval']})" if row["folds compared"] else "")
-        for row in rows
+        f"{row.corpus} {row.verdict}" + row.complete * f" ({points(row.difference)} points, 95% interval "
+        f"{interval_points(row.difference_interval)})"
+        for row in contrasts(committed(root)).itertuples()
     ]
     return f"People, α = 0.1 against 0, each at its own best rate, Whisper's smallest encoder: {'; '.join(found)}."
 

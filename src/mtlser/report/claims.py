@@ -17,7 +17,7 @@ from mtlser import paper
 from mtlser.config import ALPHAS, DATA_FOLDER
 from mtlser.paper import BASELINE, BEST, FIGURE2_ALPHAS, FIGURE2_CLAIMS
 from mtlser.report import people, statistics, tables
-from mtlser.report.display import NOT_RUN, NUM_FOLDS, Html
+from mtlser.report.display import NOT_RUN, NUM_FOLDS, PARTIAL, Html
 from mtlser.runs import experiments, plan
 from mtlser.runs.records import Records, merge
 from mtlser.runs.settings import Settings
@@ -27,7 +27,7 @@ CLAIMS: list[dict[str, Any]] = _DATA["claim"]
 RULES: dict[str, Any] = _DATA["rules"]
 
 HELD, NOT_HELD, UNDECIDABLE = "held", "not held", "undecidable"
-CONTRADICTED, UNDECIDED, PARTIAL = "contradicted", "undecided", "partial"
+CONTRADICTED, UNDECIDED = "contradicted", "undecided"
 VERDICTS = ("verified", "falsified", "toy", "inconclusive", NOT_RUN)
 PRINTED = "printed"  # in place of an alpha: what Table 4 of the paper has
 _NAMES = [claim.name for claim in FIGURE2_CLAIMS]

@@ -20,7 +20,7 @@ from mtlser.runs.records import CORPUS_NAMES
 # Folds of each protocol on IEMOCAP and the pocket corpus (section 4.1: ten speakers; one session, one fold).
 NUM_FOLDS = {"speaker": 10, "released": 10, "session": 5, "groups": 10, "random": NUM_RANDOM, "text": 10}
 
-NOT_RUN = "not run"
+NOT_RUN, PARTIAL = "not run", "partial"
 
 # Groups of columns: "pocket_accuracy" is the column "accuracy" under the heading "pocket".
 GROUPS = {"paper": "paper", "iemocap": "IEMOCAP, this book", "pocket": "pocket (synthetic), this book",

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mtlser import paper
 from mtlser.config import ALPHAS, EMOTIONS
 from mtlser.report import calibration, tables
-from mtlser.report.display import NOT_RUN, Html, line, provenance
+from mtlser.report.display import NOT_RUN, PARTIAL, Html, line, provenance
 from mtlser.report.gradients import history as gradient_history
 
 ALPHA_COLOURS = dict(zip(ALPHAS, ["#7F7F7F", "#C77C00", "#009E73", "#2A7FC0", "#C0629B"], strict=True))
@@ -159,12 +159,12 @@ def accuracy_by_alpha(records: Any) -> Figure:
 def gains(rows: pd.DataFrame) -> Figure:
     """What α = 0.1 adds to α = 0, a row each: what, difference and its interval (NaN twice for a published one).
 
-    A row whose difference is NaN says "not run".
+    A row whose difference is NaN says "not run", or "partial" where its name does.
     """
     figure, (axes,) = panels_of(1, height=0.7 + 0.36 * len(rows), width=5.0)
     for place, row in enumerate(rows.itertuples()):
         if pd.isna(row.difference):
-            axes.text(0.4, place, NOT_RUN, va="center", style="italic")
+            axes.text(0.4, place, PARTIAL if PARTIAL in row.what else NOT_RUN, va="center", style="italic")
             continue
         gain, bounds = 100 * row.difference, [100 * bound for bound in row.difference_interval]
         mark, colour = ("D", PAPER_COLOUR) if pd.isna(bounds[0]) else ("o", ALPHA_COLOURS[0.1])

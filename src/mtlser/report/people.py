@@ -17,7 +17,7 @@ from mtlser import paper
 from mtlser.config import PEOPLE_RULES, get_preset
 from mtlser.corpus import OPEN_CORPORA, OWN, reader
 from mtlser.report import statistics
-from mtlser.report.display import NOT_RUN, completed_folds, interval_points, num_folds, points
+from mtlser.report.display import NOT_RUN, PARTIAL, completed_folds, interval_points, num_folds, points
 from mtlser.runs import experiments, metrics
 from mtlser.runs.corpora import corpus_of
 from mtlser.runs.people import development_runs, grid_runs
@@ -164,7 +164,7 @@ def verdict(row: dict[str, Any]) -> str:
     if row["gate"] >= PEOPLE_RULES["gate"]["wer"]:
         return PEOPLE_RULES["gate"]["otherwise"]
     if not row["complete"]:
-        return NOT_RUN if not row["folds"] else "partial"
+        return PARTIAL if row["folds"] else NOT_RUN
     if low > 0 and row["holm"] < SIGNIFICANT:
         return "gain"
     if high < 0 and row["holm"] < SIGNIFICANT:
