@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mtlser.config import PEOPLE_RULES
+from mtlser.config import PEOPLE_RULES, get_preset
 
 
 def development_runs(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """Of the runs of records, the done ones on a corpus's development speakers."""
-    folds = PEOPLE_RULES["development"].get(preset, ())
-    return runs[(runs["preset"] == preset) & runs["fold"].isin(folds) & (runs["status"] == "done")]
+    """Of the runs of records, the done ones on a corpus's development speakers, with the preset's own backbone."""
+    folds, ours = PEOPLE_RULES["development"].get(preset, ()), runs["backbone"] == get_preset(preset).backbone
+    return runs[ours & (runs["preset"] == preset) & runs["fold"].isin(folds) & (runs["status"] == "done")]
 
 
 def grid_runs(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
