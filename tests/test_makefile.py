@@ -30,9 +30,14 @@ OPTIONS = "PRESET IEMOCAP BACKBONE ALPHAS FOLDS EPOCHS PRECISION ENGINE TORCH WH
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def make(*words: str, folder: Path = ROOT) -> str:
+def run_make(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
+    """make as a terminal starts it: this suite may itself run under make, whose variables would be inherited."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MTLSER_", "MAKE")) and k != "MFLAGS"}
-    result = subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=60)
+
+
+def make(*words: str, folder: Path = ROOT) -> str:
+    result = run_make(*words, folder=folder)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -78,7 +83,7 @@ def test_options_reach_python_whole(option, variable, value):
 
 @pytest.mark.parametrize("word", ["EPOCH=1", "Alphas=0", "MTLSER_EPOCHS=1"])
 def test_an_option_that_is_not_known_ends_make_and_lists_those_that_are(word):
-    done = subprocess.run(["make", "-n", "plan", "EPOCHS=1", word], cwd=ROOT, capture_output=True, text=True)
+    done = run_make("-n", "plan", "EPOCHS=1", word)
     assert done.returncode and f"*** {word.split('=')[0]} is not known; the options are PRESET CORPUS" in done.stderr
     assert not done.stdout
 
