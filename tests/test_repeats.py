@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from fake_records import SPEAKERS, fake_records
+from mtlser import machine
 from mtlser.config import MAINTAINERS, RECIPE_VERSION, get_preset
 from mtlser.report import display, repeats, statistics
+from mtlser.runs import plan
 from mtlser.runs.metrics import macro_f1, unweighted_accuracy
 from mtlser.runs.records import Records, merge
 from mtlser.runs.settings import Settings
@@ -138,3 +140,38 @@ def test_without_records_of_both_there_is_nothing(tmp_path):
     assert repeats.read_repeats("pocket", settings) == []
     shared(tmp_path, MAINTAINERS, fake_records(folds=SPEAKERS[:1], seeds=(7,), epochs=EPOCHS))
     assert repeats.read_repeats("pocket", settings) == []
+
+
+def test_this_machines_runs_stand_beside_the_published_ones(settings, monkeypatch):
+    """Three folds trained here, one of them with two other answers; its packages are named where they differ."""
+    [someone] = repeats.read_repeats("pocket", settings)
+    (settings.results / MAINTAINERS / "about.json").write_text(
+        json.dumps({"versions": {"torch": "1.0", "accelerate": "1.15.0"}}), encoding="utf-8"
+    )
+    monkeypatch.setattr(plan.Plan, "own_records", lambda self: someone.there)
+    monkeypatch.setattr(machine, "versions", lambda: {"torch": "2.0"})
+    own = repeats.read_own("pocket", settings)
+    assert (own.contributor, own.packages) == (repeats.THIS_MACHINE, "torch 2.0 instead of 1.0")
+    assert own.remarks == machine.hardware()["processor"]
+    assert repeats.same_digits(own).to_dict() == {0.0: 1.0, 0.1: pytest.approx(2 / 3)}
+    pd.testing.assert_frame_equal(
+        repeats.compared([own]).drop(columns="by"), repeats.compared([someone]).drop(columns="by")
+    )
+    names = {"repeats": repeats, "display": display, "shown": "pocket", "preset": "pocket", "own": own}
+    text = read("your-run", "same_digits", **names, others=[])
+    assert "**6 runs were trained here" in text and "100.00% of the runs at α = 0, 66.67% of the runs at α = 0.1" in text
+    far = read("your-run", "was seen before", repeats=repeats, display=display, mine=[own], others=[])
+    assert "differs by up to 16.7 points; no other machine has run it." in far
+    within = read("your-run", "was seen before", repeats=repeats, display=display, mine=[own], others=[someone])
+    assert within.count("**within** what was seen") == 2
+
+
+def test_a_machine_that_trained_nothing_has_nothing_to_compare(settings, monkeypatch):
+    monkeypatch.setattr(plan.Plan, "own_records", lambda self: Records.empty())
+    assert repeats.read_own("pocket", settings) is None
+    names = {"repeats": repeats, "display": display, "shown": "pocket", "preset": "pocket", "own": None}
+    assert "No run of Table 4 was trained" in read("your-run", "same_digits", **names, others=[])
+    assert read("your-run", "was seen before", repeats=repeats, display=display, mine=[], others=[]) == "Not run."
+    other_seed = fake_records(alphas=(0.0,), seeds=(1,), epochs=EPOCHS)
+    monkeypatch.setattr(plan.Plan, "own_records", lambda self: other_seed)
+    assert repeats.read_own("pocket", settings) is None

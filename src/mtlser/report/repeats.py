@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mtlser import machine
 from mtlser.config import MAINTAINERS
 from mtlser.paper import BASELINE, BEST
 from mtlser.report import statistics
@@ -21,6 +22,7 @@ from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, first_of_each, merge, read_shared
 from mtlser.runs.settings import Settings
 
+THIS_MACHINE = "this machine"
 LEVEL = 0.05  # of p, below which a table of results would say that there is a difference
 
 RUN = ["alpha", "fold", "seed"]  # what makes two runs of Table 4 the same: their ids may be of different times
@@ -44,20 +46,50 @@ def read_repeats(preset: str = "pocket", settings: Settings | None = None) -> li
     home = plan.settings.results / MAINTAINERS
     if home not in folders:
         return []
-    done = {path: first_of_each(plan.matching(read_shared(path)).only(status="done")) for path in folders}
     about = {path: json.loads((path / "about.json").read_text(encoding="utf-8")) for path in folders}
-    found = []
-    for path in folders:
-        both = done[home].runs.merge(done[path].runs, on=RUN)
-        if path != home and len(both):
-            other = ", ".join(
-                f"{name} {there} instead of {here}"
-                for name, here in about[home].get("versions", {}).items()
-                if (there := about[path].get("versions", {}).get(name, here)) != here
-            )
-            here, there = done[home].only(run_id=list(both["run_id_x"])), done[path].only(run_id=list(both["run_id_y"]))
-            found.append(Repeat(path.name, about[path].get("remarks", ""), other, here, there))
-    return found
+    done = {path: plan.matching(read_shared(path)) for path in folders}
+    found = [
+        _repeat(path.name, about[path].get("remarks", ""), done[home], done[path], about[home], about[path])
+        for path in folders
+        if path != home
+    ]
+    return [repeat for repeat in found if len(repeat.here.runs)]
+
+
+def read_own(preset: str = "pocket", settings: Settings | None = None) -> Repeat | None:
+    """This machine's finished runs of Table 4 beside the maintainers' of the same; None where there are none."""
+    plan = table4(preset, settings)
+    home, own = plan.settings.results / MAINTAINERS, plan.own_records()
+    if own.runs.empty or not (home / "runs.parquet").exists():
+        return None
+    theirs = json.loads((home / "about.json").read_text(encoding="utf-8"))
+    mine = {"versions": machine.versions()}
+    processor = machine.hardware()["processor"]
+    repeat = _repeat(THIS_MACHINE, processor, plan.matching(read_shared(home)), own, theirs, mine)
+    return repeat if len(repeat.here.runs) else None
+
+
+def same_digits(repeat: Repeat) -> pd.Series:
+    """Index alpha: the share of runs whose answers and transcripts' errors are the published ones, every one."""
+    columns = ["prediction", "word_errors", "words"]
+    both = repeat.here.predictions.merge(repeat.there.predictions, on=[*RUN, "utterance"], suffixes=("", "_there"))
+    same = pd.Series(True, index=both.index)
+    for name in columns:
+        same &= both[name] == both[f"{name}_there"]
+    return same.groupby([both[name] for name in RUN]).all().groupby("alpha").mean()
+
+
+def _repeat(name: str, remarks: str, here: Records, there: Records, published: dict, other: dict) -> Repeat:
+    """The runs that both have finished; `published` and `other` say with which packages."""
+    packages = ", ".join(
+        f"{package} {there_version} instead of {version}"
+        for package, version in published.get("versions", {}).items()
+        if (there_version := other.get("versions", {}).get(package, version)) != version
+    )
+    here, there = first_of_each(here.only(status="done")), first_of_each(there.only(status="done"))
+    both = here.runs.merge(there.runs, on=RUN)
+    here, there = here.only(run_id=list(both["run_id_x"])), there.only(run_id=list(both["run_id_y"]))
+    return Repeat(name, remarks, packages, here, there)
 
 
 def machines(repeats: Sequence[Repeat]) -> str:
