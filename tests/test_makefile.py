@@ -88,6 +88,13 @@ def test_an_option_that_is_not_known_ends_make_and_lists_those_that_are(word):
     assert not done.stdout
 
 
+def test_every_option_stands_on_the_page_that_lists_them():
+    page = (ROOT / "book" / "your-own.ipynb").read_text(encoding="utf-8")
+    options = re.search(r"^OPTIONS = ((?:.*\\\n)*.*)$", MAKEFILE, flags=re.MULTILINE).group(1)
+    for option in set(options.replace("\\", " ").split()) - {"BOOK"}:  # which is the Makefile's own
+        assert f"`{option}=" in page, option
+
+
 def test_clean_removes_build_and_keeps_what_is_dear(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("build", "artifacts", ".venv"):
