@@ -62,7 +62,8 @@ def test_predict_gives_a_line_a_file_and_an_error_stops_no_other(tmp_path, monke
     shown = capsys.readouterr()
     answers = [json.loads(line) for line in shown.out.splitlines()]
     assert [answer["file"] for answer in answers] == [first, missing, last]
-    assert answers[1] == {"file": missing, "error": "does not exist"}
+    trained = "α = 0.1, trained on the pocket corpus (synthetic) without Ses01F"
+    assert answers[1] == {"file": missing, "error": "does not exist", "model": trained}
     assert set(answers[0]) == {
         "file",
         "emotion",
@@ -71,10 +72,27 @@ def test_predict_gives_a_line_a_file_and_an_error_stops_no_other(tmp_path, monke
         "num_frames",
         "frame_seconds",
         "seconds",
+        "model",
     }
-    assert "without Ses01F" in shown.err
+    assert answers[0]["model"] == trained and "0 others: python -m mtlser models" in shown.err
+    assert all(value == round(value, 4) for value in answers[0]["probabilities"].values())
     assert commands.main(["predict", "--frames", first]) == 0
     frames = json.loads(capsys.readouterr().out)["frames"]
     assert {len(values) for values in frames.values()} == {answers[0]["num_frames"]}
     assert commands.main(["predict", "--max-seconds", "0.5", first]) == 1
     assert "at most 0.5 s" in capsys.readouterr().out
+
+
+def test_models_that_are_here_are_listed_and_a_folder_without_a_record_says_so(tmp_path, monkeypatch, capsys):
+    keep(tmp_path, "a", finished="2026-01-01")
+    newest = keep(tmp_path, "c", preset="smoke", finished="2026-01-03")
+    monkeypatch.setenv("MTLSER_ARTIFACTS", str(tmp_path))
+    assert commands.main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["α = 0.1, trained on the smoke corpus (synthetic) without Ses01F", f"    {newest}"]
+    assert len(lines) == 4
+    (newest.parent / "run.json").unlink()
+    noise = str(tmp_path / "noise.wav")
+    soundfile.write(noise, np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000)
+    assert commands.main(["predict", noise, "--model", str(newest)]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "not recorded"

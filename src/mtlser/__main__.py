@@ -1,4 +1,4 @@
-"""`python -m mtlser backbones|corpora|corpus|plan|run|share|reference|predict|bench`: the library's commands."""
+"""`python -m mtlser backbones|corpora|corpus|plan|run|share|reference|models|predict|bench`: the library's commands."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_corpora)
     command(_corpus)
     command(_plan)
+    command(_models)
     run, share, reference, predict, bench = map(command, (_run, _share, _reference, _predict, _bench))
     run("experiment", nargs="?", default=os.environ.get("MTLSER_EXPERIMENT") or "table4")
     run("--shard", type=_shard, default=(1, 1), metavar="K/N", help="only each N-th run from K")
@@ -233,25 +234,35 @@ def _bench(options: argparse.Namespace) -> int | None:
     return bool(failed)
 
 
+def _models(options: argparse.Namespace) -> int | None:
+    """List the trained models that runs kept, newest first: what each was trained on, and its folder."""
+    from mtlser.runs.kept import kept_models
+
+    for model in kept_models(Settings.from_environment().artifacts):
+        print(f"{model.description}\n    {model.folder}")
+
+
 def _predict(options: argparse.Namespace) -> int | None:
     """Emotion and transcript of audio files, as JSON lines."""
     from mtlser.corpus.audio import AudioError
     from mtlser.model import Recognizer
-    from mtlser.runs.kept import kept_model
+    from mtlser.runs.kept import description_of, kept_model, kept_models
 
     folder = options.model
     if folder is None:
-        model = kept_model(Settings.from_environment().artifacts, options.preset)
-        folder = model.folder
-        print(f"model {folder}: {model.description}", file=sys.stderr)
+        artifacts = Settings.from_environment().artifacts
+        folder = kept_model(artifacts, options.preset).folder
+        others = len(kept_models(artifacts)) - 1
+        print(f"model {folder} ({others} others: python -m mtlser models)", file=sys.stderr)
     recognizer = Recognizer.from_pretrained(folder, options.max_seconds)
+    trained = description_of(folder)
     failed = False
     for file in options.files:
         try:
             answer = recognizer(file).to_dict(frames=options.frames)
         except AudioError as error:
             answer, failed = {"error": error.reason}, True
-        print(json.dumps({"file": file, **answer}), flush=True)
+        print(json.dumps({"file": file, **answer, "model": trained}), flush=True)
     return failed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ class Recognition:
     frames: Frames
 
     def to_dict(self, *, frames: bool = False) -> dict[str, Any]:
-        """Plain values, ready for JSON; the view of single frames only where asked for."""
-        values = asdict(self)
+        """Plain values with four decimals, ready for JSON; the view of single frames only where asked for."""
+        values = json.loads(json.dumps(asdict(self)), parse_float=lambda digits: round(float(digits), 4))
         if not frames:
             del values["frames"]
         return values

@@ -39,6 +39,14 @@ def kept_models(artifacts: Path, preset: str | None = None) -> list[KeptModel]:
     return sorted(found, key=lambda model: str(model.run.get("finished")), reverse=True)
 
 
+def description_of(folder: Path) -> str:
+    """What the model in a folder was trained on, from the run's record beside it; "not recorded" where there is none."""
+    try:
+        return KeptModel(folder, records.read_run(folder.parent)).description
+    except (RecordError, KeyError):
+        return "not recorded"
+
+
 def kept_model(artifacts: Path, preset: str) -> KeptModel:
     """The newest model of the preset, else of any. Raises ConfigError that says how to get one."""
     models = kept_models(artifacts, preset) or kept_models(artifacts)
