@@ -159,7 +159,8 @@ def test_this_machines_runs_stand_beside_the_published_ones(settings, monkeypatc
     )
     names = {"repeats": repeats, "display": display, "shown": "pocket", "preset": "pocket", "own": own}
     text = read("your-run", "same_digits", **names, others=[])
-    assert "**6 runs were trained here" in text and "100.00% of the runs at α = 0, 66.67% of the runs at α = 0.1" in text
+    assert "**6 runs were trained here" in text
+    assert "100.00% of the runs at α = 0, 66.67% of the runs at α = 0.1" in text
     far = read("your-run", "was seen before", repeats=repeats, display=display, mine=[own], others=[])
     assert "differs by up to 16.7 points; no other machine has run it." in far
     within = read("your-run", "was seen before", repeats=repeats, display=display, mine=[own], others=[someone])

@@ -40,7 +40,7 @@ def kept_models(artifacts: Path, preset: str | None = None) -> list[KeptModel]:
 
 
 def description_of(folder: Path) -> str:
-    """What the model in a folder was trained on, from the run's record beside it; "not recorded" where there is none."""
+    """What the model in a folder was trained on, by its run's record beside it; "not recorded" without one."""
     try:
         return KeptModel(folder, records.read_run(folder.parent)).description
     except (RecordError, KeyError):
