@@ -14,6 +14,7 @@ NOTEBOOKS = sorted(
     path for path in BOOK.rglob("*.ipynb") if not {"workshop", ".ipynb_checkpoints"} & set(path.relative_to(BOOK).parts)
 )
 MAX_LINES = 15
+MAX_COLUMNS = 76  # what a page shows of a line of code without scrolling, at 1280 pixels
 
 
 def load(path: Path) -> list[dict]:
@@ -56,6 +57,17 @@ def test_substance_is_imported(path):
             )
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not node.value.startswith(("/", "~")), f"absolute path {node.value!r}"
+
+
+def test_code_that_a_reader_sees_fits_its_column(path):
+    """What does not, and every plotting cell, is folded: a reader opens it."""
+    if path.parent.name == "recipes":  # not part of the site
+        return
+    for cell in code(path):
+        if {"remove-input", "hide-input"} & set(cell["metadata"].get("tags", [])):
+            continue
+        assert max(map(len, source(cell).splitlines())) <= MAX_COLUMNS, source(cell)
+        assert not source(cell).startswith("figures.show("), "tag it hide-input"
 
 
 def test_prose_comes_before_every_code_cell(path):
