@@ -56,7 +56,7 @@ clean: ; @rm -rf build ## remove build/; artifacts/ (corpora, runs, models) and 
 #     ACCEPT_LICENCE=1    fetch CORPUS= from its official source, whose licence is shown without this
 #     IEMOCAP=            the paper's experiment: folder of the IEMOCAP release
 #     PRESET=pocket       a bundle by name: pocket (synthetic corpus, minutes), iemocap, a corpus, or smoke (a test)
-#     EXPERIMENT=table4   table4, changes, random, text, released, session, equal-rate, controls, first-look; grid and gate on development speakers
+#     EXPERIMENT=table4   table4, changes, variants, cues, seeds, learning-rate, random, text, released, session, equal-rate, controls, first-look, grid, gate, all
 #     ALLOW_DIFFERENT=1   use a copy that differs from the known corpus; every result then says so
 #     BACKBONE=           another backbone: a name that `python -m mtlser backbones` lists, or a local folder of one
 #     ALPHAS=  FOLDS=     only these, comma-separated: ALPHAS=0,0.1 FOLDS=Ses01F,Ses01M (labelled partial)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mtlser.config import PEOPLE, PEOPLE_RULES, PRESETS, RULES, ConfigError
+from mtlser.config import PEOPLE, PEOPLE_RULES, PRESETS, RULES, ConfigError, get_preset
 from mtlser.corpus import OPEN_CORPORA, reader
 from mtlser.machine import last_commit
 from mtlser.runs import experiments
 from mtlser.runs.people import best_rates, beyond_the_edge, choose, grid_runs
+from mtlser.runs.plan import table4
 from mtlser.runs.records import read_results
 from mtlser.runs.settings import Settings
 
@@ -116,6 +117,35 @@ def test_experiments_are_named(tmp_path):
         experiments.plans("session", "emodb", settings)
     assert "session" not in {plan.template.protocol for plan in experiments.every_plan("emodb", settings)}
     assert experiments.plans("equal-rate", "nemo", settings).popitem()[1].alphas == (0.0,)
+
+
+def test_experiments_of_the_fine_print(tmp_path):
+    """Each turns what it names and nothing else, and no two of all have a run in common but by design."""
+    settings = Settings(artifacts=tmp_path, results=tmp_path)
+    preset = get_preset("pocket")
+    variants = experiments.plans("variants", "pocket", settings)
+    assert len(variants) == len(experiments.VARIANTS)
+    for title, plan in variants.items():
+        changes = experiments.VARIANTS[title.removeprefix("variant: ")]
+        assert plan.template == replace(preset.run, **changes) and plan.alphas == (0.1,) and plan.fold_names is None
+    on_people = experiments.plans("variants", "emodb", settings)
+    assert {"variant: mean pooling", "variant: convolutions trained"}.isdisjoint(on_people)  # as they are anyway
+    [seeds] = experiments.plans("seeds", "pocket", settings).values()
+    assert seeds.preset.seeds == (0, 1, 2) and seeds.alphas == preset.alphas
+    cues = experiments.plans("cues", "pocket", settings)
+    assert [plan.preset.corpus.valence_cue_probability for plan in cues.values()] == [0.5, 0.75, 0.9]
+    assert len({plan.corpus.identity for plan in cues.values()} | {table4("pocket", settings).corpus.identity}) == 4
+    rates = experiments.plans("learning-rate", "pocket", settings)
+    assert [plan.template.learning_rate for plan in rates.values()] == [2.5e-4, 5e-4, 1e-3, 2e-3]
+    assert all(plan.template.learning_rate == plan.template.learning_rate_alpha_zero for plan in rates.values())
+    assert {plan.preset.corpus.voices for plan in rates.values()} == {"pilot"}  # whom Table 4 does not test
+    assert {plan.alphas for plan in (*cues.values(), *rates.values())} == {(0.0, 0.1)}
+    everything = experiments.plans("all", "pocket", settings)
+    assert {*variants, *cues, *rates, "Table 4", "protocol released"} <= set(everything)
+    with pytest.raises(ConfigError, match="EXPERIMENT=cues: only a synthetic corpus"):
+        experiments.plans("cues", "emodb", settings)
+    with pytest.raises(ConfigError, match="rates are listed for pocket and iemocap"):
+        experiments.plans("learning-rate", "nemo", settings)
 
 
 def test_the_rules_have_a_commit():
