@@ -157,9 +157,9 @@ def accuracy_by_alpha(records: Any) -> Figure:
 
 
 def gains(rows: pd.DataFrame) -> Figure:
-    """What α = 0.1 adds to α = 0, a row each: what, difference and its interval (NaN twice for a published one).
+    """Differences in accuracy, a row each: what, difference and its interval (NaN twice for a published one).
 
-    A row whose difference is NaN says "not run", or "partial" where its name does.
+    A row whose difference is NaN says "not run", or "partial" where its name does. `rows.attrs["axis"]`: its name.
     """
     figure, (axes,) = panels_of(1, height=0.7 + 0.36 * len(rows), width=5.0)
     for place, row in enumerate(rows.itertuples()):
@@ -173,7 +173,7 @@ def gains(rows: pd.DataFrame) -> Figure:
         axes.annotate(f"{gain:+.1f}", (gain, place - 0.15), ha="center", va="bottom")
     axes.axvline(0, color=mpl.rcParams["text.color"], lw=0.8, dashes=(1, 3))
     axes.set_yticks(range(len(rows)), rows["what"])
-    axes.set(xlabel="points of accuracy gained by the words", ylim=(len(rows) - 0.5, -0.8))
+    axes.set(xlabel=rows.attrs.get("axis", "points of accuracy gained by the words"), ylim=(len(rows) - 0.5, -0.8))
     return figure
 
 
