@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from mtlser_book import Stop, deck, marks
@@ -78,7 +80,8 @@ def test_an_unknown_mark_is_an_error(tmp_path):
 def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page):
     reader = Reader()
     reader.feed(page)
-    assert reader.fetched == [] and "@import" not in page and "url(" not in page and "fetch(" not in page
+    assert all(address.startswith("data:") for address in reader.fetched)
+    assert "@import" not in page and "url(" not in page and "fetch(" not in page
     assert reader.links and {link.removeprefix("#") for link in reader.links} <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
     assert "<!-- " not in page and "&lt;!--" not in page and "{{" not in page
@@ -110,3 +113,39 @@ def test_the_page_is_written_whole(tmp_path):
     deck.write_deck(ROOT, tmp_path / "slides.html")
     assert [path.name for path in tmp_path.iterdir()] == ["slides.html"]
     assert (tmp_path / "slides.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def executed(folder, name: str, *figures: str):
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": figure}) for figure in figures]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("figures.show()", outputs=outputs)])
+    path = folder / "book" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+def test_a_picture_comes_from_the_executed_page_by_its_caption(tmp_path):
+    caption = '<figcaption class="x">{}. Pocket</figcaption>'
+    figure = '<figure class="mtlser">\n\n<img class="only-light" src="data:,a">{}' + caption + "</figure>"
+    executed(tmp_path, "folds", figure.format(1, "Other"), figure.format(2, "Each speaker&#x27;s share"))
+    text = SMALL_DECK.replace("Hello", "<!-- picture: folds: Each speaker's share -->")
+    page = deck.deck(text, ROOT, tmp_path)
+    assert 'src="data:,a">2<figcaption' in page and "Other" not in page and "\n\n<img" not in page
+    with pytest.raises(Stop, match="folds.ipynb has no such figure"):
+        deck.deck(text.replace("share", "age"), ROOT, tmp_path)
+
+
+def test_a_picture_that_is_not_made_yet_says_so_and_a_file_is_shown_as_it_is(tmp_path):
+    text = SMALL_DECK.replace("Hello", "<!-- picture: folds: Whose -->")
+    for folder in (None, tmp_path):
+        assert "<em>Whose …: made with the book" in deck.deck(text, ROOT, folder)
+    shown = deck.deck(SMALL_DECK.replace("Hello", "<!-- picture: figure1.svg: A waveform -->"), ROOT)
+    assert '<img alt="A waveform" src="data:image/svg+xml;base64,' in shown
+
+
+def test_every_picture_of_the_slides_is_on_its_page():
+    """By the titles in the notebooks' code, whose strings may be cut in two."""
+    for page, caption in deck.PICTURE.findall(TEXT):
+        if not page.endswith(".svg"):
+            cells = json.loads((ROOT / "book" / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+            code = re.sub(r'"\s*"', "", " ".join("".join(cell["source"]) for cell in cells))
+            assert f'"{caption}' in code, (page, caption)

@@ -203,7 +203,7 @@ def slides(options: argparse.Namespace) -> None:
     """Write the workshop's slides to build/slides.html, for a look without rendering the book."""
     from mtlser_book.deck import write_deck
 
-    write_deck(ROOT, Path(options.build) / "slides.html")
+    write_deck(ROOT, Path(options.build) / "slides.html", Path(options.build) / "notebooks")
     say(f"Open {Path(options.build) / 'slides.html'}; it needs no file beside it")
 
 

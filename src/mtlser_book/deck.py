@@ -1,16 +1,19 @@
 """The workshop's slides: one Markdown source → one HTML page that needs no file beside it, and prints.
 
 In `book/workshop/slides.md` a line `---` ends a slide, and a line `Notes:` begins what the speaker says. A slide's
-heading is `## …`; `# …` is the title of a part. Marks are those of `marks`; `$…$` is mathematics.
+heading is `## …`; `# …` is the title of a part. Marks are those of `marks`; `$…$` is mathematics. A line
+`<!-- picture: corpus: Spectrograms -->` shows the figure or sounds of that page whose caption begins so.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 from docutils.utils.math.latex2mathml import tex2mathml
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -22,6 +25,7 @@ SOURCE = "book/workshop/slides.md"
 PAGE = "book/workshop/slides.html"
 PARTS = Path(__file__).parent / "slides"  # frame, style and script of the page
 NOTES = "\nNotes:\n"
+PICTURE = re.compile(r"<!-- picture: ([\w/.-]+): (.+?) -->")
 # What can be wider than a phone scrolls in a box of its own, by keyboard too.
 SCROLLS = '<div class="scrolls" role="group" tabindex="0" aria-label="{}">'.format
 
@@ -74,9 +78,33 @@ def mathematics(tex: str, options: dict[str, bool]) -> str:
     return f"{SCROLLS('Formula')}{drawn}</div>" if options["display_mode"] else drawn
 
 
-def deck(text: str, root: Path) -> str:
-    """The whole page. Raises Stop, also for a mark that names nothing."""
-    slides, parser = read_slides(marks.expand(text, root)), markdown()
+def with_pictures(text: str, root: Path, executed: Path | None) -> str:
+    """The source with each picture in place of its mark. `executed` holds the executed `book/<page>.ipynb`.
+
+    Where a page is not executed, the slide says so. `<!-- picture: figure1.svg: what it shows -->` is that file of the
+    book. Raises Stop for a picture that there is not.
+    """
+
+    def picture(mark: re.Match) -> str:
+        if mark[1].endswith(".svg"):
+            drawn = b64encode((root / "book" / mark[1]).read_bytes()).decode()
+            return f'<figure><img alt="{html.escape(mark[2])}" src="data:image/svg+xml;base64,{drawn}"></figure>'
+        path = executed and executed / "book" / f"{mark[1]}.ipynb"
+        if path is None or not path.exists():
+            return f"*{mark[2]} …: made with the book (`make book`).*"
+        outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ())]
+        shown = [output.get("data", {}).get("text/html", "") for output in outputs]
+        for figure in re.findall(r"<figure.*?</figure>", "\n".join(shown), flags=re.DOTALL):
+            if re.search(rf"<figcaption[^>]*>{re.escape(html.escape(mark[2]))}", figure):
+                return re.sub(r"\s*\n\s*", " ", figure)  # a blank line would end it
+        raise Stop(f"{mark[0]}: {path.name} has no such figure")
+
+    return PICTURE.sub(picture, text)
+
+
+def deck(text: str, root: Path, executed: Path | None = None) -> str:
+    """The whole page, with pictures where `executed` holds them. Raises Stop, also for a mark that names nothing."""
+    slides, parser = read_slides(marks.expand(with_pictures(text, root, executed), root)), markdown()
     style, script, page = ((PARTS / f"deck.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html"))
     parts = {
         "TITLE": html.escape(slides[0].title),
@@ -101,8 +129,8 @@ def section(slide: Slide, position: int, of: int, parser: MarkdownIt) -> str:
     )
 
 
-def write_deck(root: Path, target: Path) -> None:
-    """Writes the page of the project's slides. Raises Stop."""
-    page = deck((root / SOURCE).read_text(encoding="utf-8"), root)
+def write_deck(root: Path, target: Path, executed: Path | None = None) -> None:
+    """Writes the page of the project's slides (`deck`). Raises Stop."""
+    page = deck((root / SOURCE).read_text(encoding="utf-8"), root, executed)
     with whole_file(target) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -54,7 +54,7 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
         return
     page = Path(app.outdir) / deck.PAGE
     if (Path(app.srcdir) / deck.SOURCE).exists() and not (app.is_generated and page.exists()):
-        deck.write_deck(ROOT, page)
+        deck.write_deck(ROOT, page, Path(app.srcdir))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

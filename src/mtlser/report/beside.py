@@ -5,9 +5,14 @@ Drawn by `figures.show`, in the same colours and both themes.
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import pandas as pd
 
 from mtlser.config import ALPHAS, EMOTIONS
+from mtlser.paper import BASELINE, BEST
+from mtlser.report import statistics
 from mtlser.report.figures import (
     ALPHA_COLOURS,
     ALPHA_DASHES,
@@ -92,4 +97,20 @@ def speakers(counts: pd.DataFrame) -> Figure:
     axes.invert_yaxis()
     axes.set(xlabel="utterances")
     figure.legend(loc="outside upper center", ncols=len(EMOTIONS))
+    return figure
+
+
+def coin_flips(records: Records) -> Figure:
+    """Every way to exchange α = 0 and 0.1 within speakers, as a histogram of the gain; the one that was observed."""
+    paired = statistics.pairs(records.only(status="done").predictions, BASELINE, BEST)
+    gains = (paired["second"] - paired["first"]).groupby(paired["speaker"]).sum().to_numpy()
+    signs = np.array(list(product((1, -1), repeat=len(gains))))
+    figure, (axes,) = panels_of(1, width=6.0)
+    axes.hist(100 * signs @ gains / len(paired), bins=41, color="#2A7FC0", alpha=0.6)
+    for side, words in ((1, "observed"), (-1, "as far on the other side")):
+        axes.axvline(
+            side * 100 * gains.sum() / len(paired), color=PAPER_COLOUR, lw=2, ls="-" if side == 1 else ":", label=words
+        )
+    axes.set(xlabel="gain of α = 0.1 over α = 0, points", ylabel=f"of {len(signs):,} ways to toss")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
