@@ -81,8 +81,8 @@ def mathematics(tex: str, options: dict[str, bool]) -> str:
 def with_pictures(text: str, root: Path, executed: Path | None) -> str:
     """The source with each picture in place of its mark. `executed` holds the executed `book/<page>.ipynb`.
 
-    Where a page is not executed, the slide says so. `<!-- picture: figure1.svg: what it shows -->` is that file of the
-    book. Raises Stop for a picture that there is not.
+    Where a page is not executed, or has nothing to draw yet, the slide says so. `<!-- picture: figure1.svg: what it
+    shows -->` is that file of the book.
     """
 
     def picture(mark: re.Match) -> str:
@@ -97,7 +97,7 @@ def with_pictures(text: str, root: Path, executed: Path | None) -> str:
         for figure in re.findall(r"<figure.*?</figure>", "\n".join(shown), flags=re.DOTALL):
             if re.search(rf"<figcaption[^>]*>{re.escape(html.escape(mark[2]))}", figure):
                 return re.sub(r"\s*\n\s*", " ", figure)  # a blank line would end it
-        raise Stop(f"{mark[0]}: {path.name} has no such figure")
+        return f"*{mark[2]} …: not run.*"
 
     return PICTURE.sub(picture, text)
 

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="session")
-def address(executable, tmp_path_factory):
+def address(executable, tmp_path_factory, smoke_book):
     path = tmp_path_factory.mktemp("slides") / "slides.html"
-    deck.write_deck(ROOT, path)
+    deck.write_deck(ROOT, path, smoke_book.build / "notebooks")
     return path.as_uri()
 
 
