@@ -14,6 +14,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from mtlser.corpus import audio
 from mtlser.corpus.audio import AudioError
+from mtlser.corpus.pocket import write_wav
 
 
 def tone(num_samples: int, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
@@ -23,7 +24,7 @@ def tone(num_samples: int, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
 
 def test_write_then_read_is_within_half_a_step(tmp_path):
     samples = tone(1600)
-    audio.write_wav(tmp_path / "tone.wav", samples)
+    write_wav(tmp_path / "tone.wav", samples)
     read = audio.read_audio(tmp_path / "tone.wav")
     assert read.dtype == np.float32 and read.shape == (1600,)
     assert np.abs(read - samples).max() <= 0.5 / 32768
@@ -32,7 +33,7 @@ def test_write_then_read_is_within_half_a_step(tmp_path):
 
 
 def test_writing_clips_and_leaves_no_other_file(tmp_path):
-    audio.write_wav(tmp_path / "loud.wav", [2.0, -2.0, 0.0])
+    write_wav(tmp_path / "loud.wav", [2.0, -2.0, 0.0])
     assert audio.read_audio(tmp_path / "loud.wav").tolist() == [32767 / 32768, -1.0, 0.0]
     assert [path.name for path in tmp_path.iterdir()] == ["loud.wav"]
 
@@ -40,7 +41,7 @@ def test_writing_clips_and_leaves_no_other_file(tmp_path):
 @pytest.mark.parametrize("samples", [[], [[0.1, 0.2]], [0.1, float("nan")]])
 def test_writing_refuses(tmp_path, samples):
     with pytest.raises(AudioError, match="samples to write"):
-        audio.write_wav(tmp_path / "bad.wav", samples)
+        write_wav(tmp_path / "bad.wav", samples)
     assert not list(tmp_path.iterdir())
 
 
@@ -115,7 +116,7 @@ def test_a_streamed_file_has_the_length_that_is_there(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(AudioError, match="cut short"):
         audio.read_audio(path)
-    audio.write_wav(tmp_path / "piped.wav", tone(1600))
+    write_wav(tmp_path / "piped.wav", tone(1600))
     content = bytearray((tmp_path / "piped.wav").read_bytes())
     content[4:8] = content[40:44] = bytes(4)
     (tmp_path / "piped.wav").write_bytes(content)
@@ -128,7 +129,7 @@ def test_a_pipe_is_not_waited_for_and_a_name_may_be_any_bytes(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(AudioError, match="is a pipe"):
         audio.read_audio(tmp_path / "pipe.wav")
-    audio.write_wav(tmp_path / "a.wav", tone(160))
+    write_wav(tmp_path / "a.wav", tone(160))
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
     os.rename(tmp_path / "a.wav", odd)
     assert len(audio.read_audio(odd)) == 160
@@ -165,8 +166,8 @@ def test_each_bad_file_says_why(tmp_path):
 
 
 def test_headers_name_every_problem_in_order(tmp_path):
-    audio.write_wav(tmp_path / "good.wav", tone(160))
-    audio.write_wav(tmp_path / "cut.wav", tone(1600))
+    write_wav(tmp_path / "good.wav", tone(160))
+    write_wav(tmp_path / "cut.wav", tone(1600))
     content = (tmp_path / "cut.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[:1000])
     soundfile.write(tmp_path / "rate.wav", tone(160), 8_000)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from mtlser.corpus import OPEN_CORPORA, crema_d, load
-from mtlser.corpus.audio import write_wav
 from mtlser.corpus.cards import check_audio
 from mtlser.corpus.iemocap import ReleaseDiffers, ReleaseError
+from mtlser.corpus.pocket import write_wav
 from mtlser.corpus.sources import downloads
 from mtlser.corpus.text import encode, normalise
 

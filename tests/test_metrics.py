@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlser.config import EMOTIONS
+from mtlser.report import averages
 from mtlser.runs import metrics
 
 emotion_pairs = st.lists(st.tuples(st.sampled_from(EMOTIONS), st.sampled_from(EMOTIONS)), min_size=1, max_size=40)
@@ -127,10 +128,10 @@ def test_wer_does_not_depend_on_order(pairs, random):
 
 
 def test_equation_5_weighs_each_fold_the_same():
-    assert metrics.mean_wer([0.25, 0.75]) == 0.5
+    assert averages.mean_wer([0.25, 0.75]) == 0.5
     for missing in ([], [0.2, float("nan")]):
         with pytest.raises(ValueError, match="WER from each"):
-            metrics.mean_wer(missing)
+            averages.mean_wer(missing)
 
 
 @given(st.lists(st.tuples(st.integers(1, 700), st.floats(0, 1)), min_size=1, max_size=10))
@@ -139,7 +140,7 @@ def test_pooled_accuracy_is_the_mean_weighted_by_fold_size(folds):
         [{"status": "done", "alpha": 0.1, "num_test": n, "num_correct": round(n * share)} for n, share in folds]
     )
     per_fold = runs["num_correct"] / runs["num_test"]
-    assert metrics.pooled_accuracy(runs) == pytest.approx(np.average(per_fold, weights=runs["num_test"]))
+    assert averages.pooled_accuracy(runs) == pytest.approx(np.average(per_fold, weights=runs["num_test"]))
 
 
 def test_pooling_refuses_what_does_not_belong_together():
@@ -147,7 +148,7 @@ def test_pooling_refuses_what_does_not_belong_together():
         {"status": ["done", "done", "diverged"], "alpha": [0, 0.1, 0.1], "num_test": [4] * 3, "num_correct": [1, 3, 4]}
     )
     with pytest.raises(ValueError, match="several alphas"):
-        metrics.pooled_accuracy(runs)
-    assert metrics.pooled_accuracy(runs[runs["alpha"] == 0.1]) == 0.75  # the diverged run has no result
+        averages.pooled_accuracy(runs)
+    assert averages.pooled_accuracy(runs[runs["alpha"] == 0.1]) == 0.75  # the diverged run has no result
     with pytest.raises(ValueError, match="no finished run"):
-        metrics.pooled_accuracy(runs[runs["status"] == "diverged"])
+        averages.pooled_accuracy(runs[runs["status"] == "diverged"])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtlser.corpus.audio import write_wav
+from mtlser.corpus.pocket import write_wav
 from mtlser.corpus.prosody import measure_prosody, pitch_and_energy, pitch_contour
 
 

@@ -128,7 +128,7 @@ def _corpus(options: argparse.Namespace) -> int | None:
 
 def _plan(options: argparse.Namespace) -> int | None:
     """What would be trained, and what it would take; trains nothing."""
-    from mtlser.model.backbone import backbone_bytes
+    from mtlser.model.cards import backbone_bytes
     from mtlser.runs.plan import table4
 
     plan = table4(options.preset, Settings.from_environment())
@@ -147,7 +147,7 @@ def _plan(options: argparse.Namespace) -> int | None:
         print("nothing is missing")
         return
     print(f"missing: {num_missing} runs")
-    weights = backbone_bytes(plan.backbone, plan.backbone_revision) / 2**30
+    weights = backbone_bytes(plan.backbone) / 2**30
     disk = num_missing * RECORD_BYTES / 2**30 + (len(plan.preset.kept_weights) + 3) * weights
     free = shutil.disk_usage(plan.settings.artifacts if plan.settings.artifacts.exists() else ".").free / 2**30
     print(f"time: {_expected_time(plan, num_missing)}")

@@ -16,7 +16,6 @@ import soundfile
 import soxr
 
 from mtlser.config import SAMPLE_RATE_HZ
-from mtlser.files import whole_file
 
 # How many files of a long list an error names; the rest is counted.
 NUM_NAMED = 20
@@ -181,19 +180,6 @@ def normalise_waveform(samples: np.ndarray) -> np.ndarray:
         raise ValueError("an empty waveform can't be normalised")
     centred = samples - samples.mean()
     return (centred / np.sqrt(centred.var() + VARIANCE_EPSILON)).astype(np.float32)
-
-
-def write_wav(path: str | Path, samples: np.ndarray) -> None:
-    """Writes samples (S,) in [-1, 1] as 16 bit PCM, 16 kHz, mono; whole or not at all.
-
-    `read_audio` returns them within half a step of 1 / 32768. Raises AudioError for empty or non-finite samples.
-    """
-    samples = np.asarray(samples, dtype=np.float64)
-    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
-        raise AudioError(path, f"samples to write must be one row of finite numbers; their shape is {samples.shape}")
-    steps = np.round(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
-    with whole_file(Path(path)) as partial:
-        soundfile.write(str(partial), steps, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
 def audio_problems(paths: Iterable[str | Path]) -> list[AudioError]:

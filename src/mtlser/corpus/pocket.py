@@ -17,16 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import soundfile
 from filelock import FileLock
 
 from mtlser.config import POCKET_GENERATOR_VERSION, SAMPLE_RATE_HZ, PocketCorpusConfig
 from mtlser.corpus import espeak
-from mtlser.corpus.audio import write_wav
+from mtlser.corpus.audio import AudioError
 from mtlser.corpus.espeak import Progress
 from mtlser.corpus.iemocap import ReleaseError
 from mtlser.corpus.pocket_plan import bayes_accuracy, generator, plan_corpus
 from mtlser.corpus.release_counts import MANIFEST, RELEASE_FOLDER, count_files, count_utterances, is_complete
-from mtlser.files import digest, file_digest, whole_folder, write_json
+from mtlser.files import digest, file_digest, whole_file, whole_folder, write_json
 
 CUES = "pocket_cues.csv"
 
@@ -215,6 +216,19 @@ def _write_oddities(release: Path) -> None:
 def _write_lines(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+def write_wav(path: str | Path, samples: np.ndarray) -> None:
+    """Writes samples (S,) in [-1, 1] as 16 bit PCM, 16 kHz, mono; whole or not at all.
+
+    `read_audio` returns them within half a step of 1 / 32768. Raises AudioError for empty or non-finite samples.
+    """
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
+        raise AudioError(path, f"samples to write must be one row of finite numbers; their shape is {samples.shape}")
+    steps = np.round(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
+    with whole_file(Path(path)) as partial:
+        soundfile.write(str(partial), steps, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
 def main() -> int:

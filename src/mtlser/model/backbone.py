@@ -150,12 +150,6 @@ def published_name(digest: str) -> str | None:
     return next((name for name, card in CARDS.items() if card.sha256 == digest), None)
 
 
-def backbone_bytes(path_or_hub_name: str | Path, revision: str | None = None) -> int:
-    """Size of the weights file, without fetching a published one."""
-    published = _published(path_or_hub_name, revision)
-    return published.num_bytes if published else find_backbone(path_or_hub_name, revision).weights.stat().st_size
-
-
 def read_weights(backbone: Backbone) -> dict[str, Tensor]:
     """Weights by the names of transformers' encoder; heads of pretraining and decoders are left out.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtlser.config import POCKET_BACKBONE
-from mtlser.model.backbone import CARDS, WEIGHT_FILES, backbone_digest, published_name
+from mtlser.model.backbone import CARDS, WEIGHT_FILES, backbone_digest, find_backbone, published_name
 
 
 def backbones_table(given: str | None = None) -> pd.DataFrame:
@@ -41,3 +41,9 @@ def _here(name: str) -> str:
     revision = CARDS[name].revision if name in CARDS else None
     found = (try_to_load_from_cache(name, file, revision=revision) for file in WEIGHT_FILES)
     return next((str(Path(path).parent) for path in found if isinstance(path, str)), "no")
+
+
+def backbone_bytes(name: str | Path) -> int:
+    """Size of a backbone's weights file, without fetching one whose card says it."""
+    card = CARDS.get(str(name))
+    return card.num_bytes if card and card.num_bytes else find_backbone(name).weights.stat().st_size

@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mtlser.config import POCKET_BACKBONE
-from mtlser.report import statistics, tables
+from mtlser.report import averages, statistics, tables
 from mtlser.report.display import interval_points, p_statement, points, provenance, tenths
-from mtlser.runs import metrics
 from mtlser.runs.experiments import CHANGED_ALPHAS, CHANGES, HALF_RATE, changed
 from mtlser.runs.pilot import RECORD, SETTING
 from mtlser.runs.plan import table4
@@ -110,7 +109,7 @@ def rate_table(found: Mapping[str, Records]) -> pd.DataFrame:
         if all(len(records.runs) for records in ran.values()):
             gain = statistics.compare(pd.concat([records.predictions for records in ran.values()]), baseline, best)
             row = {f"rate_{name}": records.runs["learning_rate"].iloc[0] for name, records in ran.items()}
-            row |= {f"accuracy_{name}": metrics.pooled_accuracy(records) for name, records in ran.items()}
+            row |= {f"accuracy_{name}": averages.pooled_accuracy(records) for name, records in ran.items()}
             rows.append(row | {key: gain[key] for key in ("difference", "difference_interval", "permutation")})
     return pd.DataFrame(rows)
 

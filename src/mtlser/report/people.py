@@ -16,9 +16,9 @@ import pandas as pd
 from mtlser import paper
 from mtlser.config import PEOPLE_RULES, get_preset
 from mtlser.corpus import OPEN_CORPORA, OWN, reader
-from mtlser.report import statistics
+from mtlser.report import averages, statistics
 from mtlser.report.display import NOT_RUN, PARTIAL, completed_folds, interval_points, num_folds, points
-from mtlser.runs import experiments, metrics
+from mtlser.runs import experiments
 from mtlser.runs.corpora import corpus_of
 from mtlser.runs.people import development_runs, grid_runs
 from mtlser.runs.records import Records, merge, read_records, read_results
@@ -104,9 +104,9 @@ def _scores(found: Records) -> dict[str, Any]:
     if done.runs.empty:
         return {"folds": NOT_RUN}
     return {
-        "accuracy": metrics.pooled_accuracy(done),
+        "accuracy": averages.pooled_accuracy(done),
         "interval": statistics.accuracy_interval(done.predictions),
-        "wer": metrics.mean_wer(done.runs["wer"]),
+        "wer": averages.mean_wer(done.runs["wer"]),
         "folds": completed_folds(done.runs),
     }
 

@@ -15,9 +15,8 @@ import pandas as pd
 from mtlser import machine
 from mtlser.config import MAINTAINERS
 from mtlser.paper import BASELINE, BEST
-from mtlser.report import statistics
+from mtlser.report import averages, statistics
 from mtlser.report.display import provenance
-from mtlser.runs import metrics
 from mtlser.runs.plan import table4
 from mtlser.runs.records import Records, first_of_each, merge, read_shared
 from mtlser.runs.settings import Settings
@@ -114,10 +113,10 @@ def compared(repeats: Sequence[Repeat]) -> pd.DataFrame:
             answers = here.predictions.merge(there.predictions, on=[*RUN, "utterance"])
             rows.append({
                 "by": repeat.contributor, "alpha": alpha, "runs": len(here.runs),
-                "accuracy_here": metrics.pooled_accuracy(here), "accuracy_there": metrics.pooled_accuracy(there),
+                "accuracy_here": averages.pooled_accuracy(here), "accuracy_there": averages.pooled_accuracy(there),
                 "apart": (both["accuracy_x"] - both["accuracy_y"]).abs().max(),
                 "alike": float((answers["prediction_x"] == answers["prediction_y"]).mean()),
-                "wer_here": metrics.mean_wer(here.runs["wer"]), "wer_there": metrics.mean_wer(there.runs["wer"]),
+                "wer_here": averages.mean_wer(here.runs["wer"]), "wer_there": averages.mean_wer(there.runs["wer"]),
             })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from mtlser import paper
 from mtlser.config import EMOTIONS
 from mtlser.corpus.folds import Fold
-from mtlser.report import statistics
+from mtlser.report import averages, statistics
 from mtlser.report.display import NOT_RUN, NUM_FOLDS, finished_folds
 from mtlser.runs import metrics
 
@@ -48,7 +48,7 @@ def _result(records: Any, alpha: float) -> dict[str, Any]:
     done = records.only(alpha=alpha, status="done")
     found = {"accuracy": float("nan"), "wer": float("nan"), "interval": statistics.NO_INTERVAL}
     if len(done.runs):
-        found = {"accuracy": metrics.pooled_accuracy(done), "wer": metrics.mean_wer(done.runs["wer"]),
+        found = {"accuracy": averages.pooled_accuracy(done), "wer": averages.mean_wer(done.runs["wer"]),
                  "interval": statistics.accuracy_interval(done.predictions)}  # fmt: skip
     return found | {"folds": completeness(records, alpha)}
 

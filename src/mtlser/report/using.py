@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from mtlser.corpus.audio import AudioError, write_wav
+from mtlser.corpus.audio import AudioError
+from mtlser.corpus.pocket import write_wav
 from mtlser.corpus.pocket_examples import Example, speak_examples
 from mtlser.report import figures, speech_figures
 from mtlser.report.corpus import EXAMPLES

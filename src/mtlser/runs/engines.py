@@ -7,6 +7,7 @@ Slurm's jobs and shards start the same command.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -24,8 +25,10 @@ from mtlser.model.backbone import find_backbone, frame_window, read_config
 from mtlser.runs.plan import Plan, PlannedRun
 from mtlser.runs.progress import Progress
 from mtlser.runs.records import ENDED, Records
-from mtlser.runs.work import write_order
+from mtlser.runs.work import work, write_order
 
+POLL_SECONDS = (1.0, 5.0)  # of jobs on this machine, and of Slurm's queue
+MOST_TIMEOUTS = 100  # how often a job goes on after its time limit
 FEWER = "if memory ran out, set WORKERS to fewer"
 
 
@@ -166,7 +169,8 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
 
     The artifacts folder must be on a disk that the nodes share. MTLSER_SLURM holds further parameters of
     submitit's executor as JSON, such as {"slurm_partition": "gpu", "timeout_min": 600}; {"cluster": "local"} runs the
-    same path without Slurm. When this process ends the jobs go on; what they ended a later call finds done.
+    same path without Slurm. When this process ends the jobs go on; what they ended a later call finds done. A job that
+    is preempted, or ended at its time limit, is queued again and goes on from its run's checkpoint.
     """
     import submitit
 
@@ -177,27 +181,65 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
         cluster = parameters.pop("cluster", "slurm")
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise ConfigError("ENGINE=slurm: there is no Slurm (sbatch) here; leave ENGINE= out to train here")
-        executor = submitit.AutoExecutor(plan.settings.artifacts / "logs" / "slurm", cluster)
+        logs = plan.settings.artifacts / "logs" / "slurm"
+        executor = submitit.AutoExecutor(logs, cluster, slurm_max_num_timeout=MOST_TIMEOUTS)
         executor.update_parameters(**parameters)
     except ConfigError:
         raise
     except Exception as error:  # of JSON and of submitit, whatever it says of a parameter
         raise ConfigError(f"MTLSER_SLURM={given!r} is no JSON object of submitit's parameters: {error}") from error
     started, count = time.monotonic(), len(missing)
-    commands = [order_command(order, "--shard", f"{number}/{count}") for number in range(1, count + 1)]
     with executor.batch():
-        jobs = [executor.submit(submitit.helpers.CommandFunction(command)) for command in commands]
+        jobs = [executor.submit(SlurmJob(order.absolute(), (number, count))) for number in range(1, count + 1)]
     progress.say(f"{count} runs submitted to {executor.cluster}")
-    runs, failures = dict(zip(jobs, missing, strict=True)), {}
-    for job in submitit.helpers.as_completed(jobs, poll_frequency=1.0):
-        run = runs[job]
-        try:
-            job.result()
-        except Exception as error:  # a node's failure, whatever it was, leaves the other jobs alone
-            reason = str(error).strip().splitlines()[-1]
-            failures[run.run_id] = f"{type(error).__name__}: {reason} (log: {job.paths.stderr})"
-        progress.end(run.run_id, run.status, time.monotonic() - started)
+    waiting, absent, failures = dict(zip(jobs, missing, strict=True)), set(), {}
+    while waiting:
+        queued = _queued() if executor.cluster == "slurm" else {job.job_id for job in jobs if not job.done()}
+        gone = set() if queued is None else {job for job in waiting if job.job_id not in queued}
+        for job in [job for job in waiting if job in absent & gone or job.paths.result_pickle.exists()]:
+            run, reason = waiting.pop(job), _end_of(job)
+            if run.status not in ENDED:
+                failures[run.run_id] = f"{reason} (log: {job.paths.stderr})"
+            progress.end(run.run_id, run.status, time.monotonic() - started)
+        absent = gone  # twice: a shared disk may show the result later than the queue shows the end
+        time.sleep(POLL_SECONDS[executor.cluster == "slurm"])
     return failures
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """What a job of the array does: its share of an order. It has `checkpoint`, so that submitit queues it again."""
+
+    order: Path
+    shard: tuple[int, int]
+
+    def __call__(self) -> None:
+        if failures := work(self.order, self.shard):
+            raise RuntimeError("; ".join(failures.values()))
+
+    def checkpoint(self) -> object:
+        """The same again: the run itself goes on from what training saved."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _queued() -> set[str] | None:
+    """This user's jobs that Slurm has not ended, or None where it does not answer. Accounting may be off: no sacct."""
+    words = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+    answer = subprocess.run(words, capture_output=True, text=True)
+    return None if answer.returncode else set(answer.stdout.split())
+
+
+def _end_of(job: object) -> str:
+    """Why a job's run is not done, in a line."""
+    if not job.paths.result_pickle.exists():
+        return "its job ended without a result: cancelled, or its node was lost"
+    try:
+        job.result()
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+    return "its job ended without a record"
 
 
 ENGINES = {"local": run_local, "slurm": run_slurm}

@@ -1,4 +1,4 @@
-"""Accuracy as Eq. 4, unweighted accuracy, macro-F1, confusion matrix, word error rate as Eq. 5, character error rate.
+"""Accuracy as Eq. 4, unweighted accuracy, macro-F1, confusion matrix, word error rate of a fold, character error rate.
 
 Emotions are given as names of `config.EMOTIONS` or as their positions. scikit-learn, imported when first asked, calls
 the weighted accuracy of this field `accuracy_score` and its unweighted accuracy `balanced_accuracy_score`.
@@ -7,11 +7,9 @@ the weighted accuracy of this field `accuracy_score` and its unweighted accuracy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jiwer
 import numpy as np
-import pandas as pd
 
 from mtlser.config import EMOTIONS
 
@@ -90,27 +88,3 @@ def _rate(rate: Callable, references: Sequence[str], hypotheses: Sequence[str]) 
         raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: need the same number")
     pairs = [pair for pair in zip(references, hypotheses, strict=True) if pair[0].split()]
     return float(rate(*map(list, zip(*pairs, strict=True)))) if pairs else float("nan")
-
-
-def mean_wer(per_fold: Sequence[float]) -> float:
-    """Eq. 5: the mean of the folds' WER, each fold counting the same. Raises ValueError if a fold has none."""
-    values = np.asarray(per_fold, dtype=float)
-    if values.size == 0 or np.isnan(values).any():
-        raise ValueError(f"a mean over folds needs a WER from each; got {values.tolist()}")
-    return float(values.mean())
-
-
-def pooled_accuracy(records: Any) -> float:
-    """Eq. 4 over folds: all correct / all tested utterances of the finished runs, so each fold weighs by its size.
-
-    `records` is a Records or its `runs` table (columns status, num_correct, num_test). Raises ValueError if no run is
-    finished or if more than one alpha or protocol would be pooled.
-    """
-    runs: pd.DataFrame = getattr(records, "runs", records)
-    finished = runs[runs["status"] == "done"]
-    if finished.empty:
-        raise ValueError("no finished run to pool")
-    for column in ("alpha", "protocol"):
-        if column in finished and finished[column].nunique() > 1:
-            raise ValueError(f"runs of several {column}s would be pooled: {sorted(finished[column].unique())}")
-    return float(finished["num_correct"].sum() / finished["num_test"].sum())
