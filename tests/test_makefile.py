@@ -21,6 +21,7 @@ TARGETS = (
     "test",
     "bench",
     "test-gpu",
+    "test-cluster",
     "gpu",
     "lint",
     "serve",
