@@ -25,8 +25,11 @@ from mtlser.corpus.iemocap import ReleaseError, load_release
 from mtlser.corpus.store import store_audio
 from mtlser.runs.corpora import Corpus
 from release_tree import write_turns
+from reliability import keep
 from test_iemocap import expected_of, small_turns
 from test_open_corpora import whole_copy, write_emodb, write_nemo, write_own, write_ravdess
+
+pytestmark = pytest.mark.faults
 
 OWN = [("one/a.wav", "Ada", "joy", "IT IS FINE"), ("one/b.wav", "Ada", "anger", "NO"), ("two/a.wav", "Bo", "sad", ""),
        ("two/b.wav", "Bo", "neutral", "A CAT SAT")]  # fmt: skip
@@ -201,16 +204,13 @@ def outcome(undamaged: Tree, damaged: Path, cache_folder: Path, names: tuple[str
     return "right"
 
 
-def keep(request: pytest.FixtureRequest, *words: str) -> None:
-    if folder := os.environ.get("RELIABILITY"):
-        with (Path(folder) / "damages.csv").open("a", encoding="utf-8") as file:
-            file.write(",".join(f'"{word}"' for word in words) + "\n")
+COLUMNS = ("corpus", "what", "damage", "file", "outcome")
 
 
 @pytest.mark.parametrize("place", [0, -1])
 @pytest.mark.parametrize("kind", AUDIO)
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_damaged_audio_file(request, base, tmp_path, monkeypatch, name, kind, place):
+def test_a_damaged_audio_file(base, tmp_path, monkeypatch, name, kind, place):
     undamaged = tree(name, base)
     know(name, undamaged.folder, monkeypatch)
     copy = tmp_path / undamaged.folder.name
@@ -220,13 +220,13 @@ def test_a_damaged_audio_file(request, base, tmp_path, monkeypatch, name, kind, 
     AUDIO[kind](path)
     sound = kind in UNKNOWN_AUDIO.get(name, ())
     found = outcome(undamaged, copy, tmp_path / "cache", (path.stem, path.parent.name, other), sound)
-    keep(request, name, "audio " + kind, undamaged.wavs[place], found)
+    keep("damages.csv", COLUMNS, name, "audio", kind, undamaged.wavs[place], found)
 
 
 @pytest.mark.parametrize("place", [0, -1])
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("name", LISTS)
-def test_a_damaged_list_of_utterances(request, base, tmp_path, monkeypatch, name, kind, place):
+def test_a_damaged_list_of_utterances(base, tmp_path, monkeypatch, name, kind, place):
     undamaged = tree(name, base)
     know(name, undamaged.folder, monkeypatch)
     copy = tmp_path / undamaged.folder.name
@@ -241,4 +241,4 @@ def test_a_damaged_list_of_utterances(request, base, tmp_path, monkeypatch, name
         path.write_bytes(content.encode(encoding) if isinstance(content, str) else content)
     own_labels = name == "own" and kind in ("with labels exchanged", "cut in half")  # its only source
     found = outcome(undamaged, copy, tmp_path / "cache", (path.name, path.stem), own_labels)
-    keep(request, name, f"list {kind}", undamaged.lists[place], found)
+    keep("damages.csv", COLUMNS, name, "list", kind, undamaged.lists[place], found)
