@@ -44,7 +44,7 @@ workshop: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py workshop $(ARGS) ## open t
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
 bench: setup ; @.venv/bin/python -m mtlser bench $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
-faults: setup ; @$(RELIABILITY) .venv/bin/python -m pytest -m faults $(ARGS) ## end calls at a hundred points, damage corpora in every way: about an hour; a record that the book shows
+faults: setup ; @$(RELIABILITY) .venv/bin/python -m pytest -m faults -n 2 $(ARGS) ## end calls at a hundred points, damage corpora in every way: about an hour; a record that the book shows
 test-cluster: setup ; @$(RELIABILITY) .venv/bin/python -m pytest -m cluster $(ARGS) ## ENGINE=slurm against a real Slurm, which it starts; without one reported as not run
 test-gpu: setup ; @.venv/bin/python -m pytest -m gpu $(ARGS) ## what must hold on a GPU, beside the CPU; without CUDA reported as not run
 gpu: setup ; @PYTHON=.venv/bin/python bash .ci/gpu ## the first hour on a GPU: tests, speed, memory, runs; DEVICE=cpu tries it in minutes, on tiny shapes

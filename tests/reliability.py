@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from tempfile import gettempdir
+
+from filelock import FileLock
 
 from mtlser.files import whole_file
 
@@ -20,9 +23,11 @@ def keep(name: str, columns: tuple[str, ...], *words: object) -> None:
     """Adds a row to the table `name` in RELIABILITY's folder, or replaces the one that tried the same."""
     if folder := os.environ.get("RELIABILITY"):
         path, row = Path(folder) / name, [str(word) for word in words]
-        rows = [other for other in _read(path)[1:] if other[:-1] != row[:-1]]
-        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([columns, *rows, row])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(gettempdir()) / f"mtlser-{name}.lock"):  # pytest may be several processes
+            rows = [other for other in _read(path)[1:] if other[:-1] != row[:-1]]
+            with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([columns, *rows, row])
 
 
 def is_kept(name: str, *words: object) -> bool:

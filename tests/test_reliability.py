@@ -49,9 +49,10 @@ def test_the_jobs_of_a_cluster(settings):
     assert reliability.cluster(settings).to_numpy().tolist() == [["submitted", 4], ["timed out", 1], ["lost", 0]]
 
 
-@pytest.mark.parametrize(
-    ("name", "good"), [("kills", {"survived", "equal", "not reached"}), ("damages", {"caught", "right", "other data"})]
-)
-def test_nothing_that_is_committed_was_lost_or_silently_wrong(name, good):
+GOOD = {"kills": {"survived", "equal", "not reached"}, "damages": {"caught", "right", "other data"}}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_nothing_that_is_committed_was_lost_or_silently_wrong(name):
     table = reliability.read(name, Settings(results=ROOT / "book" / "results", artifacts=ROOT / "nowhere"))
     assert isinstance(table, pd.DataFrame) and set(table["outcome"]) <= GOOD[name]
