@@ -38,7 +38,7 @@ $(if $(UNKNOWN),$(error $(UNKNOWN) is not known; the options are $(OPTIONS)))
 help: ; @sed -n 's/^\([a-z-]*\):[^#]*## */  make \1@/p; s/^#   //p' Makefile | tr '@' '\t' | expand -t 22
 setup: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py ## make .venv and install the tested packages into it
 reproduce: setup ; @$(BOOK) reproduce ## complete the missing runs of Table 4, then render the book into build/html
-plan: setup ; @.venv/bin/python -m mtlser plan ## what reproduce would do: runs done, missing, failed; time, memory and disk
+plan: setup ; @.venv/bin/python -m mtlser plan $(ARGS) ## what reproduce would do: runs done, missing, failed; time, memory and disk; ARGS=--watch for a live table
 book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
 workshop: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_backbones)
     command(_corpora)
     command(_corpus)
-    command(_plan)
+    command(_plan)("--watch", action="store_true", help="a live table of the runs, until all have ended")
     command(_models)
     run, share, reference, predict, bench = map(command, (_run, _share, _reference, _predict, _bench))
     run("experiment", nargs="?", default=os.environ.get("MTLSER_EXPERIMENT") or "table4")
@@ -138,6 +138,10 @@ def _plan(options: argparse.Namespace) -> int | None:
         protocol = f", PROTOCOL={plan.settings.protocol}" if plan.settings.protocol else ""
         print(f"{options.preset}{protocol}: the corpus is not made yet; `make reproduce` makes it, for {num_runs} runs")
         return
+    if options.watch:
+        from mtlser.runs.watch import watch
+
+        return watch(plan)
     status, num_missing = plan.status(), len(plan.missing())
     print(f"{options.preset}, protocol {plan.template.protocol}: {len(status)} runs")
     print(status.groupby(["alpha", "status"]).size().unstack(fill_value=0).to_string())
