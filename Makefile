@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PRESET ?= $(or $(CORPUS),$(if $(IEMOCAP),iemocap),pocket)
 BOOK = .venv/bin/python -m mtlser_book
+RELIABILITY = RELIABILITY="book/results/$${MTLSER_CONTRIBUTOR:-maintainers}/reliability"
 
 # Options travel as environment variables, so that a path with spaces needs no quoting here.
 # A value is taken as it was typed: a dollar sign in it is no variable.
@@ -33,18 +34,19 @@ TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(
 UNKNOWN := $(filter-out $(OPTIONS) MAKEFLAGS MAKEOVERRIDES -%,$(TYPED))
 $(if $(UNKNOWN),$(error $(UNKNOWN) is not known; the options are $(OPTIONS)))
 
-.PHONY: help setup reproduce plan book workshop wheelhouse test bench test-gpu test-cluster gpu lint serve clean
+.PHONY: help setup reproduce plan book workshop wheelhouse test bench faults test-cluster test-gpu gpu lint serve clean
 help: ; @sed -n 's/^\([a-z-]*\):[^#]*## */  make \1@/p; s/^#   //p' Makefile | tr '@' '\t' | expand -t 22
 setup: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py ## make .venv and install the tested packages into it
 reproduce: setup ; @$(BOOK) reproduce ## complete the missing runs of Table 4, then render the book into build/html
-plan: setup ; @.venv/bin/python -m mtlser plan $(ARGS) ## what reproduce would do: runs done, missing, failed; time, memory and disk; ARGS=--watch follows them
+plan: setup ; @.venv/bin/python -m mtlser plan $(ARGS) ## what reproduce would do: runs done, missing, failed; time, memory and disk; ARGS=--watch for a live table
 book: setup ; @$(BOOK) book ## render the book from the records there are; train nothing
 workshop: ; @"$(PYTHON)" src/mtlser_book/bootstrap.py workshop $(ARGS) ## open the labs in JupyterLab, in artifacts/workshop; install it on first use
 wheelhouse: setup ; @$(BOOK) wheelhouse ## collect every package in artifacts/wheelhouse, for installing without a network
 test: setup ; @.venv/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS) ## run the test suite
 bench: setup ; @.venv/bin/python -m mtlser bench $(ARGS) ## measure speed and memory, about a quarter of an hour; ARGS="loader --again" for one
+faults: setup ; @$(RELIABILITY) .venv/bin/python -m pytest -m faults -n 2 $(ARGS) ## end calls at a hundred points, damage corpora in every way: about an hour; a record that the book shows
+test-cluster: setup ; @$(RELIABILITY) .venv/bin/python -m pytest -m cluster $(ARGS) ## ENGINE=slurm against a real Slurm, which it starts; without one reported as not run
 test-gpu: setup ; @.venv/bin/python -m pytest -m gpu $(ARGS) ## what must hold on a GPU, beside the CPU; without CUDA reported as not run
-test-cluster: setup ; @.venv/bin/python -m pytest -m cluster $(ARGS) ## ENGINE=slurm on a real Slurm that the tests start (apt install slurm-wlm munge); without it reported as not run
 gpu: setup ; @PYTHON=.venv/bin/python bash .ci/gpu ## the first hour on a GPU: tests, speed, memory, runs; DEVICE=cpu tries it in minutes, on tiny shapes
 lint: setup ; @.venv/bin/ruff check . && .venv/bin/nbstripout --verify book/*.ipynb book/*/*.ipynb workshop/*.ipynb ## check style, and that notebooks are committed without outputs
 serve: setup ; @$(BOOK) serve ## show build/html at http://127.0.0.1:8000

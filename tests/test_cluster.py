@@ -1,8 +1,7 @@
 """`ENGINE=slurm` against a real Slurm of one node: jobs cancelled, preempted, queued again, and at their time limit.
 
 `make test-cluster` starts it from Debian's packages (`sudo apt install slurm-wlm munge`), as root or in a container;
-without them, and in `make test`, these are reported as not run. `CONTRIBUTOR=<name>` keeps the figures, beside the
-records of benchmarks: book/results/<name>/benchmarks/cluster.json.
+without them, and in `make test`, these are reported as not run. `RELIABILITY=<folder>` keeps the figures.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import pytest
 
 from mtlser import machine
 from mtlser.files import write_json
-from mtlser.runs.benchmark import FOLDER
 from mtlser.runs.records import read_records, run_status
 from smoke import ROOT, clean_environment
 
@@ -129,20 +127,16 @@ def ask(conf: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def figures(slurm):
-    """What happened to the jobs of this session; with a CONTRIBUTOR and all tests at their end it is written down."""
+    """What happened to the jobs of this session; after all tests it goes to the folder that RELIABILITY names."""
     counts = Counter(submitted=0, cancelled=0, preempted=0, requeued=0, timed_out=0, lost=0, differing=0, tests=0)
     yield counts
-    contributor = os.environ.get("MTLSER_CONTRIBUTOR")
-    if contributor and counts.pop("tests") == NUM_TESTS:
-        differing = counts.pop("differing")
-        write_json(ROOT / "book" / "results" / contributor / FOLDER / "cluster.json", {
-            "benchmark": "cluster", "title": "Jobs on a Slurm of one node", "device": "cpu", "threads": 1, "repeats": 1,
-            **counts, "records_equal": not differing,
-            "slurm": ask(slurm, "sinfo", "--version").split()[-1], "nodes": 1, "preset": "smoke",
-            "measured": {"lost_share": counts["lost"] / counts["submitted"]}, "details": {},
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": machine.versions(), "hardware": machine.hardware(), "revision": machine.revision(),
-        })  # fmt: skip
+    differing = counts.pop("differing")
+    if (folder := os.environ.get("RELIABILITY")) and counts.pop("tests") == NUM_TESTS:
+        about = {"slurm": ask(slurm, "sinfo", "--version").split()[-1], "nodes": 1, "preset": "smoke"}
+        about |= {"hardware": machine.hardware(), "versions": machine.versions(), "revision": machine.revision()}
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {**counts, "records_equal": not differing, **about, "finished": finished}
+        write_json(Path(folder) / "cluster.json", record)
 
 
 def start(artifacts: Path, **variables: str) -> subprocess.Popen:
@@ -203,7 +197,8 @@ def settle(figures: Counter, artifacts: Path, local: Path, **happened: int) -> N
 
 def restarts(conf: Path, job: str) -> int:
     """How often Slurm started a job again."""
-    return int(re.search(r"Restarts=(\d+)", ask(conf, "scontrol", "show", "job", job))[1])
+    found = re.search(r"Restarts=(\d+)", ask(conf, "scontrol", "show", "job", job))
+    return int(found[1]) if found else 0
 
 
 def do_not_wait(conf: Path, *jobs: str) -> None:

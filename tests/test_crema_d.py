@@ -80,7 +80,8 @@ def test_pointers_are_no_audio(tmp_path):
 
 def test_files_are_compared_with_the_digests_of_the_repository(tree, utterances):
     known = CARD.known()
-    store = pd.DataFrame({"utterance": known["utterance"], "file_sha256": known["digest"] + 48 * "0"})
+    digests = known["digest"] + 48 * "0"
+    store = pd.DataFrame({"utterance": known["utterance"], "file_sha256": digests, "rate_hz": 16_000})
     check_audio(CARD, tree, utterances, store, allow_different=False)
     store.loc[3, "file_sha256"] = 64 * "0"
     with pytest.raises(ReleaseDiffers, match=known["utterance"][3]):

@@ -20,6 +20,8 @@ TARGETS = (
     "wheelhouse",
     "test",
     "bench",
+    "faults",
+    "test-cluster",
     "test-gpu",
     "test-cluster",
     "gpu",

@@ -32,30 +32,42 @@ def write_tone(path: Path, seed: int, rate: int = 16_000, channels: int = 1) -> 
     soundfile.write(path, samples, rate, subtype="PCM_16")
 
 
+def write_emodb(folder: Path) -> Path:
+    for number, name in enumerate(EMODB):
+        write_tone(folder / "wav" / f"{name}.wav", number)
+    return folder
+
+
+def write_ravdess(folder: Path) -> Path:
+    for number, name in enumerate(RAVDESS):
+        write_tone(folder / f"Actor_{name[-2:]}" / f"{name}.wav", number, 48_000, 1 + number % 2)
+    (folder / "Actor_01" / "._03-01-01-01-01-01-01.wav").write_bytes(b"Mac OS X")
+    return folder
+
+
+def write_nemo(folder: Path) -> Path:
+    lines = ["file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage"]
+    for number, name in enumerate(NEMO):
+        write_tone(folder / "samples" / f"{name}.wav", number, 24_000)
+        speaker, emotion, _ = name.split("_")
+        lines.append(f"{name}.wav\t{emotion}\tŁódź, żółty miód.\tłódź żółty miód\t        {speaker}\tfemale\t27")
+    (folder / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
 def emodb_folder(tmp_path):
-    for number, name in enumerate(EMODB):
-        write_tone(tmp_path / "emodb" / "wav" / f"{name}.wav", number)
-    return tmp_path / "emodb"
+    return write_emodb(tmp_path / "emodb")
 
 
 @pytest.fixture
 def ravdess_folder(tmp_path):
-    for number, name in enumerate(RAVDESS):
-        write_tone(tmp_path / "ravdess" / f"Actor_{name[-2:]}" / f"{name}.wav", number, 48_000, 1 + number % 2)
-    (tmp_path / "ravdess" / "Actor_01" / "._03-01-01-01-01-01-01.wav").write_bytes(b"Mac OS X")
-    return tmp_path / "ravdess"
+    return write_ravdess(tmp_path / "ravdess")
 
 
 @pytest.fixture
 def nemo_folder(tmp_path):
-    lines = ["file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage"]
-    for number, name in enumerate(NEMO):
-        write_tone(tmp_path / "nemo" / "samples" / f"{name}.wav", number, 24_000)
-        speaker, emotion, _ = name.split("_")
-        lines.append(f"{name}.wav\t{emotion}\tŁódź, żółty miód.\tłódź żółty miód\t        {speaker}\tfemale\t27")
-    (tmp_path / "nemo" / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return tmp_path / "nemo"
+    return write_nemo(tmp_path / "nemo")
 
 
 def shape(utterances: pd.DataFrame) -> list[tuple]:

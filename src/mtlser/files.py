@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,11 +36,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes. Raises OSError where it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def named_digests(paths: Iterable[Path], folder: Path) -> list[str]:
-    """The name in `folder` and the SHA-256 of each file in turn, as parts of a `digest`."""
-    return [part for path in paths for part in (path.relative_to(folder).as_posix(), file_digest(path))]
 
 
 def _partial(path: Path) -> Path:

@@ -20,9 +20,9 @@ import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from mtlser.files import digest, named_digests, whole_file
+from mtlser.files import digest, whole_file
 from mtlser.machine import num_cores
-from mtlser_book import Stop, provenance
+from mtlser_book import Stop, named_digests, provenance
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from mtlser.files import digest, named_digests
-from mtlser_book import deck, marks
+from mtlser.files import digest
+from mtlser_book import deck, marks, named_digests
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = Path(__file__).parent / "static"

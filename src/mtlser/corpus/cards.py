@@ -34,6 +34,7 @@ class Card:
     by_emotion: dict[str, int]
     num_speakers: int
     hours: float
+    rate_hz: int = 16_000
     digest: str = "source_sha256"  # the column of a store's table that `data/corpora/<name>.csv` has digests of
     groups: tuple[tuple[str, ...], ...] = ()  # speakers tested together, where the field has a division of its own
     share_alike: bool = False  # records are adapted material and carry the corpus's licence
@@ -58,6 +59,8 @@ def check_audio(card: Card, folder: Path, utterances: pd.DataFrame, store: pd.Da
     both = known.index.intersection(found.index)
     changed = [name for name in both if known[name] != found[name]]
     rows = [row_of("files with other audio", 0, len(changed), _some(changed))] if changed else []
+    rates = sorted(store.loc[store["rate_hz"] != card.rate_hz, "utterance"])
+    rows += [row_of(f"files at another rate than {card.rate_hz} Hz", 0, len(rates), _some(rates))] if rates else []
     return _judge(card, folder, utterances, rows, allow_different)
 
 

@@ -154,10 +154,13 @@ def _read_session(session: Path, findings: Findings) -> list[dict]:
     rows = []
     for dialog, file in labels.items():
         transcripts = _read_transcripts(transcribed[dialog], findings) if dialog in transcribed else {}
+        before = len(rows)
         for row in _read_labels(file):
             row["transcript"] = transcripts.get(row["utterance"])
             row["wav"] = str(session / "sentences" / "wav" / dialog / f"{row['utterance']}.wav")
             rows.append(row)
+        if len(rows) == before:
+            findings.hints.append(row_of(f"labels in {file.name}", "some", "none", [dialog]))
     return rows
 
 

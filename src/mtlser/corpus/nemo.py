@@ -22,6 +22,7 @@ CARD = Card(
     by_emotion={"neutral": 809, "happy": 749, "angry": 749, "sad": 769},
     num_speakers=9,
     hours=2.11,
+    rate_hz=24_000,
     share_alike=True,
 )
 
@@ -50,6 +51,8 @@ def read(folder: Path) -> pd.DataFrame:
     for line, row in enumerate(table.to_dict("records"), start=2):
         if row["emotion"] not in {*EMOTIONS_OF_CORPUS, *OTHER_EMOTIONS}:
             raise ReleaseError(f"{path}, line {line}: {row['emotion']!r} is no emotion of nEMO")
+        if Path(row["file_id"]).name != row["file_id"]:
+            raise ReleaseError(f"{path}, line {line}: {row['file_id']!r} is no name of a file in samples")
         if row["emotion"] in EMOTIONS_OF_CORPUS:
             name = row["file_id"].removesuffix(".wav")
             rows.append(

@@ -40,10 +40,10 @@ def read(folder: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            lines = [(reader.line_num, row) for row in reader]
+            lines, given = [(reader.line_num, row) for row in reader], reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReleaseError(f"{path} can't be read as UTF-8 text with commas ({error})") from error
-    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in COLUMNS if name not in given]:
         raise ReleaseError(f"{path}: no column {', '.join(missing)} in its first line; it needs {', '.join(COLUMNS)}")
     rows, problems, seen = [], [], {}
     for line, row in lines:

@@ -24,6 +24,7 @@ CARD = Card(
     by_emotion={"neutral": 96, "happy": 192, "angry": 192, "sad": 192},
     num_speakers=24,
     hours=0.69,
+    rate_hz=48_000,
     # EmoBox's folds of actors (Ma et al., Interspeech 2024).
     groups=tuple(
         tuple(actors.split())

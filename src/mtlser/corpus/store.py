@@ -23,7 +23,7 @@ import pyarrow as pa
 from mtlser.corpus.audio import NUM_THREADS, AudioError, AudioFilesError, at_16_khz, read_source
 from mtlser.files import digest, file_digest, file_state, make_once, write_table
 
-COLUMNS = ("utterance", "num_samples", "audio_sha256", "file_sha256", "source_sha256")
+COLUMNS = ("utterance", "num_samples", "audio_sha256", "file_sha256", "source_sha256", "rate_hz")
 BATCH_ROWS = 256  # of one Arrow array: its 32-bit offsets count up to 37 hours of samples
 
 
@@ -36,7 +36,7 @@ class SpeechStore:
     """The audio of a corpus in a folder; `table` has a row for each utterance, in the order of what it was made of.
 
     `table`: utterance, num_samples, audio_sha256 (`audio_digest`), file_sha256 (of the file's bytes), source_sha256
-    (`audio_digest` at the file's own rate and of all its channels: of flac and wav the same, whoever resamples).
+    (`audio_digest` at the file's own rate, rate_hz, of all its channels: of flac and wav the same, whoever resamples).
     """
 
     folder: Path
@@ -146,14 +146,14 @@ def _write_store(names: Sequence[str], paths: Sequence[str | Path], folder: Path
     write_table(folder / "table.parquet", pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def _decode(path: str | Path) -> tuple[np.ndarray, str, str] | AudioError:
-    """int16 samples (S,), and the digests of the file and of the samples that it holds."""
+def _decode(path: str | Path) -> tuple[np.ndarray, str, str, int] | AudioError:
+    """int16 samples (S,), the digests of the file and of the samples that it holds, and their rate in Hz."""
     try:
         source, rate = read_source(path)
         samples = at_16_khz(path, source, rate)
     except AudioError as error:
         return error
-    return _int16(samples), file_digest(path), audio_digest(_int16(source))
+    return _int16(samples), file_digest(path), audio_digest(_int16(source)), rate
 
 
 def _int16(samples: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlser.config import POCKET_GENERATOR_VERSION, PocketCorpusConfig, Preset, get_preset
+from mtlser.config import POCKET_GENERATOR_VERSION, SAMPLE_RATE_HZ, PocketCorpusConfig, Preset, get_preset
 from mtlser.corpus import OPEN_CORPORA, load, reader
 from mtlser.corpus.cards import check_audio
 from mtlser.corpus.iemocap import ReleaseError, load_release
@@ -91,17 +91,17 @@ class Corpus:
         return store
 
     def check(self, transcript_style: str, window: int) -> None:
-        """Raises ReleaseError that names every utterance with unknown letters, or shorter than a frame's `window`."""
-        problems = [
-            f"{name}: {unknown} in its transcript; write numbers as words"
-            for name, transcript in zip(self.utterances["utterance"], self.utterances["transcript"], strict=True)
-            if (unknown := unknown_characters(transcript_text(transcript, transcript_style)))
-        ]
-        short = self.store.table[self.store.table["num_samples"] < window]
-        problems += [
-            f"{name}: {found} samples at 16 kHz are too few for one frame, which takes {window}"
-            for name, found in zip(short["utterance"], short["num_samples"], strict=True)
-        ]
+        """Raises ReleaseError that names every utterance with unknown letters, or far shorter than frame or label."""
+        problems = []
+        for u in self.utterances.assign(samples=self.store.table["num_samples"].to_numpy()).itertuples():
+            lasts, told = u.samples / SAMPLE_RATE_HZ, u.end_seconds - u.start_seconds
+            if unknown := unknown_characters(transcript_text(u.transcript, transcript_style)):
+                problems.append(f"{u.utterance}: {unknown} in its transcript; write numbers as words")
+            if u.samples < window:
+                few = f"{u.samples} samples at 16 kHz are too few for one frame, which takes {window}"
+                problems.append(f"{u.utterance}: {few}")
+            elif lasts < told / 2:
+                problems.append(f"{u.utterance}: {lasts:.2f} s of sound, and {told:.2f} s by its label")
         if problems:
             raise ReleaseError("\n  ".join([f"{len(problems)} utterances can't be trained on:", *problems]))
 
