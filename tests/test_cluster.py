@@ -1,4 +1,4 @@
-"""`ENGINE=slurm` against a real Slurm of one node: a job cancelled, one queued again, one ended at its time limit.
+"""`ENGINE=slurm` against a real Slurm of one node: jobs cancelled, preempted, queued again, and at their time limit.
 
 `make test-cluster` starts it from Debian's packages (`sudo apt install slurm-wlm munge`), as root or in a container;
 without them, and in `make test`, these are reported as not run. `RELIABILITY=<folder>` keeps the figures.
@@ -16,11 +16,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from mtlser import machine
 from mtlser.files import write_json
 from mtlser.runs.records import read_records, run_status
 from smoke import ROOT, clean_environment
@@ -31,6 +33,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sco
 # Long enough that Slurm, which gives a job some seconds to end, is felt.
 FOUR = {"MTLSER_ALPHAS": "0,0.1", "MTLSER_EPOCHS": "15"}
 JOB = {"gpus_per_node": 0, "cpus_per_task": 1, "timeout_min": 20}
+NUM_TESTS = 5
 LIMIT_MINUTES = 3  # of the job that is ended: training saves once a minute, and Slurm may signal a minute early
 CONF = """\
 ClusterName=test
@@ -54,9 +57,13 @@ MpiDefault=none
 ReturnToService=2
 JobRequeue=1
 KillWait=5
+MinJobAge=3600
 SchedulerParameters=sched_interval=1,batch_sched_delay=1
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=off
 """
 
 
@@ -103,6 +110,10 @@ def slurm(request, tmp_path_factory):
             time.sleep(1)
         yield conf
     finally:
+        ask(conf, "scancel", "--user=root")
+        deadline = time.monotonic() + 30
+        while ask(conf, "squeue", "--noheader").strip() and time.monotonic() < deadline:
+            time.sleep(1)  # else jobs outlive the daemons
         for daemon in reversed(daemons):
             daemon.terminate()
             daemon.wait(30)
@@ -116,13 +127,14 @@ def ask(conf: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def figures(slurm):
-    """What happened to the jobs of this session, written down where RELIABILITY names a folder."""
-    counts = Counter(submitted=0, cancelled=0, requeued=0, timed_out=0, lost=0)
-    counts["tests"] = 0
+    """What happened to the jobs of this session; where RELIABILITY names a folder and all were tried, it is kept."""
+    counts = Counter(submitted=0, cancelled=0, preempted=0, requeued=0, timed_out=0, lost=0, differing=0, tests=0)
     yield counts
-    if (folder := os.environ.get("RELIABILITY")) and counts.pop("tests") == 4:
-        version = ask(slurm, "sinfo", "--version").split()[-1]
-        write_json(Path(folder) / "cluster.json", {**counts, "slurm": version, "nodes": 1, "runs": "smoke"})
+    if (folder := os.environ.get("RELIABILITY")) and counts.pop("tests") == NUM_TESTS:
+        about = {"records_equal": not counts.pop("differing"), "nodes": 1, "runs": "smoke"}
+        about |= {"slurm": ask(slurm, "sinfo", "--version").split()[-1], "revision": machine.revision()}
+        about |= {"hardware": machine.hardware(), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_json(Path(folder) / "cluster.json", counts | about)
 
 
 def start(artifacts: Path, **variables: str) -> subprocess.Popen:
@@ -170,9 +182,26 @@ def comparable(artifacts: Path) -> list[pd.DataFrame]:
     return [found.runs.drop(columns=times), found.history.drop(columns="seconds"), found.predictions]
 
 
-def assert_same(artifacts: Path, local: Path) -> None:
-    for ours, theirs in zip(comparable(artifacts), comparable(local), strict=True):
-        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+def settle(figures: Counter, artifacts: Path, local: Path, **happened: int) -> None:
+    """Counts what happened, jobs whose run nobody has, and tables that are not, bit for bit, those of this machine."""
+    ours, theirs = comparable(artifacts), comparable(local)
+    lost = set(theirs[0]["run_id"]) - set(ours[0]["run_id"][ours[0]["status"] == "done"])
+    differing = sum(not one.equals(other) for one, other in zip(ours, theirs, strict=True))
+    figures.update(happened, lost=len(lost), differing=differing, tests=1)
+    assert not lost
+    for one, other in zip(ours, theirs, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def restarts(conf: Path, job: str) -> int:
+    """How often Slurm started a job again."""
+    return int(re.search(r"Restarts=(\d+)", ask(conf, "scontrol", "show", "job", job))[1])
+
+
+def do_not_wait(conf: Path, *jobs: str) -> None:
+    """Starts a job that is queued again now: Slurm would wait two minutes."""
+    for job in jobs:
+        ask(conf, "scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +222,7 @@ def artifacts(local, tmp_path) -> Path:
 def test_jobs_leave_the_records_of_this_machine(slurm, local, artifacts, figures):
     said = finish(submit(slurm, artifacts, **FOUR))
     assert "4 runs submitted to slurm" in said
-    assert_same(artifacts, local)
-    figures.update(submitted=4, tests=1)
+    settle(figures, artifacts, local, submitted=4)
 
 
 def test_a_cancelled_job_is_named_and_the_next_call_trains_it_alone(slurm, local, artifacts, figures):
@@ -207,20 +235,33 @@ def test_a_cancelled_job_is_named_and_the_next_call_trains_it_alone(slurm, local
     assert len(ended) == 3 and {run_status(path.parent) for path in ended} == {"done"}
     assert "1 runs submitted" in finish(submit(slurm, artifacts, **FOUR))
     assert all(path.read_bytes() == content for path, content in ended.items())
-    assert_same(artifacts, local)
-    figures.update(submitted=5, cancelled=1, tests=1)
+    settle(figures, artifacts, local, submitted=5, cancelled=1)
 
 
 def test_a_job_that_is_queued_again_goes_on(slurm, local, artifacts, figures):
     process = submit(slurm, artifacts, **FOUR)
     job = job_of(slurm, artifacts, running(artifacts, process))
     answer = ask(slurm, "scontrol", "requeue", job)
-    ask(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait two minutes
     assert not answer, answer
+    do_not_wait(slurm, job)
     finish(process)
-    assert re.search(r"Restarts=[1-9]", ask(slurm, "scontrol", "show", "job", job))
-    assert_same(artifacts, local)
-    figures.update(submitted=4, requeued=1, tests=1)
+    assert restarts(slurm, job)
+    settle(figures, artifacts, local, submitted=4, requeued=1)
+
+
+def test_jobs_that_are_preempted_go_on(slurm, local, artifacts, figures):
+    """A job of a partition that goes first takes every core; what it drove out is queued again by Slurm itself."""
+    process = submit(slurm, artifacts, **FOUR)
+    array = job_of(slurm, artifacts, running(artifacts, process)).split("_")[0]
+    urgent = ["--partition=urgent", f"--cpus-per-task={os.cpu_count()}", f"--output={artifacts}/urgent.log"]
+    answer = ask(slurm, "sbatch", "--wait", "--parsable", *urgent, "--wrap=true")
+    assert answer.strip().isdigit(), answer
+    jobs = [f"{array}_{place}" for place in range(4)]
+    do_not_wait(slurm, *jobs)
+    finish(process)
+    preempted = sum(restarts(slurm, job) > 0 for job in jobs)
+    assert preempted
+    settle(figures, artifacts, local, submitted=4, preempted=preempted)
 
 
 def test_a_job_at_its_time_limit_goes_on_from_its_checkpoint(slurm, local, artifacts, figures):
@@ -235,12 +276,10 @@ def test_a_job_at_its_time_limit_goes_on_from_its_checkpoint(slurm, local, artif
     process = submit(slurm, artifacts, job, **long, MTLSER_FOLDS="Ses01F")
     number = job_of(slurm, artifacts, running(artifacts, process))
     while process.poll() is None:
-        about = ask(slurm, "scontrol", "show", "job", number)
-        if "Restarts=0" not in about and "JobState=PENDING" in about:  # Slurm would wait two minutes
-            ask(slurm, "scontrol", "update", f"JobId={number}", "StartTime=now")
+        if restarts(slurm, number) and "JobState=PENDING" in ask(slurm, "scontrol", "show", "job", number):
+            do_not_wait(slurm, number)
         time.sleep(2)
     finish(process)
     finish(here)
-    assert re.search(r"Restarts=[1-9]", ask(slurm, "scontrol", "show", "job", number))
-    assert_same(artifacts, reference)
-    figures.update(submitted=1, timed_out=1, tests=1)
+    assert restarts(slurm, number)
+    settle(figures, artifacts, reference, submitted=1, timed_out=1)

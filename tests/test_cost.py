@@ -229,16 +229,3 @@ def test_every_table_can_be_shown():
     for table in (promises(records), *(figures_of(records, first) for first in cost.ROWS), cost.operations(records),
                   cost.table4_costs(records), cost.machines(records)):  # fmt: skip
         assert "<table" in display.show(table, "A table", "somewhere").html
-
-
-def test_hours_on_so_many_workers_by_hand():
-    """Runs of 4, 3, 2, 2 hours on two workers: 4 + 2 and 3 + 2, and the last begins when the first is free."""
-    seconds = [3600 * hours for hours in (2, 4, 3, 2)]
-    assert cost.hours_on(seconds, 1, 0.0) == 11 and cost.hours_on(seconds, 50, 0.0) == 4
-    assert cost.hours_on(seconds, 2, 0.0) == 6
-    assert cost.hours_on(seconds, 2, 0.25) == 9  # the longest again: 5 + 4
-    table = cost.on_clusters(seconds, (1, 2)).to_dict("records")
-    assert table[1] == {
-        "workers": 2, "hours": 6, "hours with retries": cost.hours_on(seconds, 2), "worker-hours": 12,
-        "idle": pytest.approx(1 / 12),
-    }  # fmt: skip

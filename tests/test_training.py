@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from mtlser.corpus.dataset import build_dataset
 from mtlser.runs import training
 from mtlser.runs.checkpoints import save_checkpoint
 from mtlser.runs.feed import Feed
-from mtlser.runs.records import RecordError, read_run, run_status
+from mtlser.runs.records import EPOCH, RecordError, read_run, run_status
 from mtlser.runs.training import RunInputs, Trainer, learning_rate_factor, make_optimizer, train
 from tiny import tiny_backbone, tiny_utterances
 
@@ -122,11 +123,14 @@ def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_
     with pytest.raises(KeyboardInterrupt):
         train(config, inputs, tmp_path / "killed", checkpoint_seconds=0.0)
     assert run_status(tmp_path / "killed") == "running"
+    said = json.loads((tmp_path / "killed" / EPOCH).read_text())
+    assert said["epoch"] == stop_at[0] and said["seconds"] > 0 and said["host"]
     monkeypatch.undo()
     torch.rand(7), np.random.rand(7)  # another process has other generator states
     started = []
     train(config, inputs, tmp_path / "killed", progress=lambda event: started.append(event["epoch"]))
     assert started[0] == stop_at[0] + 1  # finished epochs are not repeated
+    assert not (tmp_path / "killed" / EPOCH).exists()
     assert_equal_records(tmp_path / "whole", tmp_path / "killed")
 
 

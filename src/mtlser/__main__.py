@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_backbones)
     command(_corpora)
     command(_corpus)
-    command(_plan)("--watch", action="store_true", help="a live table of the runs, until all have ended")
+    command(_plan)("--watch", action="store_true", help="draw a table of its runs again until all have ended")
     command(_models)
     run, share, reference, predict, bench = map(command, (_run, _share, _reference, _predict, _bench))
     run("experiment", nargs="?", default=os.environ.get("MTLSER_EXPERIMENT") or "table4")
@@ -129,9 +129,11 @@ def _corpus(options: argparse.Namespace) -> int | None:
 def _plan(options: argparse.Namespace) -> int | None:
     """What would be trained, and what it would take; trains nothing."""
     from mtlser.model.cards import backbone_bytes
+    from mtlser.runs import experiments
     from mtlser.runs.plan import table4
 
-    plan = table4(options.preset, Settings.from_environment())
+    settings = Settings.from_environment()
+    plan = table4(options.preset, settings)
     if plan.preset.corpus is not None and not plan.corpus.exists:
         num_folds = len(plan.fold_names or ()) or plan.preset.num_folds or 10
         num_runs = len(plan.alphas) * num_folds * len(plan.preset.seeds)
@@ -139,9 +141,10 @@ def _plan(options: argparse.Namespace) -> int | None:
         print(f"{options.preset}{protocol}: the corpus is not made yet; `make reproduce` makes it, for {num_runs} runs")
         return
     if options.watch:
-        from mtlser.runs.watch import watch
+        from mtlser.report.watch import watch
 
-        return watch(plan)
+        plans = experiments.plans(os.environ.get("MTLSER_EXPERIMENT") or "table4", options.preset, settings)
+        return bool(watch(plans))
     status, num_missing = plan.status(), len(plan.missing())
     print(f"{options.preset}, protocol {plan.template.protocol}: {len(status)} runs")
     print(status.groupby(["alpha", "status"]).size().unstack(fill_value=0).to_string())

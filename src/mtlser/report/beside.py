@@ -21,7 +21,6 @@ from mtlser.report.figures import (
     Figure,
     MaxNLocator,
     PercentFormatter,
-    mpl,
     panels_of,
 )
 from mtlser.runs.records import Records
@@ -114,18 +113,4 @@ def coin_flips(records: Records) -> Figure:
         )
     axes.set(xlabel="gain of α = 0.1 over α = 0, points", ylabel=f"of {len(signs):,} ways to toss")
     figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-def workers(hours: pd.DataFrame) -> Figure:
-    """`cost.on_clusters`: hours against workers, and what they would be if no worker ever waited."""
-    figure, (axes,) = panels_of(1, width=5.6)
-    axes.plot(hours["workers"], hours["hours"], "o-", color="#2A7FC0", label="longest run first")
-    axes.plot(hours["workers"], hours["hours with retries"], "D--", color="#C77C00", label="with retries")
-    ideal = hours["hours"].iloc[0] * hours["workers"].iloc[0] / hours["workers"]
-    axes.plot(hours["workers"], ideal, ":", color=mpl.rcParams["text.color"], label="if none ever waited")
-    axes.set(xscale="log", yscale="log", xlabel="runs at once", ylabel="hours")
-    axes.set_xticks(list(hours["workers"]), [f"{count}" for count in hours["workers"]])
-    axes.minorticks_off()
-    figure.legend(loc="outside upper center", ncols=3)
     return figure

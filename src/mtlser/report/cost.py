@@ -6,7 +6,6 @@ predicted before it was measured and from what, are rows of `data/promises.csv`.
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +25,6 @@ from mtlser.runs.settings import Settings
 PROMISED = pd.read_csv(DATA_FOLDER / "promises.csv", keep_default_na=False, na_values={"target": "", "predicted": ""})
 NOT_MEASURED = "not measured"
 VARIANTS = json.loads((DATA_FOLDER / "step_variants.json").read_text(encoding="utf-8"))  # in words, also old ones
-CLUSTERS = (1, 4, 10, 50)  # workers of a cluster, whose hours are computed; fifty runs are Table 4
-RETRIED = 0.05  # of the runs, done twice: an assumption
 STEP_PARTS = ("batch", "forward", "losses", "backward", "optimiser")  # of a training step of the pocket model
 ROWS = {  # heading of a table's first column → a row's name in the names of figures, and what the column says of it
     "variant": VARIANTS,
@@ -215,24 +212,3 @@ def machines(records: Sequence[dict]) -> pd.DataFrame:
         for one in records
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["benchmark", "machine", "threads", "repeats", "torch", "code", "day", "by"])
-
-
-def hours_on(seconds: Sequence[float], workers: int, retried: float = RETRIED) -> float:
-    """Hours until runs of these lengths have ended on so many workers, the longest first, as an engine starts them.
-
-    A share `retried` of the runs is done twice, in full, after the others: nodes are lost.
-    """
-    again = sorted(seconds, reverse=True)[: round(retried * len(seconds))]
-    busy = [0.0] * workers
-    for length in [*sorted(seconds, reverse=True), *again]:
-        heapq.heapreplace(busy, busy[0] + length)
-    return max(busy) / 3600
-
-
-def on_clusters(seconds: Sequence[float], workers: Sequence[int] = CLUSTERS) -> pd.DataFrame:
-    """`hours_on` for each number of workers: hours, hours with retries, worker-hours that are paid, share idle."""
-    rows = []
-    for count in workers:
-        hours, again = hours_on(seconds, count, 0.0), hours_on(seconds, count)
-        rows.append((count, hours, again, count * hours, 1 - sum(seconds) / 3600 / (count * hours)))
-    return pd.DataFrame(rows, columns=["workers", "hours", "hours with retries", "worker-hours", "idle"])

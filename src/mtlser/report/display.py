@@ -95,6 +95,14 @@ def three_digits(value: float) -> str:
     return f"{value:.3g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.1e}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best: 36 → "36 s", 1800 → "30 min", 21780 → "6.05 h"; "unknown" for NaN."""
+    if math.isnan(seconds):
+        return "unknown"
+    unit, size = ("h", 3600) if seconds >= 5400 else ("min", 60) if seconds >= 90 else ("s", 1)
+    return f"{three_digits(seconds / size)} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
+
+
 def relative_change(value: float) -> str:
     """A relative change as a percentage, "below 0.001%" where float32's rounding is all there is."""
     return "below 0.001%" if value < 1e-5 else tenths(value)

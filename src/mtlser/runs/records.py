@@ -20,6 +20,7 @@ from mtlser.files import file_state
 from mtlser.runs.sharing_rules import problems
 
 STATUSES = ("running", "done", "failed", "diverged")
+EPOCH = "epoch.json"  # in a run's folder while it trains: its last epoch, the seconds that took, and the host
 ENDED = ("done", "diverged")  # not to be trained again: a diverged run would diverge again
 RUN_KEYS = ("run_id", "preset", "alpha", "protocol", "fold", "seed", "pooling")  # repeated in every table of Records
 HISTORY_COLUMNS = (

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from platform import node
 
 import numpy as np
 import pandas as pd
@@ -90,7 +91,6 @@ def train(
     A run that was killed resumes from its checkpoint with the uninterrupted result, bitwise on a CPU. An error other
     than divergence is written to `run.json` as `failed` and raised.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     run = _describe(config, inputs)
     write_json(folder / "run.json", run)
     try:
@@ -135,7 +135,8 @@ def _finish(run: dict, folder: Path, trainer: Trainer, status: str, collapsed: b
     }
     write_table(folder / "history.parquet", pd.DataFrame(trainer.history, columns=list(records.HISTORY_COLUMNS)))
     write_json(folder / "run.json", run | ended | more)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for name in ("checkpoint.pt", records.EPOCH):
+        (folder / name).unlink(missing_ok=True)
     return status
 
 
@@ -188,6 +189,8 @@ class Trainer:
             row |= {name: final[name] for name in ("accuracy", "uar", "wer")}
             row["seconds"] = time.monotonic() - started
             self.history.append(row)
+            said = {"epoch": epoch + 1, "seconds": row["seconds"], "host": node()}
+            write_json(self.checkpoint_path.with_name(records.EPOCH), said)
             self.progress({"epoch": epoch + 1, "epochs": self.config.epochs, **row})
             if time.monotonic() - saved >= max(checkpoint_seconds, cost / CHECKPOINT_SHARE):
                 started = time.monotonic()
