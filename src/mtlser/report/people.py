@@ -123,8 +123,8 @@ def gaps(records: Records, name: str) -> pd.DataFrame:
         by_sex = right.groupby(given["speaker"].map(reader(name).sex_of)).mean().reindex(["female", "male"])
         by_speaker, done = right.groupby(given["speaker"]).mean(), records.only(alpha=alpha, status="done")
         women, men = by_sex
-        sexes = [group for _, group in by_speaker.groupby(reader(name).sex_of)]
-        p = statistics.two_groups_test(*sexes) if len(sexes) == 2 else float("nan")
+        sex = by_speaker.index.map(reader(name).sex_of)
+        p = statistics.two_groups_test(by_speaker[sex == "female"], by_speaker[sex == "male"])
         ends = (by_speaker.min(), by_speaker.max(), completed_folds(done.runs))
         rows.append((alpha, women, men, women - men, p, *ends))
     return pd.DataFrame(rows, columns=names)
