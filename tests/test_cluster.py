@@ -127,14 +127,16 @@ def ask(conf: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def figures(slurm):
-    """What happened to the jobs of this session; where RELIABILITY names a folder and all were tried, it is kept."""
+    """What happened to the jobs of this session; after all tests it goes to the folder that RELIABILITY names."""
     counts = Counter(submitted=0, cancelled=0, preempted=0, requeued=0, timed_out=0, lost=0, differing=0, tests=0)
     yield counts
+    differing = counts.pop("differing")
     if (folder := os.environ.get("RELIABILITY")) and counts.pop("tests") == NUM_TESTS:
-        about = {"records_equal": not counts.pop("differing"), "nodes": 1, "runs": "smoke"}
-        about |= {"slurm": ask(slurm, "sinfo", "--version").split()[-1], "revision": machine.revision()}
-        about |= {"hardware": machine.hardware(), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(Path(folder) / "cluster.json", counts | about)
+        about = {"slurm": ask(slurm, "sinfo", "--version").split()[-1], "nodes": 1, "preset": "smoke"}
+        about |= {"hardware": machine.hardware(), "versions": machine.versions(), "revision": machine.revision()}
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {**counts, "records_equal": not differing, **about, "finished": finished}
+        write_json(Path(folder) / "cluster.json", record)
 
 
 def start(artifacts: Path, **variables: str) -> subprocess.Popen:
@@ -195,7 +197,8 @@ def settle(figures: Counter, artifacts: Path, local: Path, **happened: int) -> N
 
 def restarts(conf: Path, job: str) -> int:
     """How often Slurm started a job again."""
-    return int(re.search(r"Restarts=(\d+)", ask(conf, "scontrol", "show", "job", job))[1])
+    found = re.search(r"Restarts=(\d+)", ask(conf, "scontrol", "show", "job", job))
+    return int(found[1]) if found else 0
 
 
 def do_not_wait(conf: Path, *jobs: str) -> None:

@@ -123,8 +123,8 @@ def test_a_killed_run_resumes_with_the_uninterrupted_result_bitwise(inputs, tmp_
     with pytest.raises(KeyboardInterrupt):
         train(config, inputs, tmp_path / "killed", checkpoint_seconds=0.0)
     assert run_status(tmp_path / "killed") == "running"
-    said = json.loads((tmp_path / "killed" / EPOCH).read_text())
-    assert said["epoch"] == stop_at[0] and said["seconds"] > 0 and said["host"]
+    epoch, seconds, host = json.loads((tmp_path / "killed" / EPOCH).read_text())
+    assert epoch == stop_at[0] and seconds > 0 and host
     monkeypatch.undo()
     torch.rand(7), np.random.rand(7)  # another process has other generator states
     started = []

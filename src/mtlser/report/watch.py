@@ -42,14 +42,13 @@ def _row(run: PlannedRun, now: float) -> tuple:
         state = "waiting" if status == "missing" else status
         whole = None if run.is_shared or status != "done" else json.loads(_read(run, "run.json")).get("seconds")
         return name, state, epochs if status == "done" else 0, epochs, "", None, whole
-    path, said = run.folder / EPOCH, json.loads(_read(run, EPOCH) or "{}")
-    seconds = said.get("seconds", FIRST_EPOCH_SECONDS)
-    age = now - (path if said else run.folder / "run.json").stat().st_mtime
+    said = _read(run, EPOCH)
+    epoch, seconds, host = json.loads(said) if said else (0, FIRST_EPOCH_SECONDS, "")
+    age = now - (run.folder / (EPOCH if said else "run.json")).stat().st_mtime
     state = "silent" if age > max(SILENT_SECONDS, 5 * seconds) else "running"
     if not said:
         return name, state, 0, epochs, "", None, None
-    left = max(0.0, (epochs - said["epoch"]) * seconds - age)
-    return name, state, said["epoch"], epochs, said["host"], left, epochs * seconds
+    return name, state, epoch, epochs, host, max(0.0, (epochs - epoch) * seconds - age), epochs * seconds
 
 
 def _read(run: PlannedRun, name: str) -> str:

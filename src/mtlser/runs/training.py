@@ -189,8 +189,7 @@ class Trainer:
             row |= {name: final[name] for name in ("accuracy", "uar", "wer")}
             row["seconds"] = time.monotonic() - started
             self.history.append(row)
-            said = {"epoch": epoch + 1, "seconds": row["seconds"], "host": node()}
-            write_json(self.checkpoint_path.with_name(records.EPOCH), said)
+            write_json(self.checkpoint_path.with_name(records.EPOCH), [epoch + 1, row["seconds"], node()])
             self.progress({"epoch": epoch + 1, "epochs": self.config.epochs, **row})
             if time.monotonic() - saved >= max(checkpoint_seconds, cost / CHECKPOINT_SHARE):
                 started = time.monotonic()
