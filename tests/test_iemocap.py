@@ -388,3 +388,12 @@ def test_synthetic_speech_never_passes_as_iemocap(tmp_path, allow_different):
     for folder in (release, release.parent):
         with pytest.raises(ReleaseError, match=r"pocket_manifest\.json: this is synthetic speech, not IEMOCAP"):
             corpus.load("iemocap", folder, allow_different=allow_different)
+
+
+def test_an_apostrophe_of_windows_is_one(small):
+    release, expected = small
+    edit(release / "Session1" / TRANSCRIPTIONS / "Ses01F_impro05a.txt", "This is turn one", "Don\x92t turn one")
+    file = release / "Session1" / TRANSCRIPTIONS / "Ses01F_impro05a.txt"
+    file.write_bytes(file.read_bytes().replace("\x92".encode(), b"\x92"))
+    text = load_release(release, expected=expected).set_index("utterance").loc["Ses01F_impro05a_F000", "transcript"]
+    assert normalise(text) == "DON'T TURN ONE"

@@ -21,7 +21,6 @@ TARGETS = (
     "test",
     "bench",
     "faults",
-    "test-cluster",
     "test-gpu",
     "test-cluster",
     "gpu",

@@ -195,3 +195,17 @@ def test_readme_gives_a_number_of_whole_comparisons_alone(given):
     assert "RAVDESS (speech) partial." in readme.people_note(ROOT)
     given["table4", "ravdess"] = records({0.0: 0.5, 0.1: 0.75})
     assert "(+25.00 points, 95% interval" in readme.people_note(ROOT)
+
+
+def test_gaps_by_hand():
+    """Actors 01 and 03 are men, 02 is a woman."""
+    found = records({0.1: 0.5})
+    table = found.predictions.iloc[:6].assign(
+        speaker=["01", "01", "02", "02", "03", "03"],
+        label="sad",
+        prediction=["sad", "sad", "sad", "angry", "angry", "angry"],
+    )
+    given = Records(found.runs, found.history, table)
+    [row] = people.gaps(given.only(run_id=list(table["run_id"])), "ravdess").to_dict("records")
+    assert (row["women"], row["men"], row["gap"]) == (0.5, 0.5, 0.0) and (row["worst"], row["best"]) == (0.0, 1.0)
+    assert people.gaps(Records.empty(), "ravdess").empty

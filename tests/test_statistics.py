@@ -124,3 +124,8 @@ def test_swapping_the_alphas_swaps_the_sign():
     there, back = statistics.compare(table, 0.0, 0.1), statistics.compare(table, 0.1, 0.0)
     assert there["difference"] == pytest.approx(-back["difference"])
     assert (there["mcnemar"], there["permutation"]) == pytest.approx((back["mcnemar"], back["permutation"]))
+
+
+def test_two_groups_by_hand():
+    """Of the six ways to choose two of four, two give a difference as large on either side."""
+    assert statistics.two_groups_test(pd.Series([3.0, 4.0]), pd.Series([1.0, 2.0])) == pytest.approx(2 / 6)

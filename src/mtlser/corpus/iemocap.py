@@ -221,7 +221,7 @@ def _lines(file: Path) -> list[str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")
+        text = content.decode("cp1252", errors="replace")  # whose 0x92 is the apostrophe of DON'T
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 

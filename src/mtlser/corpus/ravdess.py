@@ -39,6 +39,11 @@ EMOTION_OF_CODE = {"01": "neutral", "03": "happy", "04": "sad", "05": "angry"}  
 SENTENCES = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 
 
+def sex_of(actor: str) -> str:
+    """Odd numbers are men (the corpus's own description)."""
+    return "male" if int(actor) % 2 else "female"
+
+
 def read(folder: Path) -> pd.DataFrame:
     """The utterances of the four classes below a folder (`Actor_01` … `Actor_24`, or files of the same names).
 
@@ -59,7 +64,7 @@ def read(folder: Path) -> pd.DataFrame:
                     "emotion": EMOTION_OF_CODE[parts["emotion"]],
                     "transcript": SENTENCES[parts["text"]],
                     "wav": str(path),
-                    "sex": "male" if int(parts["actor"]) % 2 else "female",
+                    "sex": sex_of(parts["actor"]),
                     "text_id": parts["text"],
                 }
             )

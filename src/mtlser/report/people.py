@@ -111,6 +111,25 @@ def _scores(found: Records) -> dict[str, Any]:
     }
 
 
+def gaps(records: Records, name: str) -> pd.DataFrame:
+    """One row an alpha: accuracy of women's and of men's utterances, and of the worst and the best speaker.
+
+    Columns: alpha, women, men, gap (women minus men), permutation (p of the gap between the means of women's and men's
+    accuracies, when speakers are exchanged), worst, best, folds. For a corpus whose reader has `sex_of`.
+    """
+    rows, names = [], ["alpha", "women", "men", "gap", "permutation", "worst", "best", "folds"]
+    for alpha, given in records.only(status="done").predictions.groupby("alpha"):
+        right = given["label"] == given["prediction"]
+        by_sex = right.groupby(given["speaker"].map(reader(name).sex_of)).mean().reindex(["female", "male"])
+        by_speaker, done = right.groupby(given["speaker"]).mean(), records.only(alpha=alpha, status="done")
+        women, men = by_sex
+        sex = by_speaker.index.map(reader(name).sex_of)
+        p = statistics.two_groups_test(by_speaker[sex == "female"], by_speaker[sex == "male"])
+        ends = (by_speaker.min(), by_speaker.max(), completed_folds(done.runs))
+        rows.append((alpha, women, men, women - men, p, *ends))
+    return pd.DataFrame(rows, columns=names)
+
+
 def gate(name: str, settings: Settings | None = None) -> float:
     """WER of the longest run at alpha 1 on the development speakers, which says whether the second task is learnt."""
     runs = development_runs(read_results((settings or Settings.from_environment()).results).runs, name)

@@ -10,6 +10,7 @@ import pandas as pd
 from mtlser.runs.settings import Settings
 
 FOLDER = "reliability"
+JOBS = ("submitted", "cancelled", "preempted", "requeued", "timed_out", "lost")
 SURVIVED = ("survived", "equal")
 
 
@@ -41,7 +42,6 @@ def cluster(settings: Settings | None = None) -> pd.DataFrame:
     """What happened to the jobs of a real Slurm: columns what, jobs; no rows where nobody tried."""
     for path in sorted((settings or Settings.from_environment()).results.glob(f"*/{FOLDER}/cluster.json")):
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        counts = {name.replace("_", " "): value for name, value in found.items() if type(value) is int}  # no truth
-        counts.pop("nodes", None)
-        return pd.DataFrame(counts.items(), columns=["what", "jobs"])
+        counts = [(name.replace("_", " "), found[name]) for name in JOBS if name in found]
+        return pd.DataFrame(counts, columns=["what", "jobs"])
     return pd.DataFrame(columns=["what", "jobs"])

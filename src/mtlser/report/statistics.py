@@ -79,6 +79,19 @@ def permutation_test(differences: np.ndarray) -> float:
     return float(result.pvalue)
 
 
+def two_groups_test(first: pd.Series, second: pd.Series) -> float:
+    """Two-sided p of the difference of two groups' means when members are exchanged at random; NaN below two in one."""
+    import scipy.stats
+
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    result = scipy.stats.permutation_test(
+        (first.to_numpy(), second.to_numpy()), lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis),
+        permutation_type="independent", vectorized=True, n_resamples=NUM_RESAMPLES, rng=SEED,
+    )  # fmt: skip
+    return float(result.pvalue)
+
+
 def mcnemar_test(first: pd.Series, second: pd.Series) -> float:
     """Exact McNemar p of two series of correctness (0 or 1) over the same utterances, as if independent, or NaN."""
     from statsmodels.stats.contingency_tables import mcnemar

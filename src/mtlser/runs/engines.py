@@ -27,7 +27,6 @@ from mtlser.runs.progress import Progress
 from mtlser.runs.records import ENDED, Records
 from mtlser.runs.work import work, write_order
 
-POLL_SECONDS = (1.0, 5.0)  # of jobs on this machine, and of Slurm's queue
 MOST_TIMEOUTS = 100  # how often a job goes on after its time limit
 FEWER = "if memory ran out, set WORKERS to fewer"
 
@@ -202,7 +201,7 @@ def run_slurm(plan: Plan, missing: Sequence[PlannedRun], order: Path, progress: 
                 failures[run.run_id] = f"{reason} (log: {job.paths.stderr})"
             progress.end(run.run_id, run.status, time.monotonic() - started)
         absent = gone  # twice: a shared disk may show the result later than the queue shows the end
-        time.sleep(POLL_SECONDS[executor.cluster == "slurm"])
+        time.sleep(5.0 if executor.cluster == "slurm" else 1.0)
     return failures
 
 
