@@ -31,6 +31,8 @@ def keep(name: str, columns: tuple[str, ...], *words: object) -> None:
 
 
 def is_kept(name: str, *words: object) -> bool:
-    """Whether this was tried before, so that an hour of trying can be interrupted."""
-    folder = os.environ.get("RELIABILITY")
-    return bool(folder) and [str(word) for word in words] in [row[:-1] for row in _read(Path(folder) / name)]
+    """Whether this was tried before and went well, so that an hour of trying can be interrupted."""
+    if not (folder := os.environ.get("RELIABILITY")):
+        return False
+    rows = [row[:-1] for row in _read(Path(folder) / name) if row[-1] != "lost"]
+    return [str(word) for word in words] in rows

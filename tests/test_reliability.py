@@ -34,7 +34,7 @@ def test_a_line_is_kept_once_and_counted(settings):
     for file, outcome in (("a", "caught"), ("b", "right"), ("c", "caught")):
         kept.keep("damages.csv", DAMAGES, "nemo", "audio", "empty", file, outcome)
     [row] = reliability.damages(reliability.read("damages", settings)).to_dict("records")
-    assert row == {"corpus": "nemo", "made": 3, "caught": 2, "right": 1, "other data": 0}
+    assert row == {"corpus": "nemo", "made": 3, "caught": 2, "right": 1, "other data": 0, "silent": 0}
 
 
 def test_without_records_there_are_no_rows(settings):

@@ -228,7 +228,10 @@ def write_wav(path: str | Path, samples: np.ndarray) -> None:
         raise AudioError(path, f"samples to write must be one row of finite numbers; their shape is {samples.shape}")
     steps = np.round(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
     with whole_file(Path(path)) as partial:
-        soundfile.write(str(partial), steps, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        try:
+            soundfile.write(str(partial), steps, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        except soundfile.SoundFileError as error:  # which keeps the system's reason to itself
+            raise OSError(f"{path} can't be written ({error}): is the disk full?") from error
 
 
 def main() -> int:

@@ -30,10 +30,10 @@ def kills(tried: pd.DataFrame) -> pd.DataFrame:
 
 def damages(tried: pd.DataFrame) -> pd.DataFrame:
     """One row a corpus: damages made; noticed by an error that names the file; harmless, since the right data came out;
-    and other data of a corpus of which nothing is known, which gives a run another name.
+    and other data of a corpus of which nothing is known, which gives a run another name; silent: none of these.
     """
     table = pd.crosstab(tried["corpus"], tried["outcome"])
-    table = table.reindex(columns=["caught", "right", "other data"], fill_value=0)
+    table = table.reindex(columns=["caught", "right", "other data", "silent"], fill_value=0)
     table.insert(0, "made", table.sum(axis=1))
     return table.rename_axis(columns=None).reset_index()
 
