@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import groupby
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", OMP_NUM_THREADS="1")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -21,12 +22,16 @@ hypothesis.settings.load_profile("book")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The smoke book, which takes the longest, is made first; the others that read it come last."""
+    """The smoke book, which takes the longest, is made first; the files that read it come last.
+
+    A process takes a file as a whole: one test that reads the book would keep it waiting, and a core idle.
+    """
 
     def turn(item: pytest.Item) -> int:
         return 0 if item.path.name == "test_book.py" else 2 if "smoke_book" in item.fixturenames else 1
 
-    items.sort(key=turn)
+    turns = {path: max(map(turn, tests)) for path, tests in groupby(items, key=lambda item: item.path)}
+    items.sort(key=lambda item: 0 if item.path.name == "test_book.py" else turns[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import mtlser.report
 
 MODULES = sorted(path.stem for path in Path(mtlser.report.__file__).parent.glob("*.py") if path.stem != "__init__")
-DRAWS = {"cost", "figures", "speech_figures", "using"}  # imports matplotlib, which takes longest
+DRAWS = {"beside", "cost", "figures", "fleet", "speech_figures", "using"}  # imports matplotlib, which takes longest
 
 
 @pytest.mark.parametrize("drawing", [False, True])
