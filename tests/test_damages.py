@@ -207,14 +207,20 @@ def outcome(undamaged: Tree, damaged: Path, cache_folder: Path, names: tuple[str
 COLUMNS = ("corpus", "what", "damage", "file", "outcome")
 
 
-@pytest.mark.parametrize("place", [0, -1])
-@pytest.mark.parametrize("kind", AUDIO)
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_damaged_audio_file(base, tmp_path, monkeypatch, name, kind, place):
+def copied(name: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Tree, Path]:
+    """An undamaged tree, and a copy of it that a test may damage."""
     undamaged = tree(name, base)
     know(name, undamaged.folder, monkeypatch)
     copy = tmp_path / undamaged.folder.name
     shutil.copytree(undamaged.folder, copy, symlinks=True)
+    return undamaged, copy
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("kind", AUDIO)
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_damaged_audio_file(base, tmp_path, monkeypatch, name, kind, place):
+    undamaged, copy = copied(name, base, tmp_path, monkeypatch)
     path = copy / undamaged.wavs[place]
     other = neighbour(path).stem
     AUDIO[kind](path)
@@ -228,10 +234,7 @@ def test_a_damaged_audio_file(base, tmp_path, monkeypatch, name, kind, place):
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("name", LISTS)
 def test_a_damaged_list_of_utterances(base, tmp_path, monkeypatch, name, kind, place):
-    undamaged = tree(name, base)
-    know(name, undamaged.folder, monkeypatch)
-    copy = tmp_path / undamaged.folder.name
-    shutil.copytree(undamaged.folder, copy, symlinks=True)
+    undamaged, copy = copied(name, base, tmp_path, monkeypatch)
     path = copy / undamaged.lists[place]
     encoding = "latin-1" if name == "iemocap" else "utf-8"
     content = TEXTS[kind](path.read_bytes().decode(encoding))

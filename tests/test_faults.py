@@ -121,3 +121,16 @@ def test_ctrl_c_ends_the_command_and_its_workers(smoke_book, tmp_path):
     assert "failed" not in messages and "Traceback" not in messages
     assert len(finished(artifacts)) < 10
     assert not workers_of(artifacts)
+
+
+def test_plan_names_a_record_that_was_cut(smoke_book, tmp_path):
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(smoke_book.artifacts, artifacts)
+    path = sorted((artifacts / "runs").glob("*/predictions.parquet"))[0]
+    command = [sys.executable, "-m", "mtlser", "plan", "--preset", "smoke"]
+    environment = clean_environment(MTLSER_ARTIFACTS=str(artifacts))
+    for size, code, said in ((None, 0, "nothing is missing"), (1000, 1, f"{path} can't be read")):
+        if size:
+            os.truncate(path, size)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == code and said in done.stdout + done.stderr and "Traceback" not in done.stderr

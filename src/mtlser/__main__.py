@@ -151,6 +151,7 @@ def _plan(options: argparse.Namespace) -> int | None:
     for run_id in status["run_id"][status["status"] == "failed"]:
         print(f"failed: {run_id}")
     if not num_missing:
+        plan.own_records()  # a record that is damaged is named here
         print("nothing is missing")
         return
     print(f"missing: {num_missing} runs")
